@@ -1,0 +1,60 @@
+/** Every bound in one place, named noun + unit + qualifier, with its reason. */
+
+/** Chat requests carry text only; 4 MiB is more than a million tokens. Larger bodies are refused unread. */
+export const requestBodyBytesMax = 4 * 1024 * 1024;
+
+/** A conversation longer than this does not fit a context anyway; it only costs template time. */
+export const messagesPerRequestMax = 2048;
+
+/** OpenAI allows 4; a few more do no harm, hundreds would slow every token. */
+export const stopTextsMax = 16;
+export const stopTextCharsMax = 256;
+
+/** `user` is an id, not a document. */
+export const userIdCharsMax = 256;
+
+/** A model name, an `hf:` reference or a URL. */
+export const modelNameCharsMax = 512;
+
+/** Waiting requests on one engine; beyond it a quick refusal is kinder than a long wait. */
+export const queueRequestsMax = 64;
+
+/** Time a request may wait for a slot before it is refused. */
+export const queueWaitMsMax = 120_000;
+
+/** Longest silence of a running answer before the llama child is taken for hung and replaced. */
+export const tokenSilenceMsMax = 60_000;
+
+/** Loading a large file from a slow disk takes minutes; after this the child is replaced. */
+export const modelLoadMsMax = 600_000;
+
+/** Tokens evaluated between two looks at the abort signal during prefill. */
+export const prefillChunkTokens = 256;
+
+/** IPC frames gather tokens for at most this long; a person cannot see 8 ms. */
+export const tokenFlushMs = 8;
+
+/** Events buffered for a slow reader before its producer is paused. */
+export const eventsBufferedMax = 256;
+
+/** Restart delays of a crashed child: first, and the most it grows to by doubling. */
+export const restartDelayMsFirst = 100;
+export const restartDelayMsMax = 30_000;
+
+/** Crashes in a row without a finished answer between them before the engine is called failed. */
+export const restartsInARowMax = 5;
+
+/** Running answers may go on this long after the first Ctrl-C; then they are cut with an error event. */
+export const drainMsMax = 10_000;
+
+/** Rows one usage answer may hold; reports page or aggregate in SQL. */
+export const usageRowsMax = 1000;
+
+/** D1 binds at most 100 parameters a statement. */
+export const boundParametersMax = 100;
+
+/** Characters of a /fits query. */
+export const fitQueryCharsMax = 500;
+
+/** Longest bearer token looked at; longer ones are refused unhashed. */
+export const apiKeyCharsMax = 200;
