@@ -243,5 +243,7 @@ export function renderChatError(error: AppError, locale: Locale): string {
 }
 
 function withRequestId(error: AppError, requestId: string | undefined): string {
-  return error.code === "internal" && requestId !== undefined ? `${error.message} Request id: ${requestId}.` : error.message;
+  return error.code === "internal" && requestId !== undefined
+    ? `${error.message} Request id: ${requestId}.`
+    : error.message;
 }

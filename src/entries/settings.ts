@@ -1,0 +1,83 @@
+/** Settings from the environment and .env, checked once at start. The only place that knows their names. */
+import * as z from "zod";
+import { AppError, type Locale } from "../core/errors.ts";
+import { modelNameCharsMax } from "../core/limits.ts";
+
+export interface Settings {
+  port: number;
+  host: string;
+  dataDir: string;
+  /** Model name, path or URL; undefined serves the demo model. */
+  model: string | undefined;
+  /** First admin key; undefined makes one and prints it once. */
+  adminKey: string | undefined;
+  /** An engine elsewhere instead of the embedded one. */
+  engineUrl: string | undefined;
+  engineToken: string | undefined;
+  locale: Locale;
+  /** Tokens per sequence; undefined leaves it to the planner. */
+  contextLength: number | undefined;
+  /** Parallel answers; undefined leaves it to the planner. */
+  sequenceCount: number | undefined;
+}
+
+/** Left-out and empty are the same: `PORT=` in .env means the default. */
+const optional = <T extends z.ZodType>(schema: T) =>
+  z.preprocess((value) => (value === "" ? undefined : value), schema.optional());
+const integer = (min: number, max: number) =>
+  z.coerce
+    .number({ error: `must be a whole number from ${min} to ${max}` })
+    .int(`must be a whole number from ${min} to ${max}`)
+    .min(min, `must be at least ${min}`)
+    .max(max, `must be at most ${max}`);
+
+const environmentSchema = z.object({
+  PORT: optional(integer(0, 65_535)),
+  SNUG_HOST: optional(z.string().regex(/^[A-Za-z0-9.:_-]+$/, "must be an address or host name such as 127.0.0.1")),
+  SNUG_DATA_DIR: optional(z.string()),
+  SNUG_MODEL: optional(z.string().max(modelNameCharsMax, `must be at most ${modelNameCharsMax} characters`)),
+  SNUG_ADMIN_KEY: optional(
+    z.string().regex(/^[\x21-\x7e]{16,200}$/, "must be 16 to 200 printable characters without spaces"),
+  ),
+  SNUG_ENGINE_URL: optional(
+    z.url({ protocol: /^https?$/, error: "must be an http:// or https:// address such as http://192.168.1.20:8788" }),
+  ),
+  SNUG_ENGINE_TOKEN: optional(z.string().regex(/^[\x21-\x7e]+$/, "must be printable characters without spaces")),
+  SNUG_LANG: optional(z.enum(["en", "zh"], { error: 'must be "en" or "zh"' })),
+  SNUG_CONTEXT: optional(integer(256, 10_485_760)),
+  SNUG_SLOTS: optional(integer(1, 256)),
+});
+
+/**
+ * @param environment variables as in `process.env`
+ * @throws AppError invalid_configuration naming every wrong setting in one message
+ */
+export function parseSettings(environment: Record<string, string | undefined>): Settings {
+  const parsed = environmentSchema.safeParse(environment);
+  if (!parsed.success) {
+    const lines = parsed.error.issues.map((issue) => `  ${issue.path.join(".")} ${issue.message}`);
+    throw new AppError(
+      "invalid_configuration",
+      `These settings need a look (environment or .env):\n${lines.join("\n")}`,
+    );
+  }
+  const values = parsed.data;
+  return {
+    port: values.PORT ?? 8787,
+    host: values.SNUG_HOST ?? "127.0.0.1",
+    dataDir: values.SNUG_DATA_DIR ?? "./data",
+    model: values.SNUG_MODEL,
+    adminKey: values.SNUG_ADMIN_KEY,
+    engineUrl: values.SNUG_ENGINE_URL,
+    engineToken: values.SNUG_ENGINE_TOKEN,
+    locale: values.SNUG_LANG ?? localeOf(environment),
+    contextLength: values.SNUG_CONTEXT,
+    sequenceCount: values.SNUG_SLOTS,
+  };
+}
+
+/** The language of the terminal: Chinese where the locale says so, English elsewhere. */
+function localeOf(environment: Record<string, string | undefined>): Locale {
+  const language = environment.LC_ALL || environment.LC_MESSAGES || environment.LANG || "";
+  return language.toLowerCase().startsWith("zh") ? "zh" : "en";
+}
