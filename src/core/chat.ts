@@ -74,7 +74,8 @@ export interface Producer {
 export type ChatEvent =
   | { type: "queued"; position: number; estimatedWaitMs?: number }
   | { type: "start"; producer: Producer; promptTokens?: number; cachedPromptTokens?: number }
-  | { type: "text"; text: string }
+  /** `tokenCount` when the text is not exactly one token: what an aborted answer is accounted by. */
+  | { type: "text"; text: string; tokenCount?: number }
   | { type: "finish"; finishReason: FinishReason; usage: Usage; timings: Timings }
   | { type: "cancelled"; usage: Usage; timings: Timings }
   | { type: "error"; error: ErrorFacts; usage?: Usage; timings?: Timings };

@@ -58,3 +58,30 @@ export const fitQueryCharsMax = 500;
 
 /** Longest bearer token looked at; longer ones are refused unhashed. */
 export const apiKeyCharsMax = 200;
+
+/** A comment this often keeps proxies from closing a silent stream; most give up after 60 s, some after 30. */
+export const keepAliveMs = 15_000;
+
+/** Admission to first byte from an engine elsewhere: the longest queue wait and as long again for a large prompt. */
+export const firstByteMsMax = 240_000;
+
+/** A health question is cheap; who does not answer it in this time counts as away. */
+export const healthMsMax = 2_000;
+
+/** Lists and error bodies from an engine elsewhere; more is not read. */
+export const engineReplyBytesMax = 1024 * 1024;
+
+/** One line of an event stream. A token is a few bytes; a whole answer in one event still fits. */
+export const streamLineCharsMax = 1024 * 1024;
+
+/** Error text of an engine elsewhere that is passed on. */
+export const engineMessageCharsMax = 500;
+
+/** How long an aborted engine may take to report what it produced; the row is then settled without it. */
+export const abortReportMsMax = 5_000;
+
+/** Text parts of one message; they are joined. */
+export const textPartsMax = 256;
+
+/** Time a statement waits for another process's write lock on the ledger. */
+export const ledgerBusyMsMax = 5_000;

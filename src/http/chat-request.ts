@@ -1,0 +1,142 @@
+/** The body of POST /v1/chat/completions, read and written. OpenAI's names stay in this file. */
+import * as z from "zod";
+import type { ChatMessage, ChatRequest, ChatRole } from "../core/chat.ts";
+import { AppError } from "../core/errors.ts";
+import {
+  messagesPerRequestMax,
+  modelNameCharsMax,
+  stopTextCharsMax,
+  stopTextsMax,
+  textPartsMax,
+  userIdCharsMax,
+} from "../core/limits.ts";
+
+/** A chat request and how its answer is to be delivered. */
+export interface ChatCall {
+  request: ChatRequest;
+  stream: boolean;
+  /** One more chunk with the token counts at the end of a stream. */
+  includeUsage: boolean;
+}
+
+const roles: Record<string, ChatRole> = { system: "system", developer: "system", user: "user", assistant: "assistant" };
+
+const partSchema = z.object({
+  type: z.literal("text", { error: 'must be "text": this server reads text only, no images, audio or files' }),
+  text: z.string("must be a text"),
+});
+
+/** Picked by hand instead of a union, so that the message names the one thing that is wrong. */
+const contentSchema = z.unknown().transform((value, context): string => {
+  if (typeof value === "string") return value;
+  const parsed = z.array(partSchema).min(1, "must hold at least one part").max(textPartsMax).safeParse(value);
+  if (parsed.success) return parsed.data.map((part) => part.text).join("\n");
+  const issues = Array.isArray(value) ? parsed.error.issues : [];
+  if (issues.length === 0) context.addIssue("must be a text or a list of text parts");
+  for (const issue of issues) context.addIssue({ code: "custom", message: issue.message, path: issue.path });
+  return z.NEVER;
+});
+
+const messageSchema = z
+  .object({
+    role: z
+      .string("must be system, user or assistant")
+      .refine((role) => Object.hasOwn(roles, role), "must be system, user or assistant"),
+    content: contentSchema,
+    tool_calls: z.array(z.unknown()).max(0, "is not supported: this server does not call tools").nullish(),
+  })
+  .transform((message): ChatMessage => ({ role: roles[message.role]!, content: message.content }));
+
+const wholeNumber = "must be a whole number";
+const tokenCount = z.int(wholeNumber).min(1, "must be at least 1").nullish();
+const stopText = z
+  .string("must be a text or a list of texts")
+  .min(1, "must not be empty")
+  .max(stopTextCharsMax, `must be at most ${stopTextCharsMax} characters`);
+
+/** Fields that would change what the answer means and that no engine here can honour. */
+const unsupported = {
+  n: z.literal(1, "must be 1: this server gives one answer per request").nullish(),
+  tools: z.array(z.unknown()).max(0, "is not supported: this server does not call tools").nullish(),
+  functions: z.array(z.unknown()).max(0, "is not supported: this server does not call tools").nullish(),
+  logprobs: z.literal(false, "is not supported; leave it out").nullish(),
+  logit_bias: z
+    .record(z.string(), z.unknown())
+    .refine((bias) => Object.keys(bias).length === 0, "is not supported; leave it out")
+    .nullish(),
+  response_format: z.object({ type: z.literal("text", 'must be "text": other formats are not supported') }).nullish(),
+  modalities: z.array(z.literal("text", 'must be ["text"]: this server writes text only')).nullish(),
+};
+
+const bodySchema = z.object({
+  ...unsupported,
+  model: z
+    .string("must name a model; GET /v1/models lists them")
+    .min(1, "must name a model; GET /v1/models lists them")
+    .max(modelNameCharsMax, `must be at most ${modelNameCharsMax} characters`),
+  messages: z
+    .array(messageSchema, "must be a list of messages")
+    .min(1, "must hold at least one message")
+    .max(messagesPerRequestMax, `must hold at most ${messagesPerRequestMax} messages`),
+  stream: z.boolean("must be true or false").nullish(),
+  stream_options: z
+    .object({ include_usage: z.boolean("must be true or false").nullish() }, "must be an object")
+    .nullish(),
+  max_tokens: tokenCount,
+  max_completion_tokens: tokenCount,
+  temperature: z.number("must be a number").min(0, "must be at least 0").max(2, "must be at most 2").nullish(),
+  top_p: z.number("must be a number").gt(0, "must be over 0").max(1, "must be at most 1").nullish(),
+  seed: z.int(wholeNumber).nullish(),
+  stop: z
+    .preprocess(
+      (value) => (typeof value === "string" ? [value] : value),
+      z.array(stopText, "must be a text or a list of texts").max(stopTextsMax, `must hold at most ${stopTextsMax}`),
+    )
+    .nullish(),
+  user: z.string("must be a text").max(userIdCharsMax, `must be at most ${userIdCharsMax} characters`).nullish(),
+});
+
+/**
+ * @param body decoded JSON; fields nobody here knows are ignored
+ * @throws AppError invalid_request whose `param` names the first field at fault ("messages[0].role")
+ */
+export function parseChatCall(body: unknown): ChatCall {
+  const parsed = bodySchema.safeParse(body);
+  if (!parsed.success) throw requestError(parsed.error.issues[0]!);
+  const fields = parsed.data;
+  const request: ChatRequest = { model: fields.model, messages: fields.messages };
+  const maxTokens = fields.max_completion_tokens ?? fields.max_tokens;
+  if (maxTokens != null) request.maxTokens = maxTokens;
+  if (fields.temperature != null) request.temperature = fields.temperature;
+  if (fields.top_p != null) request.topP = fields.top_p;
+  if (fields.seed != null) request.seed = fields.seed;
+  if (fields.stop != null && fields.stop.length > 0) request.stop = fields.stop;
+  if (fields.user != null && fields.user !== "") request.userId = fields.user;
+  return { request, stream: fields.stream ?? false, includeUsage: fields.stream_options?.include_usage ?? false };
+}
+
+/** The same request as a streaming body for any OpenAI-compatible server; usage is always asked for. */
+export function renderChatBody(request: ChatRequest): Record<string, unknown> {
+  return {
+    model: request.model,
+    messages: request.messages,
+    stream: true,
+    stream_options: { include_usage: true },
+    // The older name: every server knows it, some not yet `max_completion_tokens`.
+    max_tokens: request.maxTokens,
+    temperature: request.temperature,
+    top_p: request.topP,
+    seed: request.seed,
+    stop: request.stop,
+    user: request.userId,
+  };
+}
+
+function requestError(issue: z.core.$ZodIssue): AppError {
+  const param = issue.path.reduce<string>(
+    (path, key) => (typeof key === "number" ? `${path}[${key}]` : path === "" ? String(key) : `${path}.${String(key)}`),
+    "",
+  );
+  if (param === "") return new AppError("invalid_request", "The body must be a JSON object with model and messages.");
+  return new AppError("invalid_request", `${param} ${issue.message}.`, { param });
+}

@@ -1,0 +1,118 @@
+/** Token counts, timings and producers as they stand in OpenAI-shaped JSON: written for clients, read from engines. */
+import type { FinishReason, Producer, Timings, Usage } from "../core/chat.ts";
+
+export type JsonObject = Record<string, unknown>;
+
+export function asObject(value: unknown): JsonObject | undefined {
+  return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as JsonObject) : undefined;
+}
+
+/** A count or duration; engines write -1 or null for what they do not know. */
+export function asAmount(value: unknown): number | undefined {
+  return typeof value === "number" && Number.isFinite(value) && value >= 0 ? value : undefined;
+}
+
+export function asText(value: unknown): string | undefined {
+  return typeof value === "string" && value !== "" ? value : undefined;
+}
+
+/** Without the members that are undefined, so that "unknown" is a missing key. */
+export function defined<T extends object>(value: T): { [K in keyof T]: Exclude<T[K], undefined> } {
+  const entries = Object.entries(value).filter(([, member]) => member !== undefined);
+  return Object.fromEntries(entries) as { [K in keyof T]: Exclude<T[K], undefined> };
+}
+
+/** OpenAI's `usage`; null when nothing is known. */
+export function renderUsage(usage: Usage): JsonObject | null {
+  const { promptTokens, completionTokens, cachedPromptTokens } = usage;
+  if (promptTokens === undefined && completionTokens === undefined) return null;
+  return defined({
+    prompt_tokens: promptTokens,
+    completion_tokens: completionTokens,
+    total_tokens:
+      promptTokens === undefined || completionTokens === undefined ? undefined : promptTokens + completionTokens,
+    prompt_tokens_details: cachedPromptTokens === undefined ? undefined : { cached_tokens: cachedPromptTokens },
+    estimated: usage.estimated === true ? true : undefined,
+  });
+}
+
+export function parseUsage(value: unknown): Usage | undefined {
+  const usage = asObject(value);
+  if (usage === undefined) return undefined;
+  const parsed: Usage = defined({
+    promptTokens: asAmount(usage.prompt_tokens),
+    completionTokens: asAmount(usage.completion_tokens),
+    cachedPromptTokens: asAmount(asObject(usage.prompt_tokens_details)?.cached_tokens),
+    estimated: usage.estimated === true ? true : undefined,
+  });
+  return Object.keys(parsed).length === 0 ? undefined : parsed;
+}
+
+/** The `timings` object llama-server adds, under its names, and three of ours that it lacks. */
+export function renderTimings(timings: Timings, usage: Usage): JsonObject {
+  const promptEvaluated =
+    usage.promptTokens === undefined ? undefined : usage.promptTokens - (usage.cachedPromptTokens ?? 0);
+  const { prefillTokensPerSecond, timeToFirstTokenMs, totalMs } = timings;
+  return defined({
+    cache_n: usage.cachedPromptTokens,
+    prompt_n: promptEvaluated,
+    prompt_ms:
+      promptEvaluated !== undefined && prefillTokensPerSecond !== undefined && prefillTokensPerSecond > 0
+        ? (promptEvaluated / prefillTokensPerSecond) * 1000
+        : undefined,
+    prompt_per_second: prefillTokensPerSecond,
+    predicted_n: usage.completionTokens,
+    predicted_ms: timeToFirstTokenMs === undefined || totalMs === undefined ? undefined : totalMs - timeToFirstTokenMs,
+    predicted_per_second: timings.completionTokensPerSecond,
+    queue_ms: timings.queueMs,
+    time_to_first_token_ms: timeToFirstTokenMs,
+    total_ms: totalMs,
+  });
+}
+
+export function parseTimings(value: unknown): Timings {
+  const timings = asObject(value) ?? {};
+  return defined({
+    queueMs: asAmount(timings.queue_ms),
+    timeToFirstTokenMs: asAmount(timings.time_to_first_token_ms),
+    totalMs: asAmount(timings.total_ms),
+    prefillTokensPerSecond: asAmount(timings.prompt_per_second),
+    completionTokensPerSecond: asAmount(timings.predicted_per_second),
+  });
+}
+
+/** The `snug` object on the first and the last chunk: who answers, with what. */
+export function renderProducer(producer: Producer): JsonObject {
+  return defined({
+    engine: producer.engineId,
+    model: producer.model,
+    quantization: producer.quantization,
+    context_length: producer.contextLength,
+  });
+}
+
+/** @param chunk a chunk or completion; servers without a `snug` object are known by their `model` alone */
+export function parseProducer(chunk: JsonObject, fallback: Producer): Producer {
+  const snug = asObject(chunk.snug) ?? {};
+  return defined({
+    engineId: asText(snug.engine) ?? fallback.engineId,
+    model: asText(snug.model) ?? asText(chunk.model) ?? fallback.model,
+    quantization: asText(snug.quantization) ?? fallback.quantization,
+    contextLength: asAmount(snug.context_length) ?? fallback.contextLength,
+  });
+}
+
+const finishReasons: Record<string, FinishReason> = {
+  stop: "stop",
+  length: "length",
+  tool_calls: "tool_calls",
+  function_call: "tool_calls",
+  content_filter: "content_filter",
+};
+
+/** Words some servers use beside OpenAI's ("eos", "eos_token") end the answer just as well. */
+export function parseFinishReason(value: unknown): FinishReason | undefined {
+  const word = asText(value);
+  if (word === undefined) return undefined;
+  return Object.hasOwn(finishReasons, word) ? finishReasons[word] : "stop";
+}

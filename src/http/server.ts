@@ -1,0 +1,301 @@
+/** The serving side of the OpenAI-shaped wire: a chat's events become one HTTP response. */
+import { type ChatEvent, isTerminal, type Producer } from "../core/chat.ts";
+import { AppError, ERROR_TABLE, type ErrorFacts, renderOpenAiError, toAppError } from "../core/errors.ts";
+import { keepAliveMs } from "../core/limits.ts";
+import type { ChatCall } from "./chat-request.ts";
+import { defined, type JsonObject, renderProducer, renderTimings, renderUsage } from "./chat-wire.ts";
+import { renderSseComment, renderSseEvent } from "./sse.ts";
+
+export interface AnswerOptions {
+  /** Completion id, "chatcmpl-…". */
+  id: string;
+  /** Seconds since the epoch. */
+  created: number;
+  /** Aborts when the client goes away (`request.signal`). */
+  clientSignal: AbortSignal;
+  /** Shown in the message of internal errors. */
+  requestId?: string;
+  /** Longest silence on a stream before a comment is sent. */
+  keepAliveMs?: number;
+  /** What an engine threw in breach of its contract; the client sees `internal` only. */
+  onFault?: (thrown: unknown) => void;
+}
+
+/** Status of a reply nobody is there to read; nginx's number, known to log readers. */
+export const clientClosedStatus = 499;
+
+/**
+ * Runs a chat and answers in OpenAI's form, as a stream or as one completion.
+ *
+ * The status is committed with the first event that is not an error. Later failures become one `data: {"error":…}` and a
+ * close without `[DONE]`. The signal given to `chat` aborts when the client leaves, by its own signal or by cancelling
+ * the body; the events are then read to their end, so that whoever counts tokens on the way sees the last word.
+ */
+export async function answerChat(
+  call: ChatCall,
+  chat: (signal: AbortSignal) => AsyncIterable<ChatEvent>,
+  options: AnswerOptions,
+): Promise<Response> {
+  const controller = new AbortController();
+  const abort = () => controller.abort();
+  if (options.clientSignal.aborted) abort();
+  options.clientSignal.addEventListener("abort", abort, { once: true });
+  const ended = () => options.clientSignal.removeEventListener("abort", abort);
+  const events = readToTerminal(chat(controller.signal), ended, options.onFault);
+  return call.stream
+    ? await answerStream(events, call, controller, options)
+    : await answerCompletion(events, call, controller.signal, options);
+}
+
+/** An error before the first byte: status, OpenAI body, and what the retrying client should know. */
+export function respondWithError(error: AppError, requestId?: string): Response {
+  return Response.json(renderOpenAiError(error, requestId), { status: error.status, headers: errorHeaders(error) });
+}
+
+/** `retry-after` for everybody; the official clients also read the other two. */
+export function errorHeaders(error: AppError): Record<string, string> {
+  const headers: Record<string, string> = { "cache-control": "no-store" };
+  if (error.code === "invalid_api_key") headers["www-authenticate"] = 'Bearer realm="snug"';
+  // The rest of the body was not read, so the connection cannot carry another request.
+  if (error.code === "payload_too_large") headers.connection = "close";
+  if (ERROR_TABLE[error.code].retry === "no") headers["x-should-retry"] = "false";
+  if (error.retryAfterMs !== undefined) {
+    headers["retry-after"] = String(Math.max(1, Math.ceil(error.retryAfterMs / 1000)));
+    headers["retry-after-ms"] = String(Math.ceil(error.retryAfterMs));
+  }
+  return headers;
+}
+
+/** The events up to the terminal one, which there always is: a throw or an early end becomes an error event. */
+async function* readToTerminal(
+  events: AsyncIterable<ChatEvent>,
+  ended: () => void,
+  onFault: AnswerOptions["onFault"],
+): AsyncGenerator<ChatEvent, void> {
+  try {
+    for await (const event of events) {
+      yield event;
+      if (isTerminal(event)) return;
+    }
+    throw new AppError("internal", "The engine stopped without ending its answer.");
+  } catch (thrown) {
+    onFault?.(thrown);
+    yield { type: "error", error: toAppError(thrown).toFacts() };
+  } finally {
+    ended();
+  }
+}
+
+async function answerCompletion(
+  events: AsyncGenerator<ChatEvent, void>,
+  call: ChatCall,
+  signal: AbortSignal,
+  options: AnswerOptions,
+): Promise<Response> {
+  let producer: Producer = { model: call.request.model };
+  let content = "";
+  for await (const event of events) {
+    if (event.type === "start") producer = event.producer;
+    if (event.type === "text") content += event.text;
+    if (event.type === "error" || event.type === "cancelled") return respondWithoutAnswer(event, signal, options);
+    if (event.type !== "finish") continue;
+    return Response.json(
+      {
+        id: options.id,
+        object: "chat.completion",
+        created: options.created,
+        model: producer.model,
+        choices: [
+          {
+            index: 0,
+            message: { role: "assistant", content, refusal: null },
+            logprobs: null,
+            finish_reason: event.finishReason,
+          },
+        ],
+        usage: renderUsage(event.usage),
+        timings: renderTimings(event.timings, event.usage),
+        snug: renderProducer(producer),
+      },
+      { headers: { "cache-control": "no-store" } },
+    );
+  }
+  throw new AppError("internal", "A chat ended without its last event.");
+}
+
+async function answerStream(
+  events: AsyncGenerator<ChatEvent, void>,
+  call: ChatCall,
+  controller: AbortController,
+  options: AnswerOptions,
+): Promise<Response> {
+  const first = (await events.next()).value;
+  if (first === undefined) throw new AppError("internal", "A chat ended without its last event.");
+  if (first.type === "error" || first.type === "cancelled") {
+    await events.return();
+    return respondWithoutAnswer(first, controller.signal, options);
+  }
+  const frames = renderFrames(first, withSilences(events, options.keepAliveMs ?? keepAliveMs), call, options);
+  const drain = () => void exhaust(frames).catch((thrown) => options.onFault?.(thrown));
+  if (controller.signal.aborted) drain();
+  controller.signal.addEventListener("abort", drain, { once: true });
+  const encoder = new TextEncoder();
+  const body = new ReadableStream<Uint8Array>(
+    {
+      async pull(stream) {
+        const { value, done } = await frames.next();
+        if (done === true) stream.close();
+        else stream.enqueue(encoder.encode(value));
+      },
+      cancel: () => controller.abort(),
+    },
+    // One frame per pull: a slow reader slows the engine instead of filling memory.
+    { highWaterMark: 0 },
+  );
+  return new Response(body, {
+    headers: {
+      "content-type": "text/event-stream; charset=utf-8",
+      "cache-control": "no-cache, no-transform",
+      "x-accel-buffering": "no",
+    },
+  });
+}
+
+function respondWithoutAnswer(
+  event: Extract<ChatEvent, { type: "error" | "cancelled" }>,
+  signal: AbortSignal,
+  options: AnswerOptions,
+): Response {
+  if (signal.aborted) return new Response(null, { status: clientClosedStatus });
+  return respondWithError(AppError.fromFacts(errorOf(event)), options.requestId);
+}
+
+/** A cancel that did not come from this client, such as an operator's. */
+function errorOf(event: Extract<ChatEvent, { type: "error" | "cancelled" }>): ErrorFacts {
+  if (event.type === "error") return event.error;
+  return { code: "engine_unavailable", message: "The answer was cancelled on the server; please try again." };
+}
+
+async function exhaust(frames: AsyncGenerator<string, void>): Promise<void> {
+  while ((await frames.next()).done !== true);
+}
+
+/** The events, and "silence" each time about `ms` passed without one. One timer per stream, not per token. */
+async function* withSilences(
+  events: AsyncGenerator<ChatEvent, void>,
+  ms: number,
+): AsyncGenerator<ChatEvent | "silence", void> {
+  let wake = () => {};
+  const timer = setInterval(() => wake(), ms);
+  try {
+    for (;;) {
+      const pending = events.next();
+      for (;;) {
+        const silence = new Promise<"silence">((resolve) => {
+          wake = () => resolve("silence");
+        });
+        const result = await Promise.race([pending, silence]);
+        if (result === "silence") {
+          yield "silence";
+          continue;
+        }
+        if (result.done === true) return;
+        yield result.value;
+        break;
+      }
+    }
+  } finally {
+    clearInterval(timer);
+  }
+}
+
+/** Server-sent frames of a stream whose status is 200 from here on. */
+async function* renderFrames(
+  first: ChatEvent,
+  rest: AsyncIterable<ChatEvent | "silence">,
+  call: ChatCall,
+  options: AnswerOptions,
+): AsyncGenerator<string, void> {
+  const writer = createChunkWriter(call, options);
+  yield* writer.write(first);
+  for await (const event of rest) {
+    if (event === "silence") yield renderSseComment("keep-alive");
+    else yield* writer.write(event);
+  }
+}
+
+function createChunkWriter(call: ChatCall, options: AnswerOptions) {
+  let producer: Producer = { model: call.request.model };
+  let roleSent = false;
+
+  const chunk = (choices: JsonObject[], extras: JsonObject = {}) =>
+    renderSseEvent(
+      JSON.stringify({
+        id: options.id,
+        object: "chat.completion.chunk",
+        created: options.created,
+        model: producer.model,
+        choices,
+        ...(call.includeUsage ? { usage: null } : {}),
+        ...extras,
+      }),
+    );
+  const choice = (delta: JsonObject, finishReason: string | null = null): JsonObject[] => [
+    { index: 0, delta, logprobs: null, finish_reason: finishReason },
+  ];
+  const role = (extras: JsonObject = {}) => {
+    roleSent = true;
+    return chunk(choice({ role: "assistant", content: "" }), extras);
+  };
+
+  function* write(event: ChatEvent): Generator<string, void> {
+    if (event.type === "queued") {
+      yield renderSseComment(
+        `queued ${JSON.stringify({ position: event.position, estimated_wait_ms: event.estimatedWaitMs })}`,
+      );
+      return;
+    }
+    if (event.type === "error" || event.type === "cancelled") {
+      yield renderFailure(event, producer, options);
+      return;
+    }
+    if (event.type === "start") {
+      producer = event.producer;
+      const counts = renderUsage(
+        defined({ promptTokens: event.promptTokens, cachedPromptTokens: event.cachedPromptTokens }),
+      );
+      yield role({ snug: { ...renderProducer(producer), ...(counts === null ? {} : { usage: counts }) } });
+      return;
+    }
+    if (!roleSent) yield role();
+    if (event.type === "text") {
+      // A chunk is one token to a counting reader unless it says otherwise.
+      const counted = event.tokenCount === undefined || event.tokenCount === 1;
+      yield chunk(choice({ content: event.text }), counted ? {} : { snug: { tokens: event.tokenCount } });
+      return;
+    }
+    yield chunk(choice({}, event.finishReason), {
+      timings: renderTimings(event.timings, event.usage),
+      snug: renderProducer(producer),
+    });
+    if (call.includeUsage) yield chunk([], { usage: renderUsage(event.usage) });
+    yield renderSseEvent("[DONE]");
+  }
+  return { write };
+}
+
+function renderFailure(
+  event: Extract<ChatEvent, { type: "error" | "cancelled" }>,
+  producer: Producer,
+  options: AnswerOptions,
+): string {
+  const usage = event.usage ?? {};
+  return renderSseEvent(
+    JSON.stringify({
+      ...renderOpenAiError(AppError.fromFacts(errorOf(event)), options.requestId),
+      usage: renderUsage(usage),
+      timings: renderTimings(event.timings ?? {}, usage),
+      snug: renderProducer(producer),
+    }),
+  );
+}

@@ -1,0 +1,117 @@
+/** Server-sent events: writing them and reading them (WHATWG HTML, section 9.2). */
+import { AppError } from "../core/errors.ts";
+import { streamLineCharsMax } from "../core/limits.ts";
+
+/** One event, or a comment line (which carries no data but proves the sender lives). */
+export type SseItem = { type: "event"; name: string; data: string } | { type: "comment"; text: string };
+
+/** `data` may hold line breaks; each line becomes a field of its own. */
+export function renderSseEvent(data: string): string {
+  return data.includes("\n") || data.includes("\r")
+    ? `${data
+        .split(/\r\n|\r|\n/)
+        .map((line) => `data: ${line}`)
+        .join("\n")}\n\n`
+    : `data: ${data}\n\n`;
+}
+
+/** A comment; readers ignore it. Line breaks would end it early and become spaces. */
+export function renderSseComment(text: string): string {
+  return `: ${text.replace(/[\r\n]+/g, " ")}\n\n`;
+}
+
+export interface SseParser {
+  /** Items completed by these bytes, however the bytes were cut. */
+  push(bytes: Uint8Array): SseItem[];
+  /** What the end of the stream completes: an event whose last line was whole but whose blank line never came. */
+  end(): SseItem[];
+}
+
+/**
+ * @param lineCharsMax longest line and longest event accepted
+ * @throws AppError engine_unavailable from `push` when a line or an event is longer
+ */
+export function createSseParser(lineCharsMax = streamLineCharsMax): SseParser {
+  const decoder = new TextDecoder();
+  let rest = "";
+  /** The last chunk ended in CR: an LF that follows belongs to the same line break. */
+  let afterCarriageReturn = false;
+  let name = "";
+  let data: string[] = [];
+  let dataChars = 0;
+
+  const dispatch = (items: SseItem[]) => {
+    if (data.length > 0) items.push({ type: "event", name: name || "message", data: data.join("\n") });
+    name = "";
+    data = [];
+    dataChars = 0;
+  };
+
+  const takeLine = (line: string, items: SseItem[]) => {
+    if (line === "") return dispatch(items);
+    const colon = line.indexOf(":");
+    if (colon === 0) {
+      items.push({ type: "comment", text: line.slice(line[1] === " " ? 2 : 1) });
+      return;
+    }
+    const field = colon === -1 ? line : line.slice(0, colon);
+    const value = colon === -1 ? "" : line.slice(line[colon + 1] === " " ? colon + 2 : colon + 1);
+    if (field === "event") name = value;
+    if (field !== "data") return;
+    dataChars += value.length;
+    if (dataChars > lineCharsMax) throw tooLong(lineCharsMax);
+    data.push(value);
+  };
+
+  const takeText = (text: string): SseItem[] => {
+    const items: SseItem[] = [];
+    const whole = afterCarriageReturn && text.startsWith("\n") ? text.slice(1) : text;
+    if (text !== "") afterCarriageReturn = text.endsWith("\r");
+    let start = 0;
+    // Only the new text is searched: a line that arrives byte by byte must not cost its length squared.
+    const lineBreak = /\r\n|\r|\n/g;
+    for (let match = lineBreak.exec(whole); match !== null; match = lineBreak.exec(whole)) {
+      takeLine(rest + whole.slice(start, match.index), items);
+      rest = "";
+      start = lineBreak.lastIndex;
+    }
+    rest += whole.slice(start);
+    if (rest.length > lineCharsMax) throw tooLong(lineCharsMax);
+    return items;
+  };
+
+  return {
+    push: (bytes) => takeText(decoder.decode(bytes, { stream: true })),
+    end() {
+      const items = takeText(decoder.decode());
+      if (rest === "") dispatch(items);
+      return items;
+    },
+  };
+}
+
+/** Reads a body as events. Leaving the iteration early cancels the body. */
+export async function* readSse(body: ReadableStream<Uint8Array>): AsyncGenerator<SseItem> {
+  const parser = createSseParser();
+  const reader = body.getReader();
+  let ended = false;
+  try {
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) break;
+      yield* parser.push(value);
+    }
+    ended = true;
+    yield* parser.end();
+  } finally {
+    // Cancelling a body that already failed rejects with that failure, which the reader above has reported.
+    if (!ended) reader.cancel().catch(() => {});
+  }
+}
+
+function tooLong(lineCharsMax: number): AppError {
+  return new AppError(
+    "engine_unavailable",
+    `The engine sent an event longer than ${lineCharsMax} characters, so its answer was cut.`,
+  );
+}
