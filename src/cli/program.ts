@@ -1,0 +1,165 @@
+/** The command line as data: names, options, help. What the commands do is handed in. */
+import { Command, InvalidArgumentError, Option } from "commander";
+import type { Locale } from "../core/errors.ts";
+
+export interface StartOptions {
+  port?: number;
+  host?: string;
+  model?: string;
+}
+
+export interface EngineOptions extends StartOptions {
+  token?: string;
+}
+
+export interface ChatCommandOptions {
+  model?: string;
+  system?: string;
+  maxTokens?: number;
+  temperature?: number;
+  seed?: number;
+  url?: string;
+  json?: boolean;
+}
+
+export interface FitsOptions {
+  json?: boolean;
+  batch?: boolean;
+  svg?: string;
+  lang?: Locale;
+}
+
+export interface DoctorOptions {
+  json?: boolean;
+}
+
+/** Each resolves to the process's exit code. */
+export interface CliActions {
+  start(options: StartOptions): Promise<number>;
+  engine(options: EngineOptions): Promise<number>;
+  chat(prompt: string, options: ChatCommandOptions): Promise<number>;
+  fits(query: string, options: FitsOptions): Promise<number>;
+  doctor(options: DoctorOptions): Promise<number>;
+}
+
+const texts = {
+  en: {
+    about: "Put a large language model on a small GPU, and share it.",
+    start: "run the API, the engine and the database",
+    engine: "run only the engine, for an API on another machine",
+    chat: "ask one question; the answer goes to stdout",
+    fits: 'what fits: "13b 6gb", "qwen3-8b 8gb ctx 16k", "6gb", "70b"',
+    doctor: "check Node, GPU, VRAM, RAM and disk",
+    port: "port to listen on (PORT)",
+    host: "address to listen on (SNUG_HOST)",
+    model: "model name, GGUF path or URL (SNUG_MODEL)",
+    token: "token callers must send (SNUG_ENGINE_TOKEN)",
+    prompt: "the question; - reads it from stdin",
+    system: "system prompt",
+    maxTokens: "most tokens to answer with",
+    temperature: "0 is the most likely text, 2 the wildest",
+    seed: "same seed, same text",
+    url: "a running Snug or other OpenAI-compatible server, with SNUG_API_KEY",
+    json: "print JSON",
+    batch: "read one JSON request per line from stdin, write one answer per line",
+    svg: "write the picture to a file",
+    lang: "language of the answer",
+    whole: "a whole number, please",
+    number: "a number, please",
+  },
+  zh: {
+    about: "把大模型装进小显卡，并分享给大家。",
+    start: "运行 API、引擎和数据库",
+    engine: "只运行引擎，供另一台机器上的 API 使用",
+    chat: "问一个问题，回答输出到 stdout",
+    fits: "查看能跑什么：“13b 6gb”、“qwen3-8b 8gb ctx 16k”、“6gb”、“70b”",
+    doctor: "检查 Node、显卡、显存、内存和磁盘",
+    port: "监听端口（PORT）",
+    host: "监听地址（SNUG_HOST）",
+    model: "模型名称、GGUF 路径或网址（SNUG_MODEL）",
+    token: "调用者须提供的令牌（SNUG_ENGINE_TOKEN）",
+    prompt: "问题；写 - 则从 stdin 读取",
+    system: "系统提示词",
+    maxTokens: "回答的最多 token 数",
+    temperature: "0 最稳定，2 最发散",
+    seed: "相同的种子得到相同的文本",
+    url: "正在运行的 Snug 或其他 OpenAI 兼容服务，密钥用 SNUG_API_KEY",
+    json: "输出 JSON",
+    batch: "从 stdin 每行读一个 JSON 请求，每行写一个回答",
+    svg: "把图写入文件",
+    lang: "回答所用语言",
+    whole: "请输入整数",
+    number: "请输入数字",
+  },
+} satisfies Record<Locale, Record<string, string>>;
+
+/**
+ * @param finish receives the exit code of the command that ran
+ */
+export function createProgram(
+  actions: CliActions,
+  version: string,
+  locale: Locale,
+  finish: (code: number) => void,
+): Command {
+  const t = texts[locale];
+  const whole = (text: string) => {
+    if (!/^-?\d+$/.test(text)) throw new InvalidArgumentError(t.whole);
+    return Number(text);
+  };
+  const number = (text: string) => {
+    if (text.trim() === "" || !Number.isFinite(Number(text))) throw new InvalidArgumentError(t.number);
+    return Number(text);
+  };
+  const program = new Command("snug").description(t.about).version(version).showHelpAfterError();
+
+  program
+    .command("start")
+    .description(t.start)
+    .option("-p, --port <port>", t.port, whole)
+    .option("--host <address>", t.host)
+    .option("-m, --model <model>", t.model)
+    .action(async (options: StartOptions) => finish(await actions.start(options)));
+
+  program
+    .command("engine")
+    .description(t.engine)
+    .option("-p, --port <port>", t.port, whole)
+    .option("--host <address>", t.host)
+    .option("-m, --model <model>", t.model)
+    .option("--token <token>", t.token)
+    .action(async (options: EngineOptions) => finish(await actions.engine(options)));
+
+  program
+    .command("chat")
+    .description(t.chat)
+    .argument("<prompt...>", t.prompt)
+    .option("-m, --model <model>", t.model)
+    .option("-s, --system <text>", t.system)
+    .option("-n, --max-tokens <count>", t.maxTokens, whole)
+    .option("-t, --temperature <number>", t.temperature, number)
+    .option("--seed <number>", t.seed, whole)
+    .option("--url <address>", t.url)
+    .option("--json", t.json)
+    .action(async (words: string[], options: ChatCommandOptions) =>
+      finish(await actions.chat(words.join(" "), options)),
+    );
+
+  program
+    .command("fits")
+    .description(t.fits)
+    .argument("[query...]", t.fits)
+    .option("--json", t.json)
+    .option("--batch", t.batch)
+    .option("--svg <file>", t.svg)
+    .addOption(new Option("--lang <language>", t.lang).choices(["en", "zh"]))
+    .action(async (words: string[], options: FitsOptions) => finish(await actions.fits(words.join(" "), options)));
+
+  program
+    .command("doctor")
+    .description(t.doctor)
+    .option("--json", t.json)
+    .action(async (options: DoctorOptions) => finish(await actions.doctor(options)));
+
+  return program;
+}
