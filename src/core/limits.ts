@@ -85,3 +85,46 @@ export const textPartsMax = 256;
 
 /** Time a statement waits for another process's write lock on the ledger. */
 export const ledgerBusyMsMax = 5_000;
+
+/** The largest real headers (262k tokens with merges) are near 20 MB; a longer one is not a model. */
+export const ggufHeaderBytesMax = 64 * 1024 * 1024;
+
+/** Real files have under 200 metadata keys. */
+export const ggufMetadataKeysMax = 4096;
+
+/** The GGUF specification's bound. */
+export const ggufKeyBytesMax = 65_535;
+
+/** Real files have up to a few thousand tensors; 65536 descriptions still take only some 20 MB. */
+export const ggufTensorsMax = 65_536;
+
+/** ggml stores a tensor's name in 64 bytes with its terminator, and four dimensions. */
+export const ggufTensorNameBytesMax = 63;
+export const ggufDimensionsMax = 4;
+
+/** Text and lists kept from one header; token lists are counted and passed over instead. */
+export const ggufKeptBytesMax = 8 * 1024 * 1024;
+
+/** Lists up to this length are kept: per-layer facts, not vocabularies. */
+export const ggufListItemsMax = 4096;
+
+/** Alignment of tensor data; 32 everywhere in practice. */
+export const ggufAlignmentMax = 1024 * 1024;
+
+/** 16 TiB: past this a size is a mistake, and sums could leave the safe integers. */
+export const ggufFileBytesMax = 16 * 1024 ** 4;
+
+/** Parts of a split file; the largest published models come in under 200. */
+export const ggufPartsMax = 512;
+
+/** One read of a header; few requests over a network, little memory held. */
+export const ggufReadBytesFirst = 512 * 1024;
+export const ggufReadBytesMax = 4 * 1024 * 1024;
+
+/** How often a read of a remote header is taken up again after a broken connection. */
+export const ggufReadRetriesMax = 3;
+
+/** Pages of 1000 files read from a hub's file list. */
+export const hubListPagesMax = 10;
+/** One page of that list. */
+export const hubListBytesMax = 4 * 1024 * 1024;
