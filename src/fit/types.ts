@@ -25,8 +25,10 @@ export interface LayerSpec {
   /** Elements per head in a K row and a V row as cached (for MLA: the latent row as one KV head). */
   keyLength: number;
   valueLength: number;
-  /** Bytes of float32 state per sequence, for `recurrent`. */
+  /** Bytes of float32 state per sequence, for `recurrent`; also beside attention where a block does both (Falcon H1). */
   recurrentStateBytes?: number;
+  /** Elements per token of a sparse-attention index, cached beside K in K's type (DeepSeek 3.2, GLM 5). */
+  indexerKeyLength?: number;
   ffn: "dense" | "moe" | "none";
   /** Width of the dense FFN, or of one expert. */
   feedForwardLength: number;
@@ -134,6 +136,8 @@ export interface RuntimeSettings {
   hostExpertLayers: number;
   /** Layers given to each GPU, in device order; sums to `gpuLayers`. */
   gpuLayerSplit: readonly number[];
+  /** Tokens drafted per step by the model's MTP block; left out when it is unused. */
+  draftTokensMax?: number;
 }
 
 /** What a user asks for; everything left out is the planner's to choose. */
@@ -141,6 +145,8 @@ export interface Wish {
   contextLength?: number;
   contextLengthMin?: number;
   sequenceCount?: number;
+  /** Fewest sequences the planner may go down to when memory is short; left out: `sequenceCount` is kept. */
+  sequenceCountMin?: number;
   batchSize?: number;
   microBatchSize?: number;
   flashAttention?: boolean;
@@ -151,6 +157,8 @@ export interface Wish {
   /** Fixed quantization; absent: the file's own, or the planner's choice for a shape. */
   quantization?: string;
   buildFamily?: BuildFamily;
+  /** Tokens drafted per step by the model's own MTP block; 0, the default, leaves the block unused. */
+  draftTokensMax?: number;
   /** Bytes per GPU the user keeps for others; default `reserveBytesDefault`. */
   reserveBytes?: number;
   /** Most VRAM to use per GPU, bytes. */

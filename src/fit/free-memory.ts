@@ -1,0 +1,97 @@
+/**
+ * How much memory a device really has to give. A plan's bytes are exact; what other programs hold is not, so free
+ * memory is a distribution, and a plan fits when the chance that every device has room is at least 95 %.
+ */
+import { MIB } from "../core/units.ts";
+import type { Backend, GpuDevice, Hardware } from "./types.ts";
+
+/** Plans are accepted at this probability. */
+export const fitProbabilityMin = 0.95;
+
+/** Standard deviations between the mean and the 5 % quantile of a normal distribution. */
+const deviationsAt95 = 1.6448536;
+
+/** Free memory of one device: normal, cut at nothing; good enough in the tail that matters. */
+export interface FreeMemory {
+  /** What the reading or the card's size says, before any doubt. */
+  bytes: number;
+  /** Expected shortage against `bytes`, and its standard deviation. */
+  shortageMeanBytes: number;
+  shortageDeviationBytes: number;
+}
+
+/** Bytes a plan may use so that it has room with 95 % probability. */
+export function usableBytes(free: FreeMemory): number {
+  return free.bytes - free.shortageMeanBytes - deviationsAt95 * free.shortageDeviationBytes;
+}
+
+/** Probability, 0 to 1, that `bytes` find room. */
+export function roomProbability(free: FreeMemory, bytes: number): number {
+  const left = free.bytes - free.shortageMeanBytes - bytes;
+  if (free.shortageDeviationBytes <= 0) return left >= 0 ? 1 : 0;
+  return normalCdf(left / free.shortageDeviationBytes);
+}
+
+/** What is known of one GPU's free memory. */
+export function gpuFreeMemory(gpu: GpuDevice, hardware: Pick<Hardware, "backend" | "unifiedMemory">): FreeMemory {
+  if (gpu.vramBytesFree !== undefined) return liveReading(gpu.vramBytesTotal, gpu.vramBytesFree, hardware.backend);
+  if (hardware.unifiedMemory || hardware.backend === "metal") return unifiedSize(gpu.vramBytesTotal, hardware.backend);
+  return sizeOnly(gpu.vramBytesTotal);
+}
+
+/** Host memory: a live reading is nearly all usable, since the kernel gives back file cache. */
+export function hostFreeMemory(ramBytesFree: number): FreeMemory {
+  return { bytes: ramBytesFree, shortageMeanBytes: 0.02 * ramBytesFree, shortageDeviationBytes: 0.03 * ramBytesFree };
+}
+
+function liveReading(total: number, free: number, backend: Backend): FreeMemory {
+  if (backend === "vulkan" && isBudgetReading(total, free)) {
+    return { bytes: free, shortageMeanBytes: 0.07 * total, shortageDeviationBytes: 0.064 * total };
+  }
+  const known = LIVE_SHORTAGE[backend];
+  return { bytes: free, shortageMeanBytes: known.mean * MIB, shortageDeviationBytes: known.deviation * MIB };
+}
+
+/**
+ * Between the reading and the load the desktop moves, and workspaces grow with the first batches. The sums stay near
+ * the 1 GiB llama.cpp keeps free by default.
+ */
+const LIVE_SHORTAGE: Record<Backend, { mean: number; deviation: number }> = {
+  cuda: { mean: 250, deviation: 300 },
+  rocm: { mean: 250, deviation: 300 },
+  vulkan: { mean: 300, deviation: 420 },
+  metal: { mean: 100, deviation: 150 },
+  cpu: { mean: 0, deviation: 0 },
+};
+
+/**
+ * Windows reports a budget for the asking process: the card minus a fixed 768 MiB, whatever others hold. Such a reading
+ * says nothing about a desktop that sits on 2.7 GiB.
+ */
+function isBudgetReading(total: number, free: number): boolean {
+  return total - free < 900 * MIB;
+}
+
+/** Only the size is known: the driver's own share and a desktop of unknown appetite. */
+function sizeOnly(total: number): FreeMemory {
+  return { bytes: total, shortageMeanBytes: 200 * MIB + 0.012 * total, shortageDeviationBytes: 0.02 * total };
+}
+
+/**
+ * Memory shared with the system. Metal's recommended working set is two thirds of the memory up to 32 GiB and three
+ * quarters above; allocations beyond it fail. Elsewhere the kernel's limit is about the same share.
+ */
+function unifiedSize(total: number, backend: Backend): FreeMemory {
+  const share = total > 33 * 1024 * MIB ? 0.75 : 2 / 3;
+  const bytes = backend === "metal" ? share * total : 0.75 * total;
+  return { bytes, shortageMeanBytes: 0, shortageDeviationBytes: 0.012 * total };
+}
+
+/** Standard normal distribution function; Abramowitz and Stegun 26.2.17, error below 1e-7. */
+function normalCdf(x: number): number {
+  const t = 1 / (1 + 0.2316419 * Math.abs(x));
+  const density = 0.3989422804014327 * Math.exp((-x * x) / 2);
+  const poly = t * (0.31938153 + t * (-0.356563782 + t * (1.781477937 + t * (-1.821255978 + t * 1.330274429))));
+  const tail = density * poly;
+  return x >= 0 ? 1 - tail : tail;
+}

@@ -1,0 +1,113 @@
+/**
+ * Bytes of a model's tensors, sorted by where llama.cpp puts them: the input embeddings, each block (with its routed
+ * experts apart), and the output head. Computed once per model and quantization.
+ */
+import { AppError } from "../core/errors.ts";
+import { isLlamaMix, mixWeightBytes, typedWeightBytes, type WeightBytes } from "./quantization-mixes.ts";
+import type { ModelSpec } from "./types.ts";
+
+export interface WeightTable {
+  /** Token and per-layer embedding tables: read row by row, so they stay in host memory whatever is offloaded. */
+  inputBytes: number;
+  /** Final norm and output matrix. */
+  outputBytes: number;
+  /** With tied embeddings: the copy of the token embedding that an output head on a GPU needs. 0 otherwise. */
+  tiedOutputBytes: number;
+  /** Per block, multi-token-prediction blocks last; experts included. */
+  blockBytes: Float64Array;
+  /** The part of each block that is routed expert matrices. */
+  expertBytes: Float64Array;
+  /** Largest single matrix that may go to a GPU: a backend with an allocation limit cannot split it. */
+  largestTensorBytes: number;
+  /** Every tensor once. */
+  totalBytes: number;
+}
+
+const tables = new WeakMap<ModelSpec, Map<string, WeightTable>>();
+
+/**
+ * The table for `quantization`; left out: the file's own types.
+ * Throws AppError invalid_request when the model is only a shape and no quantization is named, or an unknown one.
+ */
+export function weightTable(model: ModelSpec, quantization?: string): WeightTable {
+  const key = quantization ?? "";
+  let byName = tables.get(model);
+  if (byName === undefined) {
+    byName = new Map();
+    tables.set(model, byName);
+  }
+  let table = byName.get(key);
+  if (table === undefined) {
+    table = createTable(model, quantization);
+    byName.set(key, table);
+  }
+  return table;
+}
+
+/** True when every tensor's type is known, as in a file. */
+export function hasTensorTypes(model: ModelSpec): boolean {
+  return model.tensors.length > 0 && model.tensors.every((tensor) => tensor.type !== undefined);
+}
+
+function createTable(model: ModelSpec, quantization: string | undefined): WeightTable {
+  const bytes = bytesOf(model, quantization);
+  const factor = fileFactor(model, quantization, bytes.total);
+  return {
+    inputBytes: bytes.input * factor,
+    outputBytes: bytes.output * factor,
+    tiedOutputBytes: bytes.tiedOutput * factor,
+    blockBytes: bytes.layers.map((one) => one * factor),
+    expertBytes: bytes.experts.map((one) => one * factor),
+    largestTensorBytes: largestBytes(model, bytes) * factor,
+    totalBytes: bytes.total * factor,
+  };
+}
+
+function bytesOf(model: ModelSpec, quantization: string | undefined): WeightBytes {
+  if (hasTensorTypes(model) && (quantization === undefined || quantization === model.quantization)) {
+    return typedWeightBytes(
+      model,
+      model.tensors.map((tensor) => tensor.type!),
+    );
+  }
+  const mix = quantization ?? model.quantization;
+  if (mix === undefined) {
+    throw new AppError("invalid_request", `Name a quantization for ${model.name}, for example Q4_K_M.`, {
+      param: "quantization",
+    });
+  }
+  if (!isLlamaMix(mix)) {
+    throw new AppError("invalid_request", `The quantization ${mix.slice(0, 40)} is unknown. Try Q4_K_M.`, {
+      param: "quantization",
+    });
+  }
+  return mixWeightBytes(model, mix);
+}
+
+/**
+ * A published file of a mix may differ from the plain rules (own types for single tensors). When its size is known,
+ * the parts are scaled to it: the header with its vocabulary takes about 40 bytes per token.
+ */
+function fileFactor(model: ModelSpec, quantization: string | undefined, bytes: number): number {
+  if (model.fileBytes === undefined || hasTensorTypes(model) || bytes === 0) return 1;
+  if (quantization !== undefined && model.quantization !== undefined && quantization !== model.quantization) return 1;
+  const data = model.fileBytes - model.vocabularySize * headerBytesPerToken;
+  const factor = data / bytes;
+  return factor > 0.5 && factor < 2 ? factor : 1;
+}
+
+const headerBytesPerToken = 40;
+
+/** An expert stack or the output matrix; what else there is, is smaller. */
+function largestBytes(model: ModelSpec, bytes: WeightBytes): number {
+  let largest = Math.max(bytes.output, model.tiedEmbeddings ? bytes.input : 0);
+  for (const layer of bytes.experts) largest = Math.max(largest, layer / 3);
+  return largest;
+}
+
+/** Mixes offered for a bare shape, best first: each a visible step in size, none known to ruin the text. */
+const ladder = ["Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_K_S", "Q3_K_M"] as const;
+
+export function quantizationLadder(_model: ModelSpec): readonly string[] {
+  return ladder;
+}

@@ -1,0 +1,116 @@
+/**
+ * Bytes on every device for one complete set of settings. Weights, caches and state are exact; compute buffers follow
+ * llama.cpp's graph allocator (compute.ts); the runtime's own share is measured per backend.
+ */
+import { MIB } from "../core/units.ts";
+import { computeBytes } from "./compute.ts";
+import { kvCacheBytesByLayer, recurrentBytesByLayer } from "./memory-cache.ts";
+import type { WeightTable } from "./memory-weights.ts";
+import { HOST, type Placement } from "./placement.ts";
+import type { Backend, ModelSpec, RuntimeSettings } from "./types.ts";
+
+/** The parts of one device's memory, bytes. */
+export interface DeviceMemory {
+  layers: number;
+  weightBytes: number;
+  kvCacheBytes: number;
+  recurrentStateBytes: number;
+  computeBufferBytes: number;
+  outputBufferBytes: number;
+  runtimeBytes: number;
+  totalBytes: number;
+}
+
+export interface MemoryEstimate {
+  gpus: DeviceMemory[];
+  host: DeviceMemory;
+}
+
+/** What one process takes on a GPU before llama.cpp allocates: driver context, kernels, workspaces. Measured. */
+const RUNTIME_BYTES: Record<Backend, number> = {
+  // 211 to 330 MiB on single cards, with cuBLAS loaded.
+  cuda: 280 * MIB,
+  rocm: 400 * MIB,
+  // 10 to 31 MiB beyond the buffers in seven starts.
+  vulkan: 30 * MIB,
+  metal: 50 * MIB,
+  cpu: 0,
+};
+
+export function estimateMemory(
+  model: ModelSpec,
+  weights: WeightTable,
+  settings: RuntimeSettings,
+  placement: Placement,
+  backend: Backend,
+): MemoryEstimate {
+  const gpus = Array.from({ length: placement.gpuCount }, emptyDevice);
+  const host = emptyDevice();
+  const device = (index: number) => (index === HOST ? host : gpus[index]!);
+  addWeights(weights, placement, device, host);
+  const kv = kvCacheBytesByLayer(model, settings);
+  const recurrent = recurrentBytesByLayer(model, settings);
+  placement.blocks.forEach((index, block) => {
+    const target = device(index);
+    target.layers++;
+    target.kvCacheBytes += kv[block]!;
+    target.recurrentStateBytes += recurrent[block]!;
+  });
+  device(placement.output).layers++;
+  const compute = computeBytes(model, settings, placement, backend);
+  gpus.forEach((gpu, index) => {
+    gpu.computeBufferBytes = compute.gpus[index]!;
+    if (gpu.layers > 0 || gpu.computeBufferBytes > 0) gpu.runtimeBytes = RUNTIME_BYTES[backend];
+  });
+  host.computeBufferBytes = compute.host;
+  host.outputBufferBytes = outputBufferBytes(model, settings);
+  if (model.projectorBytes !== undefined) (gpus[0] ?? host).runtimeBytes += model.projectorBytes;
+  for (const one of gpus) sumUp(one);
+  sumUp(host);
+  return { gpus, host };
+}
+
+function addWeights(
+  weights: WeightTable,
+  placement: Placement,
+  device: (index: number) => DeviceMemory,
+  host: DeviceMemory,
+): void {
+  host.weightBytes += weights.inputBytes;
+  const output = device(placement.output);
+  output.weightBytes += weights.outputBytes;
+  if (output !== host) output.weightBytes += weights.tiedOutputBytes;
+  placement.blocks.forEach((index, block) => {
+    const experts = placement.hostExperts[block] ? weights.expertBytes[block]! : 0;
+    device(index).weightBytes += weights.blockBytes[block]! - experts;
+    host.weightBytes += experts;
+  });
+}
+
+/** Logits handed back to the program: one row per sequence, in host memory. */
+export function outputBufferBytes(model: ModelSpec, settings: Pick<RuntimeSettings, "sequenceCount">): number {
+  return 4 * model.vocabularySize * settings.sequenceCount;
+}
+
+function sumUp(device: DeviceMemory): void {
+  device.totalBytes =
+    device.weightBytes +
+    device.kvCacheBytes +
+    device.recurrentStateBytes +
+    device.computeBufferBytes +
+    device.outputBufferBytes +
+    device.runtimeBytes;
+}
+
+function emptyDevice(): DeviceMemory {
+  return {
+    layers: 0,
+    weightBytes: 0,
+    kvCacheBytes: 0,
+    recurrentStateBytes: 0,
+    computeBufferBytes: 0,
+    outputBufferBytes: 0,
+    runtimeBytes: 0,
+    totalBytes: 0,
+  };
+}
