@@ -37,6 +37,30 @@ export const tokenFlushMs = 8;
 /** Events buffered for a slow reader before its producer is paused. */
 export const eventsBufferedMax = 256;
 
+/** A reader that took nothing for this long while its buffer was full has gone; its answer is cut. */
+export const readerSilenceMsMax = 60_000;
+
+/** How often the llama child says that it lives. */
+export const pulseIntervalMs = 1_000;
+
+/** Silent pulses in a row before the child is taken for hung; loading maps gigabytes and may stall the machine. */
+export const pulsesMissedMax = 20;
+
+/** An orderly end of the llama child frees buffers only; past this it is killed. */
+export const childStopMsMax = 2_000;
+
+/** A child that lived this long in health starts with a clean record: later crashes are counted from one again. */
+export const restartForgivenAfterMs = 60_000;
+
+/** Prompt tokens one decode step takes along while others are answering; bounds the gap between their tokens. */
+export const prefillTokensBesideDecodeMax = 128;
+
+/** No vocabulary spends under one token on this much text, so text beyond context x this is refused uncounted. */
+export const charsPerTokenMax = 64;
+
+/** Tokens per sequence when nobody asks for a number: a page or two of conversation on little memory. */
+export const contextLengthDefault = 4096;
+
 /** Restart delays of a crashed child: first, and the most it grows to by doubling. */
 export const restartDelayMsFirst = 100;
 export const restartDelayMsMax = 30_000;
@@ -128,3 +152,54 @@ export const ggufReadRetriesMax = 3;
 export const hubListPagesMax = 10;
 /** One page of that list. */
 export const hubListBytesMax = 4 * 1024 * 1024;
+
+/** Messages one answer may take in a chat; a longer one goes into a file that is easier to read and to keep. */
+export const replyMessagesMax = 3;
+
+/** Characters of a question; Discord's longest text option. */
+export const questionCharsMax = 6000;
+
+/** Characters of a channel's persona: it is paid for with every question. */
+export const personaCharsMax = 2000;
+
+/** Reasoning shown behind a spoiler; more is cut, the answer needs the room. */
+export const reasoningCharsMax = 600;
+
+/** Characters of a question repeated above its answer. */
+export const quotedQuestionCharsMax = 180;
+
+/** Messages read back for a conversation; contexts of small machines hold fewer. */
+export const historyMessagesMax = 50;
+
+/** Replies followed upwards, one request each. */
+export const replyChainMax = 20;
+
+/** Text files taken into a question, and the bytes of each. */
+export const questionFilesMax = 4;
+export const questionFileBytesMax = 256 * 1024;
+
+/** Answers kept in memory for Regenerate, reply chains and feedback. */
+export const answersRememberedMax = 1000;
+
+/** Events remembered to drop repeats; a resumed connection repeats seconds, not hours. */
+export const eventsRememberedMax = 5000;
+
+/** An answer moves to another place this long before its reply token ends: time for one slow write. */
+export const replyMoveMsBefore = 60_000;
+
+/** An answer that is there sooner needs no placeholder; a person does not miss one for this long. */
+export const placeholderDelayMs = 600;
+
+/** Waits after a failed write: first, and the most it grows to by doubling. */
+export const writeRetryMsFirst = 1_000;
+export const writeRetryMsMax = 30_000;
+
+/** Failed writes in a row before an answer is given up. */
+export const writeTriesMax = 6;
+
+/** Share of the context kept free for the answer when history is gathered, and the most that is kept, tokens. */
+export const answerContextShare = 0.35;
+export const answerTokensReservedMax = 2048;
+
+/** The list of models changes by hand; autocompletion asks for it with every key. */
+export const modelListAgeMsMax = 10_000;
