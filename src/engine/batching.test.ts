@@ -1,0 +1,51 @@
+import { describe, expect, test } from "vitest";
+import { BatchStrategy } from "./batching.ts";
+
+const decode = { tokens: [1] };
+const prompt = (length: number) => ({ tokens: Array(length).fill(1) });
+
+function strategyWith(active: number): BatchStrategy {
+  const strategy = new BatchStrategy(128);
+  for (let i = 0; i < active; i++) strategy.enter();
+  return strategy;
+}
+
+describe("the batch strategy", () => {
+  test("a running answer decodes before a prompt that came first", () => {
+    const long = prompt(256);
+    const planned = strategyWith(2).plan([long, decode], 512);
+    expect(planned).toEqual([
+      { item: decode, processAmount: 1 },
+      { item: long, processAmount: 128 },
+    ]);
+  });
+
+  test("a prompt alone takes the whole step", () => {
+    expect(strategyWith(1).plan([prompt(256)], 512)).toMatchObject([{ processAmount: 256 }]);
+    expect(strategyWith(1).plan([prompt(1000)], 512)).toMatchObject([{ processAmount: 512 }]);
+  });
+
+  test("prompts share what is left in the order they came", () => {
+    const planned = strategyWith(2).plan([prompt(300), prompt(300)], 512);
+    expect(planned.map((item) => item.processAmount)).toEqual([300, 212]);
+  });
+
+  test("a step never exceeds its size, even with more answers than it holds", () => {
+    const planned = strategyWith(6).plan([decode, decode, decode, decode, decode, prompt(9)], 4);
+    expect(planned.map((item) => item.processAmount)).toEqual([1, 1, 1, 1]);
+  });
+
+  test("it waits for streams on their way, but not for ever", () => {
+    const strategy = strategyWith(2);
+    let turns = 0;
+    while (strategy.plan([decode], 512).length === 0) turns++;
+    expect(turns).toBe(40);
+    expect(strategy.plan([decode, decode], 512)).toHaveLength(2);
+  });
+
+  test("it does not wait for a stream that has left", () => {
+    const strategy = strategyWith(2);
+    strategy.leave();
+    expect(strategy.plan([decode], 512)).toHaveLength(1);
+  });
+});

@@ -1,0 +1,66 @@
+/**
+ * Which tokens go into the next decode step.
+ *
+ * node-llama-cpp asks a strategy before every step. Its own leaves one stream out (it looks while the last finished
+ * stream has not queued its next token yet) and lets a long prompt freeze every running answer. This one waits a few
+ * turns until every running stream is there, decodes first, and lets prompts fill up what is left under a cap.
+ */
+
+/** A stream's tokens waiting for evaluation; one token is an answer going on, more are a prompt. */
+interface BatchItem {
+  readonly tokens: readonly unknown[];
+}
+
+interface PlannedItem<Item> {
+  item: Item;
+  /** Tokens of the item to evaluate in this step. */
+  processAmount: number;
+}
+
+/** Turns to wait for streams that are on their way; enough for all to requeue, too few for a person to notice. */
+const waitTurnsMax = 40;
+
+export class BatchStrategy {
+  #active = 0;
+  #turnsWaited = 0;
+  readonly #prefillTokensMax: number;
+
+  /** @param prefillTokensMax prompt tokens beside running answers in one step */
+  constructor(prefillTokensMax: number) {
+    this.#prefillTokensMax = prefillTokensMax;
+  }
+
+  /**
+   * A stream counts from its first token to evaluate to its last, except while it waits for a slow reader: those that
+   * count and are missing hold the step up.
+   */
+  enter(): void {
+    this.#active++;
+  }
+
+  leave(): void {
+    this.#active--;
+  }
+
+  /** @param size tokens a step may have */
+  plan<Item extends BatchItem>(items: readonly Item[], size: number): PlannedItem<Item>[] {
+    if (items.length < this.#active && this.#turnsWaited < waitTurnsMax) {
+      this.#turnsWaited++;
+      return [];
+    }
+    this.#turnsWaited = 0;
+    const planned = items
+      .filter((item) => item.tokens.length === 1)
+      .slice(0, size)
+      .map((item) => ({ item, processAmount: 1 }));
+    const room = size - planned.length;
+    let left = planned.length > 0 ? Math.min(room, this.#prefillTokensMax) : room;
+    for (const item of items) {
+      if (item.tokens.length === 1 || left === 0) continue;
+      const processAmount = Math.min(left, item.tokens.length);
+      planned.push({ item, processAmount });
+      left -= processAmount;
+    }
+    return planned;
+  }
+}

@@ -1,0 +1,106 @@
+/**
+ * What the engine process and its llama child say to each other, over Node's IPC channel. Plain data only.
+ *
+ * A chat goes: `admit` (tokens are counted, so an over-long prompt is refused at once, however long the line is), then
+ * `run` when a slot is free, then `started`, `texts`*, `ended`. `cancel` ends it at any point.
+ */
+import type { ChatRequest, FinishReason, Timings, Usage } from "../core/chat.ts";
+import type { ErrorFacts } from "../core/errors.ts";
+import type { Backend, KvCacheType } from "../fit/types.ts";
+
+/** llama.cpp's backend: "auto" tries the best one the machine has, false is the CPU. */
+export type GpuChoice = "auto" | "cuda" | "vulkan" | "metal" | false;
+
+/** One complete set of loader settings. What is left out is chosen at load time. */
+export interface LoadSettings {
+  modelPath: string;
+  /** Tokens per sequence. Default: what the model was trained for, at most `contextLengthDefault`. */
+  contextLength?: number;
+  /** Answers at once. */
+  sequenceCount: number;
+  /** Tokens per decode step, also the micro-batch. */
+  batchSize: number;
+  gpu: GpuChoice;
+  /** Layers in VRAM; the output layer counts as one. "auto": as many as fit. */
+  gpuLayers: number | "auto";
+  flashAttention: boolean | "auto";
+  kvCacheTypeK: KvCacheType;
+  kvCacheTypeV: KvCacheType;
+  /** At most this many; never more than cores, the cgroup's quota, or what the model's size is worth. */
+  threadsMax?: number;
+  /** Reads every tensor for invalid numbers first; costs one pass over the file. */
+  checkTensors?: boolean;
+}
+
+/** What was loaded. */
+export interface LoadedModel {
+  architecture: string;
+  name?: string;
+  quantization?: string;
+  parameterCount: number;
+  fileBytes: number;
+  contextLength: number;
+  contextLengthTrained: number;
+  sequenceCount: number;
+  backend: Backend;
+  gpuLayers: number;
+  threads: number;
+  /** Which of the library's renderers writes the conversation. */
+  chatTemplate: string;
+  /** Start of the load to ready, milliseconds. */
+  loadMs: number;
+}
+
+/** GPUs as llama.cpp sees them. Bytes are sums over all of them: it tells no more. */
+export interface LlamaDevices {
+  backend: Backend;
+  names: string[];
+  vramBytesTotal: number;
+  vramBytesFree: number;
+  mathCores: number;
+}
+
+export interface MemorySample {
+  /** Resident memory of the child process. */
+  rssBytes: number;
+  /** Used on all GPUs together, by anybody; absent without one. */
+  vramBytesUsed?: number;
+}
+
+/** How an answer ended, with what it cost. */
+export interface AnswerEnd {
+  end: { type: "finish"; finishReason: FinishReason } | { type: "cancelled" } | { type: "error"; error: ErrorFacts };
+  usage: Usage;
+  timings: Pick<Timings, "prefillTokensPerSecond" | "completionTokensPerSecond">;
+}
+
+/** Text of one stream since the last frame, and how many tokens it took. */
+export type TextFrame = [id: number, text: string, tokenCount: number];
+
+export type ParentMessage =
+  | { type: "load"; settings: LoadSettings }
+  /** Only look at the devices; answered by `devices`. */
+  | { type: "probe"; gpu: GpuChoice }
+  | { type: "admit"; id: number; request: ChatRequest }
+  | { type: "run"; id: number }
+  | { type: "cancel"; id: number }
+  /** The reader is slow: produce no more until `resume`. */
+  | { type: "pause"; id: number }
+  | { type: "resume"; id: number }
+  | { type: "stop" };
+
+export type ChildMessage =
+  | { type: "ready"; model: LoadedModel }
+  | { type: "load_failed"; error: ErrorFacts }
+  /** The chosen backend found no usable device; the CPU is used, and another start may save itself the search. */
+  | { type: "gpu_unusable"; backend: Backend }
+  | { type: "devices"; devices: LlamaDevices }
+  | { type: "admitted"; id: number; promptTokens: number }
+  | { type: "refused"; id: number; error: ErrorFacts }
+  | { type: "started"; id: number; cachedPromptTokens: number }
+  /** A chunk of the prompt is done: a sign of life while there is no text yet. */
+  | { type: "progress"; id: number; promptTokensDone: number }
+  | { type: "texts"; frames: TextFrame[] }
+  | ({ type: "ended"; id: number } & AnswerEnd)
+  | { type: "pulse"; memory: MemorySample }
+  | { type: "log"; level: "debug" | "info" | "warn" | "error"; message: string };

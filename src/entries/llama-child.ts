@@ -1,0 +1,28 @@
+/** The process that holds the model. Forked by the engine's supervisor; it lives exactly as long as its parent's channel. */
+import { LlamaChild } from "../engine/child.ts";
+import type { ChildMessage, ParentMessage } from "../engine/ipc.ts";
+
+/** Native threads may be at work: an orderly exit would wait for them or trip over them, this end cannot fail. */
+function vanish(): void {
+  process.kill(process.pid, "SIGKILL");
+}
+
+if (process.send === undefined) {
+  console.error("This is the engine's model process; it is started by `snug start` or `snug engine`.");
+  process.exit(2);
+}
+// The parent is gone, in whatever way: nobody can use this model any more.
+process.on("disconnect", vanish);
+// Ctrl-C reaches the whole terminal group; the parent decides when running answers are over.
+process.on("SIGINT", () => {});
+process.on("SIGTERM", () => {});
+
+const child = new LlamaChild((message: ChildMessage) => {
+  // A parent that died a moment ago: "disconnect" follows.
+  if (process.connected) process.send?.(message, undefined, {}, () => {});
+});
+
+process.on("message", async (message: ParentMessage) => {
+  await child.receive(message);
+  if (message.type === "stop") process.exit(0);
+});
