@@ -148,6 +148,9 @@ export const ggufReadBytesMax = 4 * 1024 * 1024;
 /** How often a read of a remote header is taken up again after a broken connection. */
 export const ggufReadRetriesMax = 3;
 
+/** Requests for one remote header; a sound server needs about five. */
+export const ggufRequestsMax = 200;
+
 /** Pages of 1000 files read from a hub's file list. */
 export const hubListPagesMax = 10;
 /** One page of that list. */
