@@ -1,7 +1,7 @@
 /** The serving side of the OpenAI-shaped wire: a chat's events become one HTTP response. */
 import { type ChatEvent, isTerminal, type Producer } from "../core/chat.ts";
 import { AppError, ERROR_TABLE, type ErrorFacts, renderOpenAiError, toAppError } from "../core/errors.ts";
-import { keepAliveMs } from "../core/limits.ts";
+import { abortReportMsMax, keepAliveMs } from "../core/limits.ts";
 import type { ChatCall } from "./chat-request.ts";
 import { defined, type JsonObject, renderProducer, renderTimings, renderUsage } from "./chat-wire.ts";
 import { renderSseComment, renderSseEvent } from "./sse.ts";
@@ -176,8 +176,15 @@ function errorOf(event: Extract<ChatEvent, { type: "error" | "cancelled" }>): Er
   return { code: "engine_unavailable", message: "The answer was cancelled on the server; please try again." };
 }
 
+/** Reads what an aborted engine still says; one that goes on talking is left after a while. */
 async function exhaust(frames: AsyncGenerator<string, void>): Promise<void> {
-  while ((await frames.next()).done !== true);
+  let patient = true;
+  const timer = setTimeout(() => {
+    patient = false;
+  }, abortReportMsMax);
+  while (patient && (await frames.next()).done !== true);
+  clearTimeout(timer);
+  await frames.return();
 }
 
 /** The events, and "silence" each time about `ms` passed without one. One timer per stream, not per token. */

@@ -1,0 +1,135 @@
+/** The chunks of an OpenAI-shaped answer, read as chat events, with what is needed to account for a broken one. */
+import type { ChatEvent, FinishReason, Producer, TerminalChatEvent, Timings, Usage } from "../core/chat.ts";
+import { AppError, type ErrorFacts } from "../core/errors.ts";
+import type { Clock } from "../core/ports.ts";
+import {
+  asAmount,
+  asObject,
+  asText,
+  defined,
+  type JsonObject,
+  parseFinishReason,
+  parseProducer,
+  parseTimings,
+  parseUsage,
+} from "./chat-wire.ts";
+import { errorOfEvent, parseJson } from "./engine-errors.ts";
+
+export interface ChatReader {
+  /** True once an answer has begun. */
+  readonly started: boolean;
+  /** True once the answer is known to be whole. */
+  readonly complete: boolean;
+  /** Events of one `data:` line. An `error` event among them is the last. */
+  readData(data: string): ChatEvent[];
+  /** Our engines tell the place in the queue in a comment. */
+  readComment(text: string): ChatEvent[];
+  finish(): TerminalChatEvent;
+  cancel(): TerminalChatEvent;
+  fail(error: ErrorFacts): TerminalChatEvent;
+}
+
+/**
+ * @param fallback what answers, as far as known before the server says so itself
+ * @param clock measures what the server does not report, from now on
+ */
+export function createChatReader(fallback: Producer, clock: Clock): ChatReader {
+  const acceptedAt = clock.now();
+  let firstTokenAt: number | undefined;
+  let lastTokenAt: number | undefined;
+  let started = false;
+  let done = false;
+  let finishReason: FinishReason | undefined;
+  let reported: Usage | undefined;
+  let promptUsage: Usage = {};
+  let timings: Timings = {};
+  let tokensSeen = 0;
+
+  const usage = (): Usage => {
+    if (reported?.completionTokens !== undefined) return { ...promptUsage, ...reported };
+    return started ? { ...promptUsage, ...reported, completionTokens: tokensSeen, estimated: true } : {};
+  };
+
+  const finalTimings = (): Timings => {
+    const decodeMs = firstTokenAt === undefined || lastTokenAt === undefined ? 0 : lastTokenAt - firstTokenAt;
+    const tokens = usage().completionTokens ?? 0;
+    return defined({
+      timeToFirstTokenMs: firstTokenAt === undefined ? undefined : firstTokenAt - acceptedAt,
+      totalMs: clock.now() - acceptedAt,
+      completionTokensPerSecond: decodeMs > 0 && tokens > 1 ? ((tokens - 1) / decodeMs) * 1000 : undefined,
+      ...timings,
+    });
+  };
+
+  const readText = (delta: JsonObject, chunk: JsonObject): ChatEvent[] => {
+    const text = asText(delta.content);
+    // Reasoning is not part of the answer, but it was generated all the same.
+    if (text === undefined && asText(delta.reasoning_content) === undefined) return [];
+    const tokenCount = asAmount(asObject(chunk.snug)?.tokens);
+    tokensSeen += tokenCount ?? 1;
+    lastTokenAt = clock.now();
+    firstTokenAt ??= lastTokenAt;
+    if (text === undefined) return [];
+    return [tokenCount === undefined ? { type: "text", text } : { type: "text", text, tokenCount }];
+  };
+
+  const readChunk = (chunk: JsonObject): ChatEvent[] => {
+    const events: ChatEvent[] = [];
+    if (!started) {
+      started = true;
+      promptUsage = parseUsage(asObject(chunk.snug)?.usage) ?? {};
+      const { promptTokens, cachedPromptTokens } = promptUsage;
+      events.push({
+        type: "start",
+        producer: parseProducer(chunk, fallback),
+        ...defined({ promptTokens, cachedPromptTokens }),
+      });
+    }
+    // The usage chunk has an empty list, null or no list at all, depending on the server.
+    const choice = Array.isArray(chunk.choices) ? asObject(chunk.choices[0]) : undefined;
+    if (choice !== undefined) {
+      events.push(...readText(asObject(choice.delta) ?? asObject(choice.message) ?? {}, chunk));
+      finishReason = parseFinishReason(choice.finish_reason) ?? finishReason;
+    }
+    reported = parseUsage(chunk.usage) ?? reported;
+    if (chunk.timings !== undefined) timings = parseTimings(chunk.timings);
+    return events;
+  };
+
+  return {
+    get started() {
+      return started;
+    },
+    get complete() {
+      return done || finishReason !== undefined;
+    },
+    readData(data) {
+      if (data === "[DONE]") {
+        done = true;
+        return [];
+      }
+      const chunk = asObject(parseJson(data));
+      if (chunk === undefined) throw new AppError("engine_unavailable", "The engine sent something that is not JSON.");
+      if (chunk.error === undefined || chunk.error === null) return readChunk(chunk);
+      reported = parseUsage(chunk.usage) ?? reported;
+      if (chunk.timings !== undefined) timings = parseTimings(chunk.timings);
+      return [this.fail(errorOfEvent(chunk))];
+    },
+    readComment(text) {
+      if (started || !text.startsWith("queued ")) return [];
+      const place = asObject(parseJson(text.slice("queued ".length)));
+      const position = asAmount(place?.position);
+      if (position === undefined) return [];
+      const estimatedWaitMs = asAmount(place?.estimated_wait_ms);
+      return [{ type: "queued", position, ...defined({ estimatedWaitMs }) }];
+    },
+    finish: () => ({
+      type: "finish",
+      finishReason: finishReason ?? "stop",
+      usage: usage(),
+      timings: finalTimings(),
+    }),
+    cancel: () => ({ type: "cancelled", usage: usage(), timings: finalTimings() }),
+    fail: (error) => ({ type: "error", error, usage: usage(), timings: finalTimings() }),
+  };
+}

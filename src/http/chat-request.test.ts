@@ -1,0 +1,165 @@
+import { describe, expect, it } from "vitest";
+import { AppError } from "../core/errors.ts";
+import { parseChatCall, renderChatBody } from "./chat-request.ts";
+
+const messages = [{ role: "user", content: "Hi" }];
+const body = { model: "m", messages };
+
+function refusal(value: unknown): { code: string; param: string | undefined; message: string } {
+  try {
+    parseChatCall(value);
+  } catch (thrown) {
+    if (thrown instanceof AppError) return { code: thrown.code, param: thrown.param, message: thrown.message };
+    throw thrown;
+  }
+  throw new Error("was accepted");
+}
+
+describe("a chat completion body", () => {
+  it("becomes a chat request", () => {
+    const call = parseChatCall({
+      model: "m",
+      messages: [
+        { role: "developer", content: "Be brief." },
+        {
+          role: "user",
+          content: [
+            { type: "text", text: "one" },
+            { type: "text", text: "two" },
+          ],
+        },
+        { role: "assistant", content: "three" },
+      ],
+      stream: true,
+      stream_options: { include_usage: true },
+      max_tokens: 5,
+      max_completion_tokens: 7,
+      temperature: 0,
+      top_p: 0.5,
+      seed: -3,
+      stop: "END",
+      user: "ann",
+    });
+    expect(call).toEqual({
+      request: {
+        model: "m",
+        messages: [
+          { role: "system", content: "Be brief." },
+          { role: "user", content: "one\ntwo" },
+          { role: "assistant", content: "three" },
+        ],
+        maxTokens: 7,
+        temperature: 0,
+        topP: 0.5,
+        seed: -3,
+        stop: ["END"],
+        userId: "ann",
+      },
+      stream: true,
+      includeUsage: true,
+    });
+  });
+
+  it("takes null for left out, as some clients send it", () => {
+    const nulls = Object.fromEntries(
+      ["stream", "stream_options", "max_tokens", "temperature", "top_p", "seed", "stop", "user", "n", "tools"].map(
+        (name) => [name, null],
+      ),
+    );
+    expect(parseChatCall({ ...body, ...nulls })).toEqual({
+      request: { model: "m", messages },
+      stream: false,
+      includeUsage: false,
+    });
+  });
+
+  it("ignores fields it does not know and those that ask for the default", () => {
+    const extra = { presence_penalty: 0.2, metadata: { a: 1 }, n: 1, tools: [], logit_bias: {}, store: true };
+    expect(parseChatCall({ ...body, ...extra, response_format: { type: "text" } }).request).toEqual({
+      model: "m",
+      messages,
+    });
+  });
+
+  it("reads back what it writes for an upstream", () => {
+    const { request } = parseChatCall({
+      ...body,
+      max_tokens: 3,
+      temperature: 1,
+      top_p: 1,
+      seed: 1,
+      stop: ["a"],
+      user: "u",
+    });
+    const call = parseChatCall(JSON.parse(JSON.stringify(renderChatBody(request))));
+    expect(call).toEqual({ request, stream: true, includeUsage: true });
+  });
+
+  const text = (content: unknown) => ({ ...body, messages: [{ role: "user", content }] });
+  it.each([
+    ["null", null, undefined],
+    ["a list", [], undefined],
+    ["a text", "{}", undefined],
+    ["no model", { messages }, "model"],
+    ["an empty model", { model: "", messages }, "model"],
+    ["a huge model name", { model: "m".repeat(10_000), messages }, "model"],
+    ["no messages", { model: "m" }, "messages"],
+    ["empty messages", { model: "m", messages: [] }, "messages"],
+    ["too many messages", { model: "m", messages: Array(5000).fill(messages[0]) }, "messages"],
+    ["a message that is a text", { model: "m", messages: ["Hi"] }, "messages[0]"],
+    ["an unknown role", { model: "m", messages: [{ role: "robot", content: "Hi" }] }, "messages[0].role"],
+    [
+      "a role from Object's prototype",
+      { model: "m", messages: [{ role: "constructor", content: "" }] },
+      "messages[0].role",
+    ],
+    ["a tool's message", { model: "m", messages: [{ role: "tool", content: "42" }] }, "messages[0].role"],
+    ["content null", text(null), "messages[0].content"],
+    ["content a number", text(7), "messages[0].content"],
+    ["an empty list of parts", text([]), "messages[0].content"],
+    ["an image part", text([{ type: "image_url", image_url: { url: "http://x" } }]), "messages[0].content[0].type"],
+    ["a part without text", text([{ type: "text" }]), "messages[0].content[0].text"],
+    ["negative max_tokens", { ...body, max_tokens: -1 }, "max_tokens"],
+    ["fractional max_tokens", { ...body, max_tokens: 1.5 }, "max_tokens"],
+    ["max_tokens as a text", { ...body, max_tokens: "12" }, "max_tokens"],
+    ["zero max_completion_tokens", { ...body, max_completion_tokens: 0 }, "max_completion_tokens"],
+    ["a temperature over 2", { ...body, temperature: 2.1 }, "temperature"],
+    ["a negative temperature", { ...body, temperature: -0.1 }, "temperature"],
+    ["top_p 0", { ...body, top_p: 0 }, "top_p"],
+    ["top_p over 1", { ...body, top_p: 1.1 }, "top_p"],
+    ["a seed beyond whole numbers", { ...body, seed: 1e300 }, "seed"],
+    ["an empty stop", { ...body, stop: "" }, "stop[0]"],
+    ["too many stops", { ...body, stop: Array(17).fill("x") }, "stop"],
+    ["a stop that is a number", { ...body, stop: 3 }, "stop"],
+    ["stream as a text", { ...body, stream: "yes" }, "stream"],
+    ["a huge user", { ...body, user: "u".repeat(1000) }, "user"],
+    ["two answers", { ...body, n: 2 }, "n"],
+    ["tools", { ...body, tools: [{ type: "function" }] }, "tools"],
+    ["functions", { ...body, functions: [{ name: "f" }] }, "functions"],
+    ["JSON mode", { ...body, response_format: { type: "json_object" } }, "response_format.type"],
+    ["logprobs", { ...body, logprobs: true }, "logprobs"],
+    ["logit_bias", { ...body, logit_bias: { 50256: -100 } }, "logit_bias"],
+    ["audio", { ...body, modalities: ["text", "audio"] }, "modalities[1]"],
+  ])("%s is refused and the field named", (_name, value, param) => {
+    const { code, param: named, message } = refusal(value);
+    expect(code).toBe("invalid_request");
+    expect(named).toBe(param);
+    expect(message).toMatch(/^[^\n]{10,200}\.$/);
+    if (param !== undefined) expect(message.startsWith(param)).toBe(true);
+  });
+
+  it("survives prototype keys and leaves Object's prototype alone", () => {
+    const hostile = JSON.parse(
+      '{"model":"m","messages":[{"role":"user","content":"Hi","__proto__":{"polluted":1}}],"__proto__":{"stream":true},"constructor":{"prototype":{"polluted":1}}}',
+    );
+    const call = parseChatCall(hostile);
+    expect(call).toEqual({ request: { model: "m", messages }, stream: false, includeUsage: false });
+    expect(({} as Record<string, unknown>).polluted).toBeUndefined();
+  });
+
+  it("does not follow deep nesting", () => {
+    const deep = JSON.parse(`${"[".repeat(100_000)}${"]".repeat(100_000)}`);
+    expect(refusal({ ...body, messages: [{ role: "user", content: deep }] }).param).toBe("messages[0].content[0]");
+    expect(parseChatCall({ ...body, metadata: deep }).request.model).toBe("m");
+  });
+});

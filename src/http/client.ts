@@ -1,0 +1,231 @@
+/** A chat engine behind HTTP: ours, llama-server, vLLM, Ollama or whatever else speaks OpenAI's chat completions. */
+import { type ChatEvent, type ChatRequest, isTerminal } from "../core/chat.ts";
+import { AppError, toAppError } from "../core/errors.ts";
+import { engineReplyBytesMax, firstByteMsMax, healthMsMax, tokenSilenceMsMax } from "../core/limits.ts";
+import type { ChatEngine, Clock, EngineHealth } from "../core/ports.ts";
+import { type ChatReader, createChatReader } from "./chat-reader.ts";
+import { renderChatBody } from "./chat-request.ts";
+import { asAmount, asObject, asText, defined } from "./chat-wire.ts";
+import { connectionError, errorOfReply, parseJson } from "./engine-errors.ts";
+import { readBytes } from "./json-body.ts";
+import { parseModels } from "./models.ts";
+import { readSse } from "./sse.ts";
+
+export interface HttpEngineOptions {
+  /** Address of the server, with or without its `/v1`. */
+  baseUrl: string;
+  /** Bearer token it asks for. */
+  token?: string;
+  /** Name in usage rows and answers for servers that do not tell one. */
+  engineId?: string;
+  clock: Clock;
+  fetch?: typeof fetch;
+  /** Request to first byte, milliseconds; queueing and prefill fall in it unless the server tells of them. */
+  firstByteMsMax?: number;
+  /** Longest silence of a stream that has begun, milliseconds. */
+  silenceMsMax?: number;
+  /** For health and model lists, milliseconds. */
+  healthMsMax?: number;
+}
+
+/** Never throws from `chat`; see the port. `health` answers "stopped" for a server that cannot be reached. */
+export function createHttpEngine(options: HttpEngineOptions): ChatEngine {
+  const root = options.baseUrl.replace(/\/+$/, "").replace(/\/v1$/, "");
+  const send = options.fetch ?? fetch;
+  const headers: Record<string, string> = { accept: "application/json, text/event-stream" };
+  if (options.token !== undefined) headers.authorization = `Bearer ${options.token}`;
+
+  const get = async (path: string): Promise<{ reply: Response; body: unknown }> => {
+    const signal = AbortSignal.timeout(options.healthMsMax ?? healthMsMax);
+    try {
+      const reply = await send(`${root}${path}`, { headers, signal });
+      if (!reply.ok && path !== "/health") throw await errorOfReply(reply);
+      return { reply, body: await readJson(reply) };
+    } catch (thrown) {
+      throw thrown instanceof AppError ? thrown : connectionError(thrown);
+    }
+  };
+
+  const post = (request: ChatRequest, signal: AbortSignal): Promise<Response> =>
+    send(`${root}/v1/chat/completions`, {
+      method: "POST",
+      headers: { ...headers, "content-type": "application/json" },
+      body: JSON.stringify(renderChatBody(request)),
+      signal,
+    }).catch((thrown) => {
+      throw connectionError(thrown);
+    });
+
+  const models = async () => parseModels((await get("/v1/models")).body);
+
+  const health = async (): Promise<EngineHealth> => {
+    try {
+      const { reply, body } = await get("/health");
+      const told = parseHealth(body);
+      if (told !== undefined) return told;
+      if (reply.ok) return idle("ready");
+      if (reply.status === 503) return { ...idle("loading"), reason: "The engine is still loading its model." };
+      // Ollama has no /health; whoever lists models can answer.
+      await models();
+      return idle("ready");
+    } catch (thrown) {
+      return { ...idle("stopped"), reason: toAppError(thrown).message };
+    }
+  };
+
+  return { chat: (request, { signal }) => runChat(request, signal, options, post), models, health };
+}
+
+async function* runChat(
+  request: ChatRequest,
+  signal: AbortSignal,
+  options: HttpEngineOptions,
+  post: (request: ChatRequest, signal: AbortSignal) => Promise<Response>,
+): AsyncGenerator<ChatEvent, void> {
+  const reader = createChatReader({ model: request.model, ...defined({ engineId: options.engineId }) }, options.clock);
+  if (signal.aborted) return yield reader.cancel();
+  const watch = watchUpstream(signal, options.clock);
+  try {
+    watch.expectWithin(options.firstByteMsMax ?? firstByteMsMax, "The engine did not begin to answer in time.");
+    const reply = await post(request, watch.signal);
+    if (!reply.ok) return yield reader.fail((await errorOfReply(reply)).toFacts());
+    for await (const event of readReply(reply, reader, watch, options.silenceMsMax ?? tokenSilenceMsMax)) {
+      // While the caller holds an event it is not the engine that is slow.
+      watch.pause();
+      yield event;
+      watch.resume();
+      if (isTerminal(event)) return;
+    }
+    yield reader.complete ? reader.finish() : reader.fail(truncated().toFacts());
+  } catch (thrown) {
+    if (signal.aborted) yield reader.cancel();
+    // An answer that was whole before the connection broke lost nothing.
+    else if (reader.complete) yield reader.finish();
+    else yield reader.fail((watch.expired ?? brokenOff(thrown, reader.started)).toFacts());
+  } finally {
+    watch.end();
+  }
+}
+
+/** Events of a reply with status 200. Whatever arrives, comments included, is a sign of life. */
+async function* readReply(
+  reply: Response,
+  reader: ChatReader,
+  watch: UpstreamWatch,
+  silenceMsMax: number,
+): AsyncGenerator<ChatEvent, void> {
+  if (reply.body === null) return;
+  if (!(reply.headers.get("content-type") ?? "").includes("text/event-stream")) {
+    // Some proxies ignore `stream` and answer with one completion.
+    const completion = asObject(await readJson(reply));
+    if (completion !== undefined) yield* reader.readData(JSON.stringify(completion));
+    return;
+  }
+  for await (const item of readSse(reply.body)) {
+    if (item.type === "comment") yield* reader.readComment(item.text);
+    else yield* reader.readData(item.data);
+    // Read on to the end after [DONE]: a connection whose body is read whole serves the next request too.
+    if (item.type === "event" && item.data === "[DONE]") watch.expectWithin(closeMsMax, "The engine did not hang up.");
+    else watch.expectWithin(silenceMsMax, "The engine fell silent in the middle of its answer.");
+  }
+}
+
+/** Between `[DONE]` and the end of the body. */
+const closeMsMax = 250;
+
+interface UpstreamWatch {
+  /** For the upstream request. */
+  signal: AbortSignal;
+  /** Set when a phase took too long. */
+  readonly expired: AppError | undefined;
+  /** Starts a phase, or starts it again. */
+  expectWithin(ms: number, otherwise: string): void;
+  pause(): void;
+  resume(): void;
+  end(): void;
+}
+
+/** Aborts the upstream request when the caller leaves or when it keeps us waiting too long. */
+function watchUpstream(caller: AbortSignal, clock: Clock): UpstreamWatch {
+  const controller = new AbortController();
+  const leave = () => controller.abort();
+  caller.addEventListener("abort", leave, { once: true });
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let limitMs = 0;
+  let sentence = "";
+  let since = 0;
+  let paused = false;
+  let expired: AppError | undefined;
+
+  // One timer that looks again, instead of a new one for every token.
+  const look = () => {
+    const leftMs = paused ? limitMs : since + limitMs - clock.now();
+    if (leftMs > 0) {
+      timer = setTimeout(look, leftMs);
+      return;
+    }
+    expired = new AppError("engine_timeout", sentence);
+    controller.abort();
+  };
+
+  return {
+    signal: controller.signal,
+    get expired() {
+      return expired;
+    },
+    expectWithin(ms: number, otherwise: string) {
+      since = clock.now();
+      if (ms === limitMs && otherwise === sentence) return;
+      limitMs = ms;
+      sentence = otherwise;
+      clearTimeout(timer);
+      timer = setTimeout(look, ms);
+    },
+    pause() {
+      paused = true;
+    },
+    resume() {
+      paused = false;
+      since = clock.now();
+    },
+    end() {
+      clearTimeout(timer);
+      caller.removeEventListener("abort", leave);
+      controller.abort();
+    },
+  };
+}
+
+async function readJson(reply: Response): Promise<unknown> {
+  const bytes = await readBytes(reply.body, engineReplyBytesMax);
+  return bytes === undefined ? undefined : parseJson(new TextDecoder().decode(bytes));
+}
+
+/** Our engine answers with its health; our API in front of one holds it under `engine`. */
+function parseHealth(body: unknown): EngineHealth | undefined {
+  const health = asObject(asObject(body)?.engine) ?? asObject(body);
+  const state = engineStates.find((known) => known === health?.state);
+  if (health === undefined || state === undefined) return undefined;
+  return {
+    state,
+    ...defined({ reason: asText(health.reason) }),
+    active: asAmount(health.active) ?? 0,
+    queued: asAmount(health.queued) ?? 0,
+    slots: asAmount(health.slots) ?? 1,
+  };
+}
+
+const engineStates = ["ready", "loading", "restarting", "failed", "stopped"] as const;
+
+function idle(state: EngineHealth["state"]): EngineHealth {
+  return { state, active: 0, queued: 0, slots: 1 };
+}
+
+function truncated(): AppError {
+  return new AppError("engine_unavailable", "The engine's answer broke off before its end; please try again.");
+}
+
+function brokenOff(thrown: unknown, started: boolean): AppError {
+  if (thrown instanceof AppError) return thrown;
+  return started ? truncated() : connectionError(thrown);
+}
