@@ -139,10 +139,9 @@ class ValueReader {
 
   /** Walks over strings by their lengths; waits only when the window runs out. */
   async #skipTexts(length: number, key: string): Promise<void> {
-    const cursor = this.#cursor;
-    for (let index = 0; index < length; index++) {
-      if (cursor.ready < 8) await cursor.need(8, key);
-      cursor.skip(cursor.count64(), key);
+    for (let left = length; left > 0; ) {
+      await this.#cursor.need(8, key);
+      left -= this.#cursor.skipReadyTexts(left, key);
     }
   }
 
