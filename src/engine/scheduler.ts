@@ -1,0 +1,182 @@
+/**
+ * Who is answered next: a bounded line, fair between users. Knows nothing of models; it only hands out slots.
+ *
+ * Start-time fair queueing (Goyal, Vin and Cheng 1996) with a cost of 1 per answer. Virtual time is the start tag of the
+ * last request started. A request's start tag is the virtual time at its arrival, or one more than its user's last tag
+ * if that is later; the smallest tag goes next. So fifty requests of one user delay another's by no more than the
+ * answers already running. Virtual time also ages a little with every start: else an endless stream of new users, each
+ * with a first request, would keep everybody's second one waiting.
+ */
+import { AppError } from "../core/errors.ts";
+import type { Clock } from "../core/ports.ts";
+
+export interface SchedulerOptions {
+  slots: number;
+  /** Requests that may wait. */
+  queueMax: number;
+  /** Longest wait for a slot, milliseconds. */
+  waitMsMax: number;
+  clock: Clock;
+}
+
+export interface Waiter {
+  /** For fairness; requests without one share one turn. */
+  userId?: string;
+  /** The slot is yours until the ticket is given back. May be called before `enter` returns. */
+  started(ticket: Ticket): void;
+  /** A new place in line, 1 being next. Called on entering too, unless a slot was free. */
+  moved(position: number, estimatedWaitMs?: number): void;
+  /** The wait was too long; the place is gone. */
+  expired(): void;
+}
+
+/** A place in line, later a slot. */
+export interface Ticket {
+  /** Leaves the line or gives the slot back; again does nothing. */
+  leave(): void;
+}
+
+interface Entry {
+  waiter: Waiter;
+  user: string;
+  /** Virtual time when it came. */
+  arrivedAt: number;
+  state: "waiting" | "running" | "gone";
+  position: number;
+  startedAt: number;
+  deadline: NodeJS.Timeout | undefined;
+}
+
+interface TaggedEntry {
+  entry: Entry;
+  /** Virtual time of its start. */
+  tag: number;
+}
+
+/** First requests of new users that may pass a waiting second one: the inverse of this. */
+const agingPerStart = 1 / 16;
+
+/** Weight of the newest answer in the running mean of answer durations. */
+const newestWeight = 0.3;
+
+export class Scheduler {
+  readonly #options: SchedulerOptions;
+  /** Waiting entries in order of arrival. */
+  #line: Entry[] = [];
+  /** Earliest start tag of a user's next request. Users behind the virtual time need no memory. */
+  #nextTags = new Map<string, number>();
+  #virtualTime = 0;
+  #active = 0;
+  #open = true;
+  #answerMs: number | undefined;
+
+  constructor(options: SchedulerOptions) {
+    this.#options = options;
+  }
+
+  get active(): number {
+    return this.#active;
+  }
+
+  get queued(): number {
+    return this.#line.length;
+  }
+
+  /** Closed, nobody is started: the line waits for a model that is coming back. */
+  setOpen(open: boolean): void {
+    this.#open = open;
+    this.#dispatch();
+  }
+
+  /** @throws AppError engine_overloaded when the line is full */
+  enter(waiter: Waiter): Ticket {
+    const { queueMax, waitMsMax } = this.#options;
+    const mustWait = !this.#open || this.#active >= this.#options.slots;
+    if (mustWait && this.#line.length >= queueMax) throw this.#overloaded();
+    const user = waiter.userId ?? "";
+    const entry: Entry = {
+      waiter,
+      user,
+      arrivedAt: this.#virtualTime,
+      state: "waiting",
+      position: 0,
+      startedAt: 0,
+      deadline: undefined,
+    };
+    this.#line.push(entry);
+    this.#dispatch();
+    if (entry.state === "waiting") entry.deadline = setTimeout(() => this.#expire(entry), waitMsMax);
+    return this.#ticket(entry);
+  }
+
+  #ticket(entry: Entry): Ticket {
+    return { leave: () => this.#leave(entry) };
+  }
+
+  #leave(entry: Entry): void {
+    clearTimeout(entry.deadline);
+    if (entry.state === "waiting") this.#line.splice(this.#line.indexOf(entry), 1);
+    if (entry.state === "running") this.#freeSlot(entry);
+    entry.state = "gone";
+    this.#dispatch();
+  }
+
+  #freeSlot(entry: Entry): void {
+    this.#active--;
+    const duration = this.#options.clock.now() - entry.startedAt;
+    this.#answerMs = this.#answerMs === undefined ? duration : mix(this.#answerMs, duration);
+  }
+
+  #expire(entry: Entry): void {
+    if (entry.state !== "waiting") return;
+    this.#leave(entry);
+    entry.waiter.expired();
+  }
+
+  #dispatch(): void {
+    while (this.#open && this.#active < this.#options.slots && this.#line.length > 0) this.#start(this.#order()[0]!);
+    this.#order().forEach(({ entry }, index) => {
+      if (entry.position === index + 1) return;
+      entry.position = index + 1;
+      entry.waiter.moved(entry.position, this.#estimatedWaitMs(entry.position));
+    });
+  }
+
+  #start({ entry, tag }: TaggedEntry): void {
+    clearTimeout(entry.deadline);
+    this.#line.splice(this.#line.indexOf(entry), 1);
+    this.#virtualTime = Math.max(this.#virtualTime, tag) + agingPerStart;
+    this.#nextTags.set(entry.user, tag + 1);
+    for (const [user, nextTag] of this.#nextTags) if (nextTag <= this.#virtualTime) this.#nextTags.delete(user);
+    this.#active++;
+    entry.state = "running";
+    entry.startedAt = this.#options.clock.now();
+    entry.waiter.started(this.#ticket(entry));
+  }
+
+  /** The line in the order it would be served if nobody else came. */
+  #order(): TaggedEntry[] {
+    const nextTags = new Map(this.#nextTags);
+    const tagged = this.#line.map((entry) => {
+      const tag = Math.max(entry.arrivedAt, nextTags.get(entry.user) ?? 0);
+      nextTags.set(entry.user, tag + 1);
+      return { entry, tag };
+    });
+    return tagged.sort((first, second) => first.tag - second.tag);
+  }
+
+  #estimatedWaitMs(position: number): number | undefined {
+    return this.#answerMs === undefined ? undefined : Math.round((this.#answerMs * position) / this.#options.slots);
+  }
+
+  #overloaded(): AppError {
+    const retryAfterMs = this.#estimatedWaitMs(this.#line.length) ?? 1000;
+    return new AppError("engine_overloaded", `${this.#line.length} requests are waiting already; try again later.`, {
+      retryAfterMs: Math.max(1000, retryAfterMs),
+    });
+  }
+}
+
+function mix(mean: number, newest: number): number {
+  return mean * (1 - newestWeight) + newest * newestWeight;
+}
