@@ -206,3 +206,9 @@ export const answerTokensReservedMax = 2048;
 
 /** The list of models changes by hand; autocompletion asks for it with every key. */
 export const modelListAgeMsMax = 10_000;
+
+/** Rows of a usage answer that does not say how many. */
+export const usageRowsDefault = 50;
+
+/** Prepared statements kept by the ledger; it has about a dozen. */
+export const preparedStatementsMax = 100;

@@ -86,6 +86,8 @@ export interface UsageRow extends UsageAdmission, Partial<Omit<UsageReceipt, "id
   timings: Timings;
   /** False while running, and for good when the process died before the receipt. */
   settled: boolean;
+  /** The process died before the receipt: what the request used is not known. */
+  interrupted: boolean;
 }
 
 export interface UsageQuery {
@@ -103,6 +105,7 @@ export interface UsageTotals {
   requests: number;
   aborted: number;
   failed: number;
+  interrupted: number;
   promptTokens: number;
   completionTokens: number;
   cachedPromptTokens: number;
@@ -115,7 +118,17 @@ export interface UsageStore {
   settle(receipt: UsageReceipt): Promise<void>;
   /** Newest first. */
   rows(query: UsageQuery): Promise<UsageRow[]>;
+  /** Over all rows of the query's time, key and user, whatever its limit. */
   totals(query: UsageQuery): Promise<UsageTotals>;
+  /**
+   * Marks rows admitted before this time that have no receipt; a late receipt still completes them. For the start of
+   * the one process that writes the ledger, or with a time no answer can outlive.
+   *
+   * @returns how many rows were marked
+   */
+  markInterrupted(before: number): Promise<number>;
+  /** Throws `AppError` when the ledger cannot be read. */
+  check(): Promise<void>;
 }
 
 export type KeyScope = "chat" | "fits" | "usage" | "admin";
@@ -156,4 +169,120 @@ export interface HardwareReading {
 
 export interface HardwareProbe {
   read(): Promise<HardwareReading>;
+}
+
+/** A clock that can wait; tests advance it by hand. */
+export interface Timer extends Clock {
+  /** Resolves after `ms` milliseconds, or at once when the signal aborts. Never rejects. */
+  wait(ms: number, signal?: AbortSignal): Promise<void>;
+}
+
+/** What a chat platform accepts. Characters are UTF-16 units, the strictest way anyone counts. */
+export interface ChatPlatformLimits {
+  messageCharsMax: number;
+  fileBytesMax: number;
+  /** Least time between two writes of one answer, milliseconds. */
+  editIntervalMsMin: number;
+  buttonsPerMessageMax: number;
+}
+
+/** How the platform writes what Markdown has no word for. Each takes and gives a whole block of text. */
+export interface ChatMarkup {
+  quote(text: string): string;
+  /** Small print under an answer. */
+  subtext(text: string): string;
+  /** Text shown only after a click; where the platform has no such thing, set apart in another way. */
+  spoiler(text: string): string;
+}
+
+export interface ChatPlatform {
+  readonly name: UsageSource;
+  readonly limits: ChatPlatformLimits;
+  readonly markup: ChatMarkup;
+}
+
+export interface ChatButton {
+  /** Comes back when pressed; at most 90 characters. */
+  id: string;
+  label: string;
+  emoji?: string;
+  tone: "neutral" | "danger";
+}
+
+export interface ChatFile {
+  name: string;
+  contentType: string;
+  bytes: Uint8Array;
+  /** What a picture shows, for those who cannot see it. */
+  description?: string;
+}
+
+/** A message to write. Nobody is ever notified by what stands in it. */
+export interface ChatPost {
+  /** Markdown of at most `messageCharsMax` characters. */
+  text: string;
+  /** In an edit: left out keeps the buttons, an empty list removes them. */
+  buttons?: readonly ChatButton[];
+  /** In an edit: added to the message. */
+  files?: readonly ChatFile[];
+}
+
+/** A message this process wrote. Its methods fail with `ChatPlatformError`. */
+export interface PostedMessage {
+  readonly id: string;
+  edit(post: ChatPost): Promise<void>;
+  delete(): Promise<void>;
+}
+
+/** Where an answer is written: a channel, a thread, or the reply to one command. */
+export interface ChatPlace {
+  readonly platform: ChatPlatform;
+  /** When writing here stops working, milliseconds since the epoch; absent: never. */
+  readonly expiresAt?: number;
+  /** Where to go on when this place expires or refuses; undefined when there is nowhere. */
+  successor(): Promise<ChatPlace | undefined>;
+  post(post: ChatPost): Promise<PostedMessage>;
+  /** Shows for some seconds that work goes on, where the platform can; never fails. */
+  typing(): Promise<void>;
+}
+
+export type FeedbackVote = "up" | "down";
+
+/** A thumb under an answer, with what is known of the answer. */
+export interface Feedback {
+  /** Request id of the answer; a second vote of the same user on it replaces the first. */
+  answerId: string;
+  source: UsageSource;
+  userId: string;
+  vote: FeedbackVote;
+  /** Milliseconds since the epoch. */
+  at: number;
+  model?: string;
+  quantization?: string;
+  timeToFirstTokenMs?: number;
+  completionTokensPerSecond?: number;
+}
+
+/** Settings of one channel; absent means the default. */
+export interface ChannelSettings {
+  model?: string;
+  persona?: string;
+}
+
+/** What the bots remember over a restart. Channel ids are unique within a source. */
+export interface BotStateStore {
+  channelSettings(source: UsageSource, channelId: string): Promise<ChannelSettings>;
+  /** Sets the given members; undefined removes one. */
+  setChannelSettings(
+    source: UsageSource,
+    channelId: string,
+    change: { [Key in keyof ChannelSettings]: ChannelSettings[Key] | undefined },
+  ): Promise<void>;
+  recordFeedback(feedback: Feedback): Promise<void>;
+  /** Votes since `since`, per model; votes on answers whose model is not known count under "". */
+  feedbackTotals(since: number): Promise<{ model: string; up: number; down: number }[]>;
+  /** From now on nothing this user said in this channel before `at` is used. */
+  forget(source: UsageSource, channelId: string, userId: string, at: number): Promise<void>;
+  /** User id to the time before which their messages in this channel are forgotten. */
+  forgottenMarks(source: UsageSource, channelId: string): Promise<Map<string, number>>;
 }

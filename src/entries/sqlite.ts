@@ -1,0 +1,123 @@
+/** The ledger on SQLite. The only importer of better-sqlite3 and of its migrator. */
+import { mkdirSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import SqliteFile from "better-sqlite3";
+import { drizzle } from "drizzle-orm/better-sqlite3";
+import { migrate } from "drizzle-orm/better-sqlite3/migrator";
+import type { Database, SqlStatement } from "../api/usage/database.ts";
+import { AppError, toAppError } from "../core/errors.ts";
+import { ledgerBusyMsMax, preparedStatementsMax } from "../core/limits.ts";
+
+/** `migrations/` of the package, seen from `src/entries` and from `dist/entries` alike. */
+const migrationsFolder = fileURLToPath(new URL("../../migrations", import.meta.url));
+
+export interface SqliteDatabase extends Database {
+  /** Writes the log back into the file; call it once the last request is settled. */
+  close(): void;
+}
+
+/**
+ * Opens the ledger in a data folder, which is made when absent, and brings its tables up to date.
+ *
+ * @throws AppError invalid_configuration when the folder cannot be written or the file is not a sound database
+ */
+export function openSqlite(dataFolder: string): SqliteDatabase {
+  const path = join(dataFolder, "snug.db");
+  let file: SqliteFile.Database | undefined;
+  try {
+    mkdirSync(dirname(path), { recursive: true });
+    file = new SqliteFile(path);
+    file.pragma(`busy_timeout = ${ledgerBusyMsMax}`);
+    file.pragma("journal_mode = WAL");
+    // With WAL a killed process loses nothing; only a power cut may lose the last moments.
+    file.pragma("synchronous = NORMAL");
+    migrate(drizzle(file), { migrationsFolder });
+    // A read-only file opens and reads well; the first request would be the first to notice.
+    file.exec("BEGIN IMMEDIATE; ROLLBACK");
+  } catch (thrown) {
+    file?.close();
+    throw openError(thrown, path);
+  }
+  return toDatabase(file);
+}
+
+function toDatabase(file: SqliteFile.Database): SqliteDatabase {
+  const prepared = new Map<string, SqliteFile.Statement>();
+
+  const prepare = (sql: string): SqliteFile.Statement => {
+    const known = prepared.get(sql);
+    if (known !== undefined) return known;
+    if (prepared.size >= preparedStatementsMax) prepared.clear();
+    const statement = file.prepare(sql);
+    if (statement.reader) statement.raw(true);
+    prepared.set(sql, statement);
+    return statement;
+  };
+
+  const run = ({ sql, params }: SqlStatement): unknown[][] => {
+    const statement = prepare(sql);
+    if (statement.reader) return statement.all(...params) as unknown[][];
+    statement.run(...params);
+    return [];
+  };
+
+  const runAll = file.transaction((statements: SqlStatement[]) => statements.map(run));
+
+  return {
+    async atomic(statements) {
+      try {
+        // One statement is a transaction of its own; a writer takes the lock at once, so that none fails half-way.
+        return statements.length === 1 ? [run(statements[0]!)] : runAll.immediate(statements);
+      } catch (thrown) {
+        throw runError(thrown);
+      }
+    },
+    close: () => {
+      file.close();
+    },
+  };
+}
+
+/** SQLite's result code ("SQLITE_CORRUPT") or the file system's ("EACCES"). */
+function codeOf(thrown: unknown): string {
+  const cause = thrown instanceof Error && thrown.cause instanceof Error ? thrown.cause : thrown;
+  return cause instanceof Error && "code" in cause ? String(cause.code) : "";
+}
+
+const damaged = /^SQLITE_(NOTADB|CORRUPT)/;
+const unwritable = /^(SQLITE_(READONLY|CANTOPEN|PERM|IOERR|FULL)|EACCES|EPERM|EROFS|ENOTDIR|EEXIST|ENOENT|ENOSPC)/;
+
+function openError(cause: unknown, path: string): AppError {
+  const code = codeOf(cause);
+  if (damaged.test(code)) {
+    const advice = "move it away to start with an empty one, or put a backup in its place";
+    return new AppError("invalid_configuration", `${path} is not a sound SQLite database; ${advice}.`, { cause });
+  }
+  if (unwritable.test(code)) {
+    const advice = "make its folder writable, or set SNUG_DATA_DIR to one that is";
+    return new AppError("invalid_configuration", `${path} cannot be written (${code}); ${advice}.`, { cause });
+  }
+  if (code.startsWith("SQLITE_BUSY")) {
+    return new AppError("invalid_configuration", `${path} is held by another program; close it and start again.`, {
+      cause,
+    });
+  }
+  return toAppError(cause);
+}
+
+/** These messages reach clients, so they name no path. */
+function runError(cause: unknown): AppError {
+  const code = codeOf(cause);
+  if (damaged.test(code)) {
+    return new AppError("invalid_configuration", "The usage ledger is damaged; its file needs the administrator.", {
+      cause,
+    });
+  }
+  if (unwritable.test(code)) {
+    return new AppError("invalid_configuration", "The usage ledger cannot be written; check the disk it is on.", {
+      cause,
+    });
+  }
+  return toAppError(cause);
+}

@@ -1,0 +1,234 @@
+/**
+ * What every ledger must keep: SQLite and D1 run the same suite. It imports nothing of Node, so that it also runs
+ * inside workerd.
+ */
+import { describe, expect, test } from "vitest";
+import { connect, type Database } from "../../src/api/usage/database.ts";
+import { apiKeys, usage } from "../../src/api/usage/schema.ts";
+import { createKeyStore, createUsageStore } from "../../src/api/usage/store.ts";
+import { AppError } from "../../src/core/errors.ts";
+import type { UsageAdmission, UsageReceipt } from "../../src/core/ports.ts";
+
+let admissions = 0;
+
+function admission(more: Partial<UsageAdmission> = {}): UsageAdmission {
+  admissions++;
+  return { id: `r${admissions}`, at: 1000, keyId: "k1", source: "api", model: "asked", stream: true, ...more };
+}
+
+function receipt(id: string, more: Partial<UsageReceipt> = {}): UsageReceipt {
+  return { id, usage: {}, timings: {}, aborted: false, ...more };
+}
+
+/** @param openEmpty opens a ledger whose tables are there and empty; called once per test */
+export function describeUsageStore(name: string, openEmpty: () => Promise<Database>): void {
+  const open = async () => {
+    const database = await openEmpty();
+    return { database, store: createUsageStore(database), keys: createKeyStore(database) };
+  };
+
+  describe(`${name} keeps the usage store contract`, () => {
+    test("an admitted request is a row that is not settled and claims no usage", async () => {
+      const { store } = await open();
+      const admitted = admission({ userId: "ann" });
+      await store.admit(admitted);
+      expect(await store.rows({})).toEqual([
+        { ...admitted, usage: {}, timings: {}, aborted: false, settled: false, interrupted: false },
+      ]);
+    });
+
+    test("a receipt completes the row", async () => {
+      const { store } = await open();
+      const admitted = admission({ stream: false, source: "discord" });
+      const facts = {
+        model: "answered",
+        quantization: "Q4_K_M",
+        engineId: "e1",
+        usage: { promptTokens: 12, completionTokens: 34, cachedPromptTokens: 5, estimated: true },
+        timings: {
+          queueMs: 1.5,
+          timeToFirstTokenMs: 20.25,
+          totalMs: 99.5,
+          prefillTokensPerSecond: 400.5,
+          completionTokensPerSecond: 33.3,
+        },
+        finishReason: "length" as const,
+        aborted: false,
+      };
+      await store.admit(admitted);
+      await store.settle({ id: admitted.id, ...facts });
+      expect(await store.rows({})).toEqual([{ ...admitted, ...facts, settled: true, interrupted: false }]);
+    });
+
+    test("an aborted and a failed request keep what they produced", async () => {
+      const { store } = await open();
+      const [aborted, failed] = [admission({ at: 1 }), admission({ at: 2 })];
+      await Promise.all([store.admit(aborted), store.admit(failed)]);
+      await store.settle(receipt(aborted.id, { aborted: true, usage: { completionTokens: 3 } }));
+      await store.settle(receipt(failed.id, { errorCode: "engine_unavailable", usage: { completionTokens: 4 } }));
+      const rows = await store.rows({});
+      expect(rows[0]).toMatchObject({ errorCode: "engine_unavailable", usage: { completionTokens: 4 }, settled: true });
+      expect(rows[1]).toMatchObject({ aborted: true, usage: { completionTokens: 3 }, model: "asked", settled: true });
+      expect(rows[0]).not.toHaveProperty("finishReason");
+    });
+
+    test("a second receipt for the same request changes nothing", async () => {
+      const { store } = await open();
+      const admitted = admission();
+      await store.admit(admitted);
+      await store.settle(receipt(admitted.id, { finishReason: "stop", usage: { completionTokens: 3 } }));
+      const before = await store.rows({});
+      await store.settle(receipt(admitted.id, { aborted: true, usage: { completionTokens: 99 } }));
+      expect(await store.rows({})).toEqual(before);
+    });
+
+    test("a receipt without an admission makes no row", async () => {
+      const { store } = await open();
+      await store.settle(receipt("never-admitted"));
+      expect(await store.rows({})).toEqual([]);
+    });
+
+    test("an id is admitted once", async () => {
+      const { store } = await open();
+      const admitted = admission();
+      await store.admit(admitted);
+      await expect(store.admit(admitted)).rejects.toBeInstanceOf(AppError);
+      expect(await store.rows({})).toHaveLength(1);
+    });
+
+    test("rows come newest first and as many as asked", async () => {
+      const { store } = await open();
+      for (const at of [30, 10, 20]) await store.admit(admission({ at }));
+      expect((await store.rows({})).map((row) => row.at)).toEqual([30, 20, 10]);
+      expect((await store.rows({ limit: 2 })).map((row) => row.at)).toEqual([30, 20]);
+    });
+
+    test("a query takes in its beginning, not its end, and can name key and user", async () => {
+      const { store } = await open();
+      for (const at of [10, 20, 30]) await store.admit(admission({ at }));
+      await store.admit(admission({ at: 20, keyId: "k2", userId: "ann" }));
+      expect((await store.rows({ since: 10, until: 30, keyId: "k1" })).map((row) => row.at)).toEqual([20, 10]);
+      expect(await store.rows({ userId: "ann" })).toMatchObject([{ keyId: "k2" }]);
+      expect(await store.rows({ userId: "ann' or 1=1 --" })).toEqual([]);
+      expect(await store.totals({ since: 10, until: 30 })).toMatchObject({ requests: 3 });
+    });
+
+    test("totals add up everything that matches, whatever the limit", async () => {
+      const { store } = await open();
+      const counts = { promptTokens: 10, completionTokens: 2, cachedPromptTokens: 1 };
+      const endings: Partial<UsageReceipt>[] = [
+        { usage: counts, finishReason: "stop" },
+        { usage: counts, aborted: true },
+        { usage: counts, errorCode: "engine_timeout" },
+        { usage: {} },
+      ];
+      for (const ending of endings) {
+        const admitted = admission();
+        await store.admit(admitted);
+        await store.settle(receipt(admitted.id, ending));
+      }
+      expect(await store.totals({ limit: 1 })).toEqual({
+        requests: 4,
+        aborted: 1,
+        failed: 1,
+        interrupted: 0,
+        promptTokens: 30,
+        completionTokens: 6,
+        cachedPromptTokens: 3,
+      });
+    });
+
+    test("totals of nothing are zeros", async () => {
+      const { store } = await open();
+      expect(Object.values(await store.totals({}))).toEqual(Array(7).fill(0));
+    });
+
+    test("rows without a receipt are marked interrupted, not lost, and a late receipt still completes them", async () => {
+      const { store } = await open();
+      const [old, recent, settled] = [admission({ at: 1 }), admission({ at: 50 }), admission({ at: 2 })];
+      for (const one of [old, recent, settled]) await store.admit(one);
+      await store.settle(receipt(settled.id, { finishReason: "stop" }));
+      expect(await store.markInterrupted(50)).toBe(1);
+      const state = async () => (await store.rows({})).map((row) => [row.at, row.settled, row.interrupted]);
+      expect(await state()).toEqual([
+        [50, false, false],
+        [2, true, false],
+        [1, false, true],
+      ]);
+      expect(await store.totals({})).toMatchObject({ requests: 3, interrupted: 1 });
+      await store.settle(receipt(old.id, { finishReason: "stop" }));
+      expect((await state()).at(-1)).toEqual([1, true, false]);
+    });
+
+    test("requests at once all leave their rows", async () => {
+      const { store } = await open();
+      const all = Array.from({ length: 40 }, () => admission());
+      await Promise.all(
+        all.map(async (one) => {
+          await store.admit(one);
+          await store.settle(receipt(one.id, { usage: { completionTokens: 1 } }));
+        }),
+      );
+      expect(await store.totals({})).toMatchObject({ requests: 40, completionTokens: 40 });
+    });
+
+    test("text of any script and any odd characters comes back as it went in", async () => {
+      const { store } = await open();
+      const userId = "显存'\"\\; DROP TABLE usage; 🙂";
+      await store.admit(admission({ userId }));
+      expect((await store.rows({ userId }))[0]?.userId).toBe(userId);
+    });
+
+    test("a key is found by its hash, with its scopes, and counted", async () => {
+      const { keys } = await open();
+      const key = {
+        id: "k1",
+        name: "first",
+        scopes: ["chat" as const, "usage" as const],
+        fingerprint: "abc",
+        createdAt: 5,
+      };
+      expect(await keys.count()).toBe(0);
+      await keys.insert({ ...key, hash: "h1" });
+      expect(await keys.count()).toBe(1);
+      expect(await keys.findByHash("h1")).toEqual(key);
+      expect(await keys.findByHash("h2")).toBeUndefined();
+      await expect(keys.insert({ ...key, id: "k2", hash: "h1" })).rejects.toBeInstanceOf(AppError);
+    });
+
+    test("statements run as one: a failing one takes the others back", async () => {
+      const { database, store, keys } = await open();
+      const db = connect(database);
+      const row = {
+        id: "same",
+        at: 1,
+        status: "running",
+        keyId: "k",
+        source: "api",
+        model: "m",
+        stream: true,
+      } as const;
+      const key = { id: "k", name: "n", hash: "h", fingerprint: "f", scopes: [], createdAt: 1 };
+      const both = () => db.batch([db.insert(apiKeys).values(key), db.insert(usage).values(row)]);
+      await store.admit(admission({ id: "same" }));
+      await expect(both()).rejects.toThrow();
+      expect(await keys.count()).toBe(0);
+      await db.delete(usage);
+      await both();
+      expect(await keys.count()).toBe(1);
+      expect(await store.rows({})).toHaveLength(1);
+    });
+
+    test("statements that read give their rows in order", async () => {
+      const { database } = await open();
+      const read = (text: string, params: unknown[]) => ({ sql: text, params });
+      const results = await database.atomic([read("select ? as b, ? as a", [1, "x"]), read("select ? as c", [null])]);
+      expect(results).toEqual([[[1, "x"]], [[null]]]);
+    });
+
+    test("check passes on a ledger that works", async () => {
+      const { store } = await open();
+      await expect(store.check()).resolves.toBeUndefined();
+    });
+  });
+}
