@@ -22,8 +22,8 @@ export interface SchedulerOptions {
 export interface Waiter {
   /** For fairness; requests without one share one turn. */
   userId?: string;
-  /** The slot is yours until the ticket is given back. May be called before `enter` returns. */
-  started(ticket: Ticket): void;
+  /** The slot is yours until the ticket is given back. May be called before `enter` returns the ticket. */
+  started(): void;
   /** A new place in line, 1 being next. Called on entering too, unless a slot was free. */
   moved(position: number, estimatedWaitMs?: number): void;
   /** The wait was too long; the place is gone. */
@@ -88,11 +88,15 @@ export class Scheduler {
     this.#dispatch();
   }
 
+  /** @throws AppError engine_overloaded when `enter` would find the line full */
+  requireRoom(): void {
+    const mustWait = !this.#open || this.#active >= this.#options.slots;
+    if (mustWait && this.#line.length >= this.#options.queueMax) throw this.#overloaded();
+  }
+
   /** @throws AppError engine_overloaded when the line is full */
   enter(waiter: Waiter): Ticket {
-    const { queueMax, waitMsMax } = this.#options;
-    const mustWait = !this.#open || this.#active >= this.#options.slots;
-    if (mustWait && this.#line.length >= queueMax) throw this.#overloaded();
+    this.requireRoom();
     const user = waiter.userId ?? "";
     const entry: Entry = {
       waiter,
@@ -105,11 +109,7 @@ export class Scheduler {
     };
     this.#line.push(entry);
     this.#dispatch();
-    if (entry.state === "waiting") entry.deadline = setTimeout(() => this.#expire(entry), waitMsMax);
-    return this.#ticket(entry);
-  }
-
-  #ticket(entry: Entry): Ticket {
+    if (entry.state === "waiting") entry.deadline = setTimeout(() => this.#expire(entry), this.#options.waitMsMax);
     return { leave: () => this.#leave(entry) };
   }
 
@@ -151,7 +151,7 @@ export class Scheduler {
     this.#active++;
     entry.state = "running";
     entry.startedAt = this.#options.clock.now();
-    entry.waiter.started(this.#ticket(entry));
+    entry.waiter.started();
   }
 
   /** The line in the order it would be served if nobody else came. */

@@ -1,0 +1,381 @@
+/** The engine of one machine: a line of requests in front of a supervised llama child. */
+import type { ChatEvent, ChatRequest, Producer } from "../core/chat.ts";
+import { AppError, toAppError } from "../core/errors.ts";
+import {
+  drainMsMax,
+  eventsBufferedMax,
+  pulseIntervalMs,
+  queueRequestsMax,
+  queueWaitMsMax,
+  readerSilenceMsMax,
+  tokenSilenceMsMax,
+} from "../core/limits.ts";
+import type { ChatEngine, Clock, EngineHealth, Logger, ModelListing } from "../core/ports.ts";
+import { ChatJob } from "./chat-job.ts";
+import type { ChildMessage, LoadedModel, LoadSettings, MemorySample } from "./ipc.ts";
+import { Scheduler } from "./scheduler.ts";
+import { type ChildProgram, Supervisor, type SupervisorTimes } from "./supervisor.ts";
+
+export interface LocalEngineOptions {
+  model: {
+    /** What clients call it. */
+    id: string;
+    /** A GGUF file; of a split model any part. */
+    path: string;
+    demo?: boolean;
+  };
+  /** What the planner or an administrator decided; the rest is `settingsDefault`. */
+  settings?: Partial<Omit<LoadSettings, "modelPath">>;
+  program: ChildProgram;
+  logger: Logger;
+  clock: Clock;
+  /** Name in answers and usage rows. */
+  engineId?: string;
+  limits?: Partial<EngineLimits>;
+  times?: Partial<SupervisorTimes>;
+}
+
+/** Bounds of the line and of patience; tests shorten them. */
+export interface EngineLimits {
+  queueRequestsMax: number;
+  queueWaitMsMax: number;
+  tokenSilenceMsMax: number;
+  readerSilenceMsMax: number;
+  eventsBufferedMax: number;
+}
+
+const defaultLimits: EngineLimits = {
+  queueRequestsMax,
+  queueWaitMsMax,
+  tokenSilenceMsMax,
+  readerSilenceMsMax,
+  eventsBufferedMax,
+};
+
+export const settingsDefault: Omit<LoadSettings, "modelPath"> = {
+  sequenceCount: 2,
+  batchSize: 256,
+  gpu: "auto",
+  gpuLayers: "auto",
+  flashAttention: "auto",
+  kvCacheTypeK: "F16",
+  kvCacheTypeV: "F16",
+};
+
+/** What an operator wants to see. */
+export interface EngineStatus {
+  health: EngineHealth;
+  model?: LoadedModel;
+  memory?: MemorySample;
+  childPid?: number;
+}
+
+export interface LocalEngine extends ChatEngine {
+  /** Starts loading; resolves when the model answers, rejects with the `AppError` why it never will. Call once. */
+  start(): Promise<LoadedModel>;
+  status(): EngineStatus;
+  /** Takes no more requests, lets running answers end within `drainMs`, cuts the rest with an error event, frees the model. */
+  stop(options?: { drainMs?: number }): Promise<void>;
+}
+
+export function createLocalEngine(options: LocalEngineOptions): LocalEngine {
+  return new SupervisedEngine(options);
+}
+
+class SupervisedEngine implements LocalEngine {
+  readonly #options: LocalEngineOptions;
+  readonly #limits: EngineLimits;
+  readonly #slots: number;
+  readonly #scheduler: Scheduler;
+  readonly #supervisor: Supervisor;
+  readonly #jobs = new Map<number, ChatJob>();
+  #nextId = 1;
+  #draining = false;
+  #watch: NodeJS.Timeout | undefined;
+  #settleStart: { resolve(model: LoadedModel): void; reject(error: AppError): void } | undefined;
+  #wakeIdle = () => {};
+
+  constructor(options: LocalEngineOptions) {
+    this.#options = options;
+    this.#limits = { ...defaultLimits, ...options.limits };
+    const settings: LoadSettings = { ...settingsDefault, ...options.settings, modelPath: options.model.path };
+    this.#slots = settings.sequenceCount;
+    this.#scheduler = new Scheduler({
+      slots: this.#slots,
+      queueMax: this.#limits.queueRequestsMax,
+      waitMsMax: this.#limits.queueWaitMsMax,
+      clock: options.clock,
+    });
+    this.#scheduler.setOpen(false);
+    this.#supervisor = new Supervisor({
+      program: options.program,
+      settings,
+      logger: options.logger,
+      ...(options.times === undefined ? {} : { times: options.times }),
+      onMessage: (message) => this.#receive(message),
+      onReady: (model) => this.#childReady(model),
+      onDown: (error) => this.#childDown(error),
+    });
+  }
+
+  async start(): Promise<LoadedModel> {
+    const started = new Promise<LoadedModel>((resolve, reject) => {
+      this.#settleStart = { resolve, reject };
+    });
+    this.#watch = setInterval(() => this.#endSilences(), this.#options.times?.pulseIntervalMs ?? pulseIntervalMs);
+    this.#supervisor.start();
+    return await started;
+  }
+
+  async *chat(request: ChatRequest, { signal }: { signal: AbortSignal }): AsyncGenerator<ChatEvent, void, undefined> {
+    const job = this.#createJob(request);
+    const abort = () => this.#cancel(job);
+    signal.addEventListener("abort", abort, { once: true });
+    try {
+      if (signal.aborted) abort();
+      else this.#accept(job);
+      yield* job.events();
+    } finally {
+      signal.removeEventListener("abort", abort);
+      // Left early: nobody reads on.
+      abort();
+    }
+  }
+
+  async models(): Promise<ModelListing[]> {
+    const { model, state } = this.#supervisor;
+    const { id, demo } = this.#options.model;
+    return [
+      {
+        id,
+        ...(model?.quantization === undefined ? {} : { quantization: model.quantization }),
+        ...(model === undefined
+          ? {}
+          : {
+              parameterCount: model.parameterCount,
+              contextLength: model.contextLength,
+              contextLengthTrained: model.contextLengthTrained,
+              fileBytes: model.fileBytes,
+            }),
+        loaded: state === "ready",
+        ...(demo === true ? { demo } : {}),
+      },
+    ];
+  }
+
+  async health(): Promise<EngineHealth> {
+    return this.status().health;
+  }
+
+  status(): EngineStatus {
+    const { state, reason, model, memory, pid } = this.#supervisor;
+    const health: EngineHealth = {
+      state: this.#draining ? "stopped" : state,
+      ...(reason === undefined ? {} : { reason: reason.message }),
+      active: this.#scheduler.active,
+      queued: this.#scheduler.queued,
+      slots: this.#slots,
+    };
+    return {
+      health,
+      ...(model === undefined ? {} : { model }),
+      ...(memory === undefined ? {} : { memory }),
+      ...(pid === undefined ? {} : { childPid: pid }),
+    };
+  }
+
+  async stop({ drainMs = drainMsMax }: { drainMs?: number } = {}): Promise<void> {
+    this.#draining = true;
+    this.#settleStart?.reject(stopping());
+    for (const job of [...this.#jobs.values()]) if (job.phase === "waiting") this.#fail(job, stopping());
+    await this.#idle(drainMs);
+    for (const job of [...this.#jobs.values()]) this.#fail(job, cut());
+    clearInterval(this.#watch);
+    await this.#supervisor.stop();
+  }
+
+  #createJob(request: ChatRequest): ChatJob {
+    const id = this.#nextId++;
+    return new ChatJob({
+      id,
+      request,
+      clock: this.#options.clock,
+      eventsMax: this.#limits.eventsBufferedMax,
+      onFull: () => this.#supervisor.send({ type: "pause", id }),
+      onDrained: () => this.#supervisor.send({ type: "resume", id }),
+    });
+  }
+
+  /** Into the line, or refused at once. */
+  #accept(job: ChatJob): void {
+    try {
+      this.#requireAnswerable(job.request);
+      this.#scheduler.requireRoom();
+    } catch (thrown) {
+      job.failed(toAppError(thrown));
+      this.#release(job);
+      return;
+    }
+    this.#jobs.set(job.id, job);
+    // Counted while it waits, so that what is too long is refused now and not when its turn comes.
+    if (this.#supervisor.state === "ready") this.#admit(job);
+    job.ticket = this.#scheduler.enter({
+      ...(job.request.userId === undefined ? {} : { userId: job.request.userId }),
+      started: () => {
+        job.run();
+        this.#supervisor.send({ type: "run", id: job.id });
+      },
+      moved: (position, estimatedWaitMs) => {
+        job.moved(position, estimatedWaitMs);
+        if (job.counted || this.#supervisor.state !== "ready") job.announcePlace();
+      },
+      expired: () => this.#fail(job, waitedTooLong(this.#limits.queueWaitMsMax)),
+    });
+  }
+
+  #admit(job: ChatJob): void {
+    this.#supervisor.send({ type: "admit", id: job.id, request: job.request });
+  }
+
+  #requireAnswerable(request: ChatRequest): void {
+    const { id } = this.#options.model;
+    if (request.model.toLowerCase() !== id.toLowerCase()) {
+      const message = `This engine does not have the model ${JSON.stringify(request.model)}; it has ${JSON.stringify(id)}.`;
+      throw new AppError("model_not_found", message, { param: "model" });
+    }
+    if (this.#draining) throw stopping();
+    if (this.#supervisor.state === "failed") throw unavailable(this.#supervisor.reason);
+  }
+
+  #receive(message: ChildMessage): void {
+    if (message.type === "texts") {
+      for (const [id, text, tokenCount] of message.frames) this.#jobs.get(id)?.text(text, tokenCount);
+      return;
+    }
+    const job = "id" in message ? this.#jobs.get(message.id) : undefined;
+    if (job === undefined) return;
+    switch (message.type) {
+      case "admitted":
+        job.admitted(message.promptTokens);
+        job.announcePlace();
+        return;
+      case "refused":
+        job.failed(AppError.fromFacts(message.error));
+        this.#release(job);
+        return;
+      case "started":
+        job.started(message.cachedPromptTokens, this.#producer());
+        return;
+      case "progress":
+        job.sign();
+        return;
+      case "ended":
+        if (message.end.type === "finish") this.#supervisor.noteHealthy();
+        job.ended(message);
+        this.#release(job);
+        return;
+    }
+  }
+
+  /** A new child: what waits is told to it again, then the line moves. */
+  #childReady(model: LoadedModel): void {
+    for (const job of this.#jobs.values()) this.#admit(job);
+    this.#scheduler.setOpen(true);
+    this.#settleStart?.resolve(model);
+  }
+
+  /** Running answers are lost with the child; what waits goes on waiting, unless no child will follow. */
+  #childDown(error: AppError): void {
+    this.#scheduler.setOpen(false);
+    for (const job of [...this.#jobs.values()]) {
+      if (job.phase !== "running") continue;
+      if (job.aborted) job.cancelled();
+      else job.failed(error);
+      this.#release(job);
+    }
+    if (this.#supervisor.state !== "failed") return;
+    const reason = unavailable(this.#supervisor.reason);
+    for (const job of [...this.#jobs.values()]) this.#fail(job, reason);
+    this.#settleStart?.reject(this.#supervisor.reason ?? error);
+  }
+
+  #cancel(job: ChatJob): void {
+    if (job.aborted || job.phase === "ended") return;
+    job.aborted = true;
+    this.#supervisor.send({ type: "cancel", id: job.id });
+    // A running one ends when the child has let go of it, with the exact count.
+    if (job.phase === "running") return;
+    job.cancelled();
+    this.#release(job);
+  }
+
+  /** The reader is told now; the slot is free when the child has let go. */
+  #fail(job: ChatJob, error: AppError): void {
+    job.failed(error);
+    this.#supervisor.send({ type: "cancel", id: job.id });
+    if (job.phase !== "running") this.#release(job);
+  }
+
+  #release(job: ChatJob): void {
+    job.phase = "ended";
+    this.#jobs.delete(job.id);
+    job.ticket?.leave();
+    if (this.#jobs.size === 0) this.#wakeIdle();
+  }
+
+  #endSilences(): void {
+    for (const job of [...this.#jobs.values()]) {
+      if (job.phase !== "running") continue;
+      const { readerSilenceMsMax, tokenSilenceMsMax } = this.#limits;
+      if (job.paused && job.silenceMs > readerSilenceMsMax && !job.closed) {
+        this.#fail(
+          job,
+          new AppError("engine_timeout", "The answer was not read for too long and was cut; please ask again."),
+        );
+      } else if (!job.paused && job.silenceMs > tokenSilenceMsMax) {
+        const message = `The model wrote nothing for ${tokenSilenceMsMax / 1000} s and was restarted; please try again.`;
+        this.#supervisor.replace(new AppError("engine_timeout", message));
+      }
+    }
+  }
+
+  async #idle(waitMs: number): Promise<void> {
+    if (this.#jobs.size === 0) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, waitMs);
+      this.#wakeIdle = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
+  #producer(): Producer {
+    const { model } = this.#supervisor;
+    const { engineId, model: named } = this.#options;
+    return {
+      model: named.id,
+      ...(engineId === undefined ? {} : { engineId }),
+      ...(model?.quantization === undefined ? {} : { quantization: model.quantization }),
+      ...(model === undefined ? {} : { contextLength: model.contextLength }),
+    };
+  }
+}
+
+function stopping(): AppError {
+  return new AppError("engine_unavailable", "The server is shutting down; please try again in a moment.");
+}
+
+function cut(): AppError {
+  return new AppError("engine_unavailable", "The server was stopped before the answer was complete; please ask again.");
+}
+
+function unavailable(reason: AppError | undefined): AppError {
+  const why = reason === undefined ? "" : `: ${reason.message}`;
+  return new AppError("engine_unavailable", `The engine cannot answer${why}`, { cause: reason });
+}
+
+function waitedTooLong(waitMs: number): AppError {
+  const message = `No slot became free within ${Math.round(waitMs / 1000)} s; try again when it is quieter.`;
+  return new AppError("engine_overloaded", message, { retryAfterMs: 10_000 });
+}

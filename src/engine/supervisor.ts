@@ -1,0 +1,267 @@
+/**
+ * Keeps one llama child alive: starts it, watches it, brings it back with growing delays, and gives up with a reason when
+ * it cannot live. Whatever the child does, this process does not fall.
+ */
+import { type ChildProcess, fork } from "node:child_process";
+import { AppError } from "../core/errors.ts";
+import {
+  childStopMsMax,
+  modelLoadMsMax,
+  pulseIntervalMs,
+  pulsesMissedMax,
+  restartDelayMsFirst,
+  restartDelayMsMax,
+  restartForgivenAfterMs,
+  restartsInARowMax,
+} from "../core/limits.ts";
+import type { EngineHealth, Logger } from "../core/ports.ts";
+import type { ChildMessage, LoadedModel, LoadSettings, MemorySample, ParentMessage } from "./ipc.ts";
+
+/** How to start a Node process that runs src/entries/llama-child. */
+export interface ChildProgram {
+  url: URL;
+  /** Node options, e.g. `["--import", "tsx"]` to run TypeScript. */
+  execArgv: readonly string[];
+}
+
+/** Times in milliseconds; tests shorten them. */
+export interface SupervisorTimes {
+  pulseIntervalMs: number;
+  pulsesMissedMax: number;
+  modelLoadMsMax: number;
+  restartDelayMsFirst: number;
+  restartDelayMsMax: number;
+  restartForgivenAfterMs: number;
+  childStopMsMax: number;
+}
+
+const defaultTimes: SupervisorTimes = {
+  pulseIntervalMs,
+  pulsesMissedMax,
+  modelLoadMsMax,
+  restartDelayMsFirst,
+  restartDelayMsMax,
+  restartForgivenAfterMs,
+  childStopMsMax,
+};
+
+export interface SupervisorOptions {
+  program: ChildProgram;
+  settings: LoadSettings;
+  logger: Logger;
+  times?: Partial<SupervisorTimes>;
+  /** A message about a chat. */
+  onMessage(message: ChildMessage): void;
+  /** A child is loaded and listening; it knows nothing of earlier chats. */
+  onReady(model: LoadedModel): void;
+  /** The child is gone, and with it everything it was doing. Another follows unless the state is "failed". */
+  onDown(error: AppError): void;
+}
+
+/** Last words of a dying process that are worth a log line. */
+const stderrCharsMax = 2000;
+
+export class Supervisor {
+  state: EngineHealth["state"] = "loading";
+  /** Why the state is "failed" or "restarting". */
+  reason: AppError | undefined;
+  /** Set once loaded, and kept while restarting. */
+  model: LoadedModel | undefined;
+  memory: MemorySample | undefined;
+  readonly #options: SupervisorOptions;
+  readonly #times: SupervisorTimes;
+  #settings: LoadSettings;
+  #child: ChildProcess | undefined;
+  #readyAt: number | undefined;
+  #crashes = 0;
+  #silentPulses = 0;
+  #timers: NodeJS.Timeout[] = [];
+  #restartTimer: NodeJS.Timeout | undefined;
+  /** Why we killed the child ourselves. */
+  #sentence: AppError | undefined;
+  #stderr = "";
+
+  constructor(options: SupervisorOptions) {
+    this.#options = options;
+    this.#times = { ...defaultTimes, ...options.times };
+    this.#settings = options.settings;
+  }
+
+  /** Process id of the living child. */
+  get pid(): number | undefined {
+    return this.#child?.pid;
+  }
+
+  start(): void {
+    this.#spawn();
+  }
+
+  /** To the living child; dropped when there is none, as `onDown` said or will say. */
+  send(message: ParentMessage): void {
+    // The callback keeps a write to a dying child from becoming an exception.
+    if (this.#child?.connected) this.#child.send(message, () => {});
+  }
+
+  /** An answer ended well: the record of crashes in a row is wiped. */
+  noteHealthy(): void {
+    this.#crashes = 0;
+  }
+
+  /** Ends a child that hangs; `error` is what its chats are told. */
+  replace(error: AppError): void {
+    if (this.#child === undefined || this.#sentence !== undefined) return;
+    this.#options.logger.error("The model process hangs and is replaced.", { reason: error.message });
+    this.#sentence = error;
+    this.#child.kill("SIGKILL");
+  }
+
+  /** Frees the model. Never rejects; a child that does not obey is killed. */
+  async stop(): Promise<void> {
+    this.state = "stopped";
+    clearTimeout(this.#restartTimer);
+    const child = this.#child;
+    if (child === undefined) return;
+    const gone = new Promise<void>((resolve) => child.once("exit", () => resolve()));
+    const kill = setTimeout(() => child.kill("SIGKILL"), this.#times.childStopMsMax);
+    this.send({ type: "stop" });
+    await gone;
+    clearTimeout(kill);
+  }
+
+  #spawn(): void {
+    const { program, logger } = this.#options;
+    const child = fork(program.url, {
+      execArgv: [...program.execArgv],
+      stdio: ["ignore", "pipe", "pipe", "ipc"],
+      env: {
+        ...process.env,
+        // Sampling of every sequence runs on this pool.
+        UV_THREADPOOL_SIZE: String(Math.max(4, this.#settings.sequenceCount + 2)),
+        // On an assertion ggml would call a debugger and hold the dying process for seconds.
+        GGML_NO_BACKTRACE: "1",
+      },
+    });
+    this.#child = child;
+    this.#sentence = undefined;
+    this.#readyAt = undefined;
+    this.#silentPulses = 0;
+    this.#stderr = "";
+    child.stdout?.resume();
+    child.stderr?.setEncoding("utf8").on("data", (text: string) => {
+      this.#stderr = (this.#stderr + text).slice(-stderrCharsMax);
+    });
+    child.on("message", (message: ChildMessage) => this.#receive(child, message));
+    child.once("error", (error) => logger.error("The model process could not be started.", { reason: error.message }));
+    child.once("exit", (code, signal) => this.#exited(child, code, signal));
+    // A process that never came to be has no exit.
+    if (child.pid === undefined) queueMicrotask(() => this.#exited(child, null, null));
+    this.#watch(child);
+    this.send({ type: "load", settings: this.#settings });
+  }
+
+  #watch(child: ChildProcess): void {
+    const { pulseIntervalMs, pulsesMissedMax, modelLoadMsMax } = this.#times;
+    // Counted in ticks, not by the clock: after the machine slept, one tick has passed, not hours.
+    const pulse = setInterval(() => {
+      this.#silentPulses++;
+      if (this.#silentPulses > pulsesMissedMax && child === this.#child) {
+        this.replace(new AppError("engine_timeout", "The model process stopped responding; please try again."));
+      }
+    }, pulseIntervalMs);
+    const load = setTimeout(() => {
+      if (child !== this.#child || this.#readyAt !== undefined) return;
+      this.replace(new AppError("engine_timeout", `The model did not load within ${modelLoadMsMax / 1000} s.`));
+    }, modelLoadMsMax);
+    this.#timers = [pulse, load];
+  }
+
+  #receive(child: ChildProcess, message: ChildMessage): void {
+    if (child !== this.#child || this.state === "stopped") return;
+    const { logger } = this.#options;
+    this.#silentPulses = 0;
+    switch (message.type) {
+      case "pulse":
+        this.memory = message.memory;
+        return;
+      case "log":
+        logger[message.level === "error" ? "warn" : "debug"](`llama.cpp: ${message.message}`);
+        return;
+      case "gpu_unusable":
+        logger.info("No usable GPU was found; the model runs on the CPU.", { backend: message.backend });
+        this.#settings = { ...this.#settings, gpu: false };
+        return;
+      case "ready":
+        this.#ready(message.model);
+        return;
+      case "load_failed":
+        this.#loadFailed(AppError.fromFacts(message.error));
+        return;
+      default:
+        this.#options.onMessage(message);
+        return;
+    }
+  }
+
+  #ready(model: LoadedModel): void {
+    this.#readyAt = performance.now();
+    this.model = model;
+    this.state = "ready";
+    this.reason = undefined;
+    this.#options.logger.info("The model is loaded.", { ...model });
+    this.#options.onReady(model);
+  }
+
+  /** The child itself said why: trying again would end the same, except where memory is still being given back. */
+  #loadFailed(error: AppError): void {
+    const mayPass = this.model !== undefined && error.code === "engine_out_of_memory";
+    if (!mayPass) this.#fail(error);
+    this.#sentence = error;
+    this.#child?.kill("SIGKILL");
+  }
+
+  #exited(child: ChildProcess, code: number | null, signal: NodeJS.Signals | null): void {
+    if (child !== this.#child) return;
+    for (const timer of this.#timers) clearInterval(timer);
+    this.#child = undefined;
+    this.memory = undefined;
+    if (this.state === "stopped") return;
+    const cause = signal === null ? `exit code ${code ?? "unknown"}` : `signal ${signal}`;
+    const loading = this.#readyAt === undefined;
+    const doing = loading ? "while loading the model" : "unexpectedly";
+    const error =
+      this.#sentence ??
+      new AppError("engine_unavailable", `The model process ended ${doing} (${cause}); please try again.`);
+    this.#options.logger.error("The model process ended.", { cause, loading, stderr: this.#stderr.trim() });
+    if (this.state !== "failed") this.#planRestart(error, loading);
+    this.#options.onDown(error);
+  }
+
+  #planRestart(error: AppError, loading: boolean): void {
+    const { restartDelayMsFirst, restartDelayMsMax, restartForgivenAfterMs } = this.#times;
+    const livedMs = this.#readyAt === undefined ? 0 : performance.now() - this.#readyAt;
+    this.#crashes = livedMs > restartForgivenAfterMs ? 1 : this.#crashes + 1;
+    this.reason = error;
+    if (this.#crashes >= restartsInARowMax) {
+      this.#fail(this.#tooManyCrashes(error, loading));
+      return;
+    }
+    this.state = "restarting";
+    const delay = Math.min(restartDelayMsMax, restartDelayMsFirst * 2 ** (this.#crashes - 1));
+    this.#options.logger.warn("The model process is started again.", { delayMs: delay, crashesInARow: this.#crashes });
+    this.#restartTimer = setTimeout(() => this.#spawn(), delay);
+  }
+
+  #tooManyCrashes(error: AppError, loading: boolean): AppError {
+    const hint = loading
+      ? "llama.cpp cannot load this file on this machine; try another file, a shorter context, or the CPU."
+      : "See the log for its last words.";
+    const message = `The model process ended ${this.#crashes} times in a row. ${hint}`;
+    return new AppError("engine_unavailable", message, { cause: error });
+  }
+
+  #fail(error: AppError): void {
+    this.state = "failed";
+    this.reason = error;
+    this.#options.logger.error("The engine gives up.", { reason: error.message });
+  }
+}
