@@ -212,3 +212,12 @@ export const usageRowsDefault = 50;
 
 /** Prepared statements kept by the ledger; it has about a dozen. */
 export const preparedStatementsMax = 100;
+
+/** Shortest admin key an administrator may choose. */
+export const apiKeyCharsMin = 16;
+
+/** Chance in a key we make. */
+export const apiKeyBytes = 32;
+
+/** A fit request describes a model and a machine; the longest model configurations are some tens of KiB. */
+export const fitBodyBytesMax = 256 * 1024;

@@ -12,14 +12,27 @@ export async function readJsonBody(request: Request, bytesMax = requestBodyBytes
   if (!/^application\/(?:[\w.-]+\+)?json\s*(?:;|$)/i.test(type)) {
     throw new AppError("invalid_request", "The body must be JSON; send it with 'Content-Type: application/json'.");
   }
-  if (Number(request.headers.get("content-length") ?? 0) > bytesMax) throw bodyTooLarge(bytesMax);
-  const bytes = await readBytes(request.body, bytesMax);
+  const bytes = await readBounded(request, bytesMax);
   if (bytes === undefined) throw bodyTooLarge(bytesMax);
   try {
     return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
   } catch {
     // The parser's own message quotes the body, and bodies hold people's words.
     throw new AppError("invalid_request", "The body is not valid JSON; check quotes, commas and the encoding (UTF-8).");
+  }
+}
+
+/** Undefined when the body is too large. */
+async function readBounded(request: Request, bytesMax: number): Promise<Uint8Array | undefined> {
+  const announced = request.headers.get("content-length");
+  if (Number(announced ?? 0) > bytesMax) return undefined;
+  try {
+    // Servers hold a body to its announced length, so it can be read in one go, which is several times faster.
+    const bytes =
+      announced === null ? await readBytes(request.body, bytesMax) : new Uint8Array(await request.arrayBuffer());
+    return bytes !== undefined && bytes.byteLength > bytesMax ? undefined : bytes;
+  } catch (cause) {
+    throw new AppError("invalid_request", "The body broke off before its end; send it again.", { cause });
   }
 }
 

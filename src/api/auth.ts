@@ -1,0 +1,109 @@
+/** API keys: made, hashed, and asked for at the door. Only hashes are stored and compared. */
+import { createMiddleware } from "hono/factory";
+import { AppError } from "../core/errors.ts";
+import { apiKeyBytes, apiKeyCharsMax, apiKeyCharsMin } from "../core/limits.ts";
+import type { ApiKey, Clock, KeyScope, KeyStore } from "../core/ports.ts";
+
+/** What the routes behind a key find in their context. */
+export interface AuthVariables {
+  key: ApiKey;
+}
+
+export interface KeyMaking {
+  clock: Clock;
+  /** Unguessable bytes (`crypto.getRandomValues`). */
+  randomBytes: (count: number) => Uint8Array;
+}
+
+/** A new secret: 256 bits, recognizable by scanners for leaked keys. */
+export function createSecret(randomBytes: KeyMaking["randomBytes"]): string {
+  const base64 = btoa(String.fromCharCode(...randomBytes(apiKeyBytes)));
+  return `sk-snug-${base64.replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "")}`;
+}
+
+/** SHA-256 in hex. Secrets have 256 bits of chance, so a slow hash would add nothing but time per request. */
+export async function hashSecret(secret: string): Promise<string> {
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(secret)));
+  return [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** The key of a secret, without the secret. */
+export async function createKey(
+  secret: string,
+  facts: { name: string; scopes: KeyScope[]; createdAt: number },
+): Promise<ApiKey & { hash: string }> {
+  const hash = await hashSecret(secret);
+  const fingerprint = hash.slice(0, 12);
+  return { id: `key-${fingerprint}`, ...facts, fingerprint, hash };
+}
+
+/**
+ * Makes sure that somebody can come in: stores the configured admin key if it is new, or makes one when there is no
+ * key at all.
+ *
+ * @returns the secret when one was made; it can be shown this once and never again
+ */
+export async function ensureAdminKey(
+  store: KeyStore,
+  configured: string | undefined,
+  { clock, randomBytes }: KeyMaking,
+): Promise<string | undefined> {
+  if (configured === undefined && (await store.count()) > 0) return undefined;
+  const secret = configured ?? createSecret(randomBytes);
+  const key = await createAdminKey(secret, clock.now());
+  if ((await store.findByHash(key.hash)) === undefined) await store.insert(key);
+  return configured === undefined ? secret : undefined;
+}
+
+/** The configured admin key in front of a store, for places where the secret lives in the settings alone. */
+export function withAdminSecret(store: KeyStore, secret: string): KeyStore {
+  const configured = createAdminKey(secret, 0);
+  return {
+    ...store,
+    async findByHash(hash) {
+      const { hash: configuredHash, ...key } = await configured;
+      return hash === configuredHash ? key : store.findByHash(hash);
+    },
+  };
+}
+
+/** Lets a request pass whose bearer key has the scope; `admin` has them all. Leaves no trace of those it turns away. */
+export function requireScope(store: KeyStore, ...scopes: KeyScope[]) {
+  return createMiddleware<{ Variables: AuthVariables }>(async (context, next) => {
+    const key = await findKey(store, context.req.header("authorization"));
+    if (key === undefined || key.revokedAt !== undefined) throw keyRefused();
+    if (!hasScope(key, ...scopes)) {
+      throw new AppError("permission_denied", `This API key lacks the scope ${scopes.join(" or ")}.`);
+    }
+    context.set("key", key);
+    await next();
+  });
+}
+
+export function hasScope(key: ApiKey, ...scopes: KeyScope[]): boolean {
+  return key.scopes.some((scope) => scope === "admin" || scopes.includes(scope));
+}
+
+async function findKey(store: KeyStore, header: string | undefined): Promise<ApiKey | undefined> {
+  const secret = header?.match(/^Bearer +(\S+)$/i)?.[1];
+  if (secret === undefined || secret.length > apiKeyCharsMax) return undefined;
+  return store.findByHash(await hashSecret(secret));
+}
+
+async function createAdminKey(secret: string, createdAt: number): Promise<ApiKey & { hash: string }> {
+  if (secret.length < apiKeyCharsMin || secret.length > apiKeyCharsMax || /[^\x21-\x7e]/.test(secret)) {
+    throw new AppError(
+      "invalid_configuration",
+      `The admin key must be ${apiKeyCharsMin} to ${apiKeyCharsMax} printable characters without spaces.`,
+    );
+  }
+  return createKey(secret, { name: "admin", scopes: ["admin"], createdAt });
+}
+
+/** One answer for missing, malformed, unknown and revoked keys, so that it teaches a guesser nothing. */
+function keyRefused(): AppError {
+  return new AppError(
+    "invalid_api_key",
+    "The API key is missing or not accepted; send yours as 'Authorization: Bearer <key>'.",
+  );
+}

@@ -1,0 +1,74 @@
+/** What every request gets on its way in and out: an id, a log line, headers, and errors in the right dress. */
+import type { Context } from "hono";
+import { cors } from "hono/cors";
+import { createMiddleware } from "hono/factory";
+import { type AppError, renderProblem, toAppError } from "../core/errors.ts";
+import type { Clock, Logger } from "../core/ports.ts";
+import { errorHeaders, respondWithError } from "../http/server.ts";
+
+export interface RequestVariables {
+  requestId: string;
+}
+
+export interface RequestDependencies {
+  clock: Clock;
+  logger: Logger;
+  randomId: () => string;
+}
+
+/** An id that came with the request is kept where it is one; it is written to logs and headers. */
+const requestIdPattern = /^[\w.:-]{1,100}$/;
+
+export function identify({ clock, logger, randomId }: RequestDependencies) {
+  return createMiddleware<{ Variables: RequestVariables }>(async (context, next) => {
+    const startedAt = clock.now();
+    const given = context.req.header("x-request-id");
+    const requestId = given !== undefined && requestIdPattern.test(given) ? given : `req-${randomId()}`;
+    context.set("requestId", requestId);
+    await next();
+    context.res.headers.set("x-request-id", requestId);
+    const { method, path } = context.req;
+    // A stream's time is that of its first byte; its whole time is in the ledger.
+    logger.info("request", { requestId, method, path, status: context.res.status, ms: clock.now() - startedAt });
+  });
+}
+
+/** Replies are data, never pages: nothing in them may run, be framed or be guessed to be something else. */
+export const securityHeaders = createMiddleware(async (context, next) => {
+  await next();
+  const { headers } = context.res;
+  headers.set("x-content-type-options", "nosniff");
+  headers.set("referrer-policy", "no-referrer");
+  headers.set("content-security-policy", "default-src 'none'; frame-ancestors 'none'");
+});
+
+/** Any page may call the API with a key it was given; there are no cookies that it could misuse. */
+export const crossOrigin = cors({
+  origin: "*",
+  allowMethods: ["GET", "POST"],
+  exposeHeaders: ["x-request-id", "retry-after", "retry-after-ms", "x-should-retry"],
+  maxAge: 600,
+});
+
+/** Our own routes under /v1 speak problem+json; OpenAI's clients only parse what OpenAI defined. */
+const ownRoutes = ["/v1/fits", "/v1/usage"];
+
+export function respondToError(thrown: unknown, context: Context, logger: Logger): Response {
+  const error = toAppError(thrown);
+  const requestId = requestIdOf(context);
+  if (error.status === 500) logger.error(error.message, { requestId, code: error.code, cause: error.cause ?? error });
+  const { path } = context.req;
+  const openAi = path.startsWith("/v1/") && !ownRoutes.includes(path);
+  return openAi ? respondWithError(error, requestId) : respondWithProblem(error, requestId);
+}
+
+function requestIdOf(context: Context<{ Variables: RequestVariables }>): string {
+  return context.get("requestId");
+}
+
+function respondWithProblem(error: AppError, requestId: string): Response {
+  return new Response(JSON.stringify(renderProblem(error, requestId)), {
+    status: error.status,
+    headers: { ...errorHeaders(error), "content-type": "application/problem+json" },
+  });
+}

@@ -1,0 +1,115 @@
+/** Watches an answer go by and completes its ledger row, however it ends. */
+import { type ChatEvent, isTerminal, type TerminalChatEvent, type Usage } from "../../core/chat.ts";
+import { type ErrorCode, toAppError } from "../../core/errors.ts";
+import { abortReportMsMax } from "../../core/limits.ts";
+import type { Clock, Logger, UsageReceipt, UsageStore } from "../../core/ports.ts";
+
+export interface MeterOptions {
+  /** The admitted row. */
+  id: string;
+  /** When the request was admitted, milliseconds since the epoch. */
+  at: number;
+  store: UsageStore;
+  clock: Clock;
+  logger: Logger;
+  /** Aborts when the client leaves. */
+  signal: AbortSignal;
+  /** How long an aborted engine may take to report; default `abortReportMsMax`. */
+  abortReportMsMax?: number;
+}
+
+export interface MeteredChat {
+  /** The same events. The last one is passed on once the row is complete, so that a client can read its own row. */
+  events: AsyncIterable<ChatEvent>;
+  /** Resolves when the row is complete; never rejects. */
+  settled: Promise<void>;
+}
+
+export function meterChat(events: AsyncIterable<ChatEvent>, options: MeterOptions): MeteredChat {
+  const tally = createTally(options);
+  let receiptSent: Promise<void> | undefined;
+  let announce = () => {};
+  const settled = new Promise<void>((resolve) => {
+    announce = resolve;
+  });
+
+  const settle = (receipt: () => UsageReceipt): Promise<void> => {
+    receiptSent ??= options.store
+      .settle(receipt())
+      .catch((cause) => options.logger.error("A usage row could not be completed.", { id: options.id, cause }))
+      .then(announce);
+    return receiptSent;
+  };
+
+  // An engine that ignores the abort must not keep the row open.
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const giveUpSoon = () => {
+    timer = setTimeout(() => settle(tally.abandoned), options.abortReportMsMax ?? abortReportMsMax);
+  };
+  options.signal.addEventListener("abort", giveUpSoon, { once: true });
+
+  async function* run(): AsyncGenerator<ChatEvent, void> {
+    try {
+      for await (const event of events) {
+        tally.note(event);
+        if (isTerminal(event)) await settle(() => tally.ended(event));
+        yield event;
+        if (isTerminal(event)) return;
+      }
+    } catch (thrown) {
+      await settle(() => tally.failed(toAppError(thrown).code));
+      throw thrown;
+    } finally {
+      options.signal.removeEventListener("abort", giveUpSoon);
+      clearTimeout(timer);
+      await settle(tally.abandoned);
+    }
+  }
+  return { events: run(), settled };
+}
+
+/** What is known so far, in the form of the receipt it would be. */
+function createTally({ id, at, clock, signal }: MeterOptions) {
+  let known: Partial<UsageReceipt> = {};
+  let prompt: Usage = {};
+  let tokensSeen = 0;
+  let firstTokenAt: number | undefined;
+
+  const receipt = (usage: Usage, more: Partial<UsageReceipt>): UsageReceipt => ({
+    id,
+    ...known,
+    usage: { ...prompt, ...(tokensSeen > 0 ? { completionTokens: tokensSeen, estimated: true } : {}), ...usage },
+    aborted: false,
+    ...more,
+    timings: {
+      ...(firstTokenAt === undefined ? {} : { timeToFirstTokenMs: firstTokenAt - at }),
+      totalMs: clock.now() - at,
+      ...more.timings,
+    },
+  });
+
+  return {
+    note(event: ChatEvent): void {
+      if (event.type === "start") {
+        const { engineId, model, quantization } = event.producer;
+        known = { model, ...(engineId === undefined ? {} : { engineId }) };
+        if (quantization !== undefined) known.quantization = quantization;
+        if (event.promptTokens !== undefined) prompt = { promptTokens: event.promptTokens };
+        if (event.cachedPromptTokens !== undefined) prompt.cachedPromptTokens = event.cachedPromptTokens;
+      }
+      if (event.type !== "text") return;
+      tokensSeen += event.tokenCount ?? 1;
+      firstTokenAt ??= clock.now();
+    },
+    ended(event: TerminalChatEvent): UsageReceipt {
+      const { usage = {}, timings = {} } = event;
+      const counts = usage.completionTokens === undefined ? usage : { estimated: false, ...usage };
+      if (event.type === "finish") return receipt(counts, { timings, finishReason: event.finishReason });
+      if (event.type === "cancelled") return receipt(counts, { timings, aborted: true });
+      return receipt(counts, { timings, errorCode: event.error.code, aborted: signal.aborted });
+    },
+    failed: (errorCode: ErrorCode): UsageReceipt => receipt({}, { errorCode, aborted: signal.aborted }),
+    /** Nobody reads any more, or the engine does not answer the abort. */
+    abandoned: (): UsageReceipt => receipt({}, { aborted: true }),
+  };
+}

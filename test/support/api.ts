@@ -1,0 +1,99 @@
+/** The whole API over a real SQLite file and a scripted engine, with keys to come in by. */
+import { randomBytes, randomUUID } from "node:crypto";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type AppDependencies, createApp } from "../../src/api/app.ts";
+import { createKey, createSecret } from "../../src/api/auth.ts";
+import { createKeyStore, createUsageStore } from "../../src/api/usage/store.ts";
+import type { KeyScope, Logger, UsageRow } from "../../src/core/ports.ts";
+import { openSqlite } from "../../src/entries/sqlite.ts";
+import { FakeEngine, type FakeEngineOptions } from "./fake-engine.ts";
+
+export interface LogLine {
+  level: keyof Logger;
+  message: string;
+  facts: Record<string, unknown>;
+}
+
+export interface ApiOptions {
+  engine?: FakeEngineOptions;
+  replace?: Partial<AppDependencies>;
+}
+
+export type TestApi = Awaited<ReturnType<typeof openApi>>;
+
+export async function openApi(options: ApiOptions = {}) {
+  const folder = mkdtempSync(join(tmpdir(), "snug-api-"));
+  const database = openSqlite(folder);
+  const usageStore = createUsageStore(database);
+  const keyStore = createKeyStore(database);
+  const engine = new FakeEngine(options.engine);
+  const clock = { now: () => Date.now() };
+  const log: LogLine[] = [];
+  const background: Promise<void>[] = [];
+
+  const app = createApp({
+    engine,
+    usageStore,
+    keyStore,
+    fits: { answerQuery: async (text) => ({ asked: text }), answerRequest: async (body) => ({ asked: body }) },
+    clock,
+    logger: recordTo(log),
+    randomId: () => randomUUID(),
+    version: "0.0.0-test",
+    background: (work) => background.push(work),
+    ...options.replace,
+  });
+
+  const makeKey = async (scopes: KeyScope[], more: { revokedAt?: number } = {}) => {
+    const secret = createSecret(randomBytes);
+    const key = await createKey(secret, { name: scopes.join(), scopes, createdAt: 1 });
+    await keyStore.insert({ ...key, ...more });
+    return { secret, id: key.id };
+  };
+  const admin = await makeKey(["admin"]);
+
+  return {
+    app,
+    engine,
+    usageStore,
+    keyStore,
+    log,
+    admin,
+    makeKey,
+    /** With the admin key unless `init` brings its own authorization. */
+    request(path: string, init: RequestInit = {}): Promise<Response> {
+      const headers = new Headers(init.headers);
+      if (!headers.has("authorization")) headers.set("authorization", `Bearer ${admin.secret}`);
+      return Promise.resolve(app.request(path, { ...init, headers }));
+    },
+    chat(body: object, init: RequestInit = {}): Promise<Response> {
+      const messages = [{ role: "user", content: "Say it." }];
+      return this.request("/v1/chat/completions", {
+        method: "POST",
+        body: JSON.stringify({ model: "fake", messages, ...body }),
+        ...init,
+        headers: { "content-type": "application/json", ...init.headers },
+      });
+    },
+    /** Ledger rows, newest first, once everything under way is settled. */
+    async rows(): Promise<UsageRow[]> {
+      await Promise.all(background);
+      return usageStore.rows({});
+    },
+    close(): void {
+      database.close();
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+function recordTo(log: LogLine[]): Logger {
+  const record =
+    (level: keyof Logger) =>
+    (message: string, facts: Record<string, unknown> = {}) => {
+      log.push({ level, message, facts });
+    };
+  return { debug: record("debug"), info: record("info"), warn: record("warn"), error: record("error") };
+}
