@@ -21,7 +21,6 @@ export interface CatalogueRow {
   release: string;
   shape: ShapeFacts;
   params: number;
-  active?: number;
   license?: string;
   hf?: string;
   gguf?: string;
@@ -40,6 +39,8 @@ type RawRow = Partial<Omit<CatalogueRow, "shape">> & {
 };
 type RawFamily = Partial<Pick<CatalogueRow, "license" | "uses" | "source">> & { shape?: Partial<ShapeFacts> };
 
+/** Sources that serve many rows are written once and named. */
+const sources = data.sources as unknown as Readonly<Record<string, string>>;
 const families = data.families as unknown as Readonly<Record<string, RawFamily>>;
 const rows = data.models as unknown as readonly RawRow[];
 
@@ -50,20 +51,43 @@ export function readRows(): CatalogueRow[] {
 }
 
 function fill(row: RawRow, byName: ReadonlyMap<string, RawRow>): CatalogueRow {
-  const base = row.like === undefined ? undefined : byName.get(row.like);
-  if (row.like !== undefined && base === undefined)
+  const family = families[row.family] ?? {};
+  const base = baseOf(row, byName);
+  const license = row.license ?? (row.like === undefined ? undefined : base.license) ?? family.license;
+  const source = row.source ?? family.source ?? "";
+  const filled: CatalogueRow = {
+    name: row.name,
+    aliases: row.aliases ?? [],
+    family: row.family,
+    release: row.release ?? "",
+    shape: base.shape as ShapeFacts,
+    params: base.params,
+    uses: row.uses ?? family.uses ?? [],
+    source: sources[source] ?? (source === "" ? `config.json of huggingface.co/${row.hf}` : source),
+  };
+  if (license !== undefined) filled.license = license;
+  if (row.hf !== undefined) filled.hf = row.hf;
+  if (row.gguf !== undefined) filled.gguf = row.gguf;
+  if (row.projector !== undefined) filled.projector = row.projector;
+  return filled;
+}
+
+interface Base {
+  shape: Partial<ShapeFacts>;
+  params: number;
+  license: string | undefined;
+}
+
+/** Shape and size of a row: its own over those of the row it is like, or over its family's. */
+function baseOf(row: RawRow, byName: ReadonlyMap<string, RawRow>): Base {
+  const family = families[row.family] ?? {};
+  const like = row.like === undefined ? undefined : byName.get(row.like);
+  if (row.like !== undefined && like === undefined)
     throw new Error(`${row.name} is like ${row.like}, which is not listed.`);
-  const own = families[row.family] ?? {};
-  const baseFamily = base === undefined ? own : (families[base.family] ?? {});
-  const { like, shape, aliases, uses, ...rest } = row;
+  const below = like === undefined ? undefined : baseOf(like, byName);
   return {
-    ...own,
-    ...(base?.params === undefined ? {} : { params: base.params }),
-    ...(base?.active === undefined ? {} : { active: base.active }),
-    ...rest,
-    aliases: aliases ?? [],
-    uses: uses ?? own.uses ?? [],
-    source: row.source ?? own.source ?? base?.source ?? "",
-    shape: { ...baseFamily.shape, ...base?.shape, ...shape } as ShapeFacts,
-  } as CatalogueRow;
+    shape: { ...(below?.shape ?? family.shape), ...row.shape },
+    params: row.params ?? below?.params ?? 0,
+    license: row.license ?? family.license ?? below?.license,
+  };
 }

@@ -18,7 +18,6 @@ export interface CatalogueModel {
   architecture: string;
   /** Of the part llama.cpp loads; a vision tower comes on top. */
   parameterCount: number;
-  activeParameterCount?: number;
   contextLengthTrained: number;
   license?: string;
   /** Hugging Face repository of the original weights. */
@@ -196,7 +195,6 @@ function toModel(row: CatalogueRow): CatalogueModel {
     source: row.source,
     shape: row.shape,
   };
-  if (row.active !== undefined) model.activeParameterCount = row.active;
   if (row.license !== undefined) model.license = row.license;
   if (row.hf !== undefined) model.repository = row.hf;
   if (row.gguf !== undefined) model.ggufRepository = row.gguf;

@@ -20,7 +20,6 @@ const SPECIALS: Readonly<Record<string, (context: SpecialContext) => void>> = {
   granite: biases,
   mistral3: biases,
   internlm2: biases,
-  qwen: ({ reader, set }) => halveFeedForward(reader, set),
   qwen35: deltaNet,
   qwen35moe: deltaNet,
   qwen3next: deltaNet,
@@ -86,12 +85,6 @@ function biases({ reader, hints }: SpecialContext): void {
   if (bias !== undefined) hints.qkvBias = bias;
 }
 
-/** Qwen 1 counts gate and up together. */
-function halveFeedForward(reader: ConfigReader, set: SpecialContext["set"]): void {
-  const width = reader.number("intermediate_size");
-  if (width !== undefined) set("feed_forward_length", Math.floor(width / 2));
-}
-
 function addNextn(reader: ConfigReader, set: SpecialContext["set"]): void {
   const extra = reader.number("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules") ?? 0;
   const blocks = reader.number("num_hidden_layers");
@@ -152,6 +145,8 @@ function gemma4({ reader, set }: SpecialContext): void {
 }
 
 function deepseek({ reader, set }: SpecialContext): void {
+  // Version 2 scores experts by softmax and says so; later models that leave it out use the sigmoid.
+  set("expert_gating_func", reader.text("scoring_func") === "softmax" ? 1 : 2);
   set("attention.head_count_kv", 1);
   addNextn(reader, set);
 }

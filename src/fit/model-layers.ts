@@ -19,7 +19,7 @@ function layerAt(shape: ModelShape, index: number, stateBytes: number): LayerSpe
   const layer: LayerSpec = {
     attention,
     headCount: perLayerAt(shape.headCount, index),
-    headCountKv: caches ? (attention === "mla" ? 1 : perLayerAt(shape.headCountKv, index)) : 0,
+    headCountKv: attention === "mla" ? 1 : perLayerAt(shape.headCountKv, index),
     keyLength:
       attention === "mla" ? shape.kvLoraRank + shape.ropeLength : sliding ? shape.keyLengthSliding : shape.keyLength,
     valueLength: attention === "mla" ? shape.kvLoraRank : sliding ? shape.valueLengthSliding : shape.valueLength,

@@ -109,7 +109,7 @@ export function readShape(metadata: Readonly<Record<string, unknown>>, code: Err
     keyLengthSliding: keys.integer("attention.key_length_swa", keyLength, { max: lengthMax }),
     valueLengthSliding: keys.integer("attention.value_length_swa", valueLength, { max: lengthMax }),
     ropeLength: keys.integer("rope.dimension_count", keyLength, { max: lengthMax }),
-    feedForwardLength: keys.perLayer("feed_forward_length", allLayers, 0, { max: feedForwardMax }),
+    feedForwardLength: readFeedForward(keys, allLayers),
     ...readExperts(keys, traits, allLayers),
     ...window,
     recurrentLayers: keys.flags("attention.recurrent_layers", allLayers),
@@ -133,8 +133,16 @@ export function readShape(metadata: Readonly<Record<string, unknown>>, code: Err
 
 function readVocabulary(keys: KeyReader): number | undefined {
   const tokens = keys.raw("tokenizer.ggml.tokens");
-  if (Array.isArray(tokens) && tokens.length > 0) return Math.min(tokens.length, vocabularyMax);
+  // A reader that does not keep long lists leaves `{length}` in their place.
+  const length = Array.isArray(tokens) ? tokens.length : (tokens as { length?: unknown } | undefined)?.length;
+  if (typeof length === "number" && length > 0 && length <= vocabularyMax) return length;
   return keys.optional("vocab_size", { min: 1, max: vocabularyMax });
+}
+
+function readFeedForward(keys: KeyReader, allLayers: number): PerLayer {
+  const width = keys.perLayer("feed_forward_length", allLayers, 0, { max: feedForwardMax });
+  // Qwen 1 counts gate and up together.
+  return keys.architecture === "qwen" && typeof width === "number" ? Math.floor(width / 2) : width;
 }
 
 function readExperts(keys: KeyReader, traits: ArchitectureTraits, allLayers: number) {

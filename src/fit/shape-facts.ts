@@ -46,6 +46,7 @@ export interface ShapeFacts {
   qkvBias?: boolean;
   qkNorm?: boolean;
   secondAttnNorm?: boolean;
+  ssmNorm?: boolean;
   /** Further GGUF keys, without the architecture's prefix. */
   keys?: Readonly<Record<string, number | readonly number[]>>;
 }
@@ -127,6 +128,7 @@ function hintsOf(facts: ShapeFacts): Partial<TensorHints> {
   if (facts.ropeFactors !== undefined) hints.ropeFactors = facts.ropeFactors;
   if (facts.qkvBias !== undefined) hints.qkvBias = facts.qkvBias;
   if (facts.qkNorm !== undefined) hints.qkNorm = facts.qkNorm;
+  if (facts.ssmNorm !== undefined) hints.ssmNorm = facts.ssmNorm;
   if (facts.secondAttnNorm !== undefined) hints.secondAttnNorm = facts.secondAttnNorm;
   return hints;
 }

@@ -14,11 +14,11 @@ export function addAttention(list: TensorList, shape: ModelShape, index: number,
   const mixes = recurrentHere || heads > 0;
   if (mixes || recurrent?.blocks === "zeroKvHeadsZeroFfn") addAttnNorms(list, shape, index, hints);
   if (recurrentHere && recurrent?.blocks !== "besideAttention") {
-    addRecurrentMixer(list, shape);
+    addRecurrentMixer(list, shape, hints);
     if (recurrent?.state === "deltaNet") addNorm(list, shape, "post_attention_norm");
     return;
   }
-  if (recurrent?.blocks === "besideAttention") addSsm(list, shape);
+  if (recurrent?.blocks === "besideAttention") addSsm(list, shape, hints);
   if (shape.traits.attention === "mla" || shape.traits.attention === "mlaLegacy") {
     addLatentAttention(list, shape, index);
     return;

@@ -51,7 +51,7 @@ function addExperts(list: TensorList, shape: ModelShape, inner: number): void {
   const outer = latent > 0 ? latent : width;
   list.weight("ffn_gate_inp", width, count);
   if (flags.has("routerBias")) list.bias("ffn_gate_inp", count);
-  if (flags.has("expertProbsBias")) list.bias("exp_probs_b", count);
+  if (flags.has("expertProbsBias") && gatesWithBias(shape)) list.bias("exp_probs_b", count);
   if (latent > 0) {
     list.weight("ffn_latent_down", width, latent);
     list.weight("ffn_latent_up", latent, width);
@@ -65,6 +65,11 @@ function addExperts(list: TensorList, shape: ModelShape, inner: number): void {
     list.bias("ffn_down_exps", width, count);
   }
   addSharedExpert(list, shape);
+}
+
+/** DeepSeek 2 balances by a loss and has no bias per expert; DeepSeek 3 (sigmoid gating, 2) has. */
+function gatesWithBias(shape: ModelShape): boolean {
+  return shape.architecture !== "deepseek2" || shape.reader.optional("expert_gating_func", { max: 16 }) === 2;
 }
 
 function addSharedExpert(list: TensorList, shape: ModelShape): void {

@@ -14,6 +14,8 @@ export interface TensorHints {
   qkNorm?: boolean;
   /** A second norm before attention (Falcon 40B). */
   secondAttnNorm?: boolean;
+  /** A norm inside the state-space mixer, where the architecture leaves it open (Falcon H1). */
+  ssmNorm?: boolean;
 }
 
 /** Collects tensors under a block's prefix. */

@@ -1,13 +1,13 @@
 /** Mixers with a fixed state instead of a cache: Mamba, gated delta net, short convolution, KDA, lightning attention. */
 import { perLayerAt } from "./model-keys.ts";
 import type { ModelShape, SsmShape } from "./model-shape.ts";
-import { headsOf, type TensorList } from "./shapes-list.ts";
+import { headsOf, type TensorHints, type TensorList } from "./shapes-list.ts";
 
 /** Adds the mixer of a recurrent block. */
-export function addRecurrentMixer(list: TensorList, shape: ModelShape): void {
+export function addRecurrentMixer(list: TensorList, shape: ModelShape, hints: TensorHints): void {
   switch (shape.traits.recurrent?.state) {
     case "ssm":
-      addSsm(list, shape);
+      addSsm(list, shape, hints);
       return;
     case "deltaNet":
       addDeltaNet(list, shape);
@@ -36,11 +36,11 @@ export function addRecurrentMixer(list: TensorList, shape: ModelShape): void {
 }
 
 /** Mamba 1 when there are no groups of heads, Mamba 2 otherwise. */
-export function addSsm(list: TensorList, shape: ModelShape): void {
+export function addSsm(list: TensorList, shape: ModelShape, hints: TensorHints): void {
   const { ssm } = shape;
   if (ssm === undefined) return;
   if (ssm.groupCount === 0) addMamba1(list, shape, ssm);
-  else addMamba2(list, shape, ssm);
+  else addMamba2(list, shape, ssm, hints);
 }
 
 function addMamba1(list: TensorList, shape: ModelShape, ssm: SsmShape): void {
@@ -61,7 +61,7 @@ function addMamba1(list: TensorList, shape: ModelShape, ssm: SsmShape): void {
   }
 }
 
-function addMamba2(list: TensorList, shape: ModelShape, ssm: SsmShape): void {
+function addMamba2(list: TensorList, shape: ModelShape, ssm: SsmShape, hints: TensorHints): void {
   const { innerSize: inner, groupCount: groups, timeStepRank: heads } = ssm;
   const mixed = inner + 2 * groups * ssm.stateSize;
   list.weight("ssm_in", shape.embeddingLength, inner + mixed + heads);
@@ -70,8 +70,7 @@ function addMamba2(list: TensorList, shape: ModelShape, ssm: SsmShape): void {
   list.bias("ssm_dt", heads);
   list.plain("ssm_a", 1, heads);
   list.plain("ssm_d", 1, heads);
-  // Some Falcon H1 models have no norm inside the mixer; its few thousand weights do not show.
-  if (shape.architecture !== "falcon-h1") list.weight("ssm_norm", inner / groups, groups);
+  if (hints.ssmNorm ?? shape.architecture !== "falcon-h1") list.weight("ssm_norm", inner / groups, groups);
   list.weight("ssm_out", inner, shape.embeddingLength);
 }
 

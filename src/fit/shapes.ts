@@ -17,7 +17,7 @@ export function tensorsOf(shape: ModelShape, vocabularySize: number, hints: Tens
   const count = shape.layerCount + shape.mtpLayerCount;
   for (let index = 0; index < count; index++) {
     list.block = index;
-    addBlock(list, shape, index, hints);
+    addBlock(list, shape, index, vocabularySize, hints);
   }
   return list.tensors;
 }
@@ -68,7 +68,13 @@ function typeCount(shape: ModelShape): number {
   return shape.reader.integer("tokenizer.ggml.token_type_count", 2, { max: 4096 });
 }
 
-function addBlock(list: TensorList, shape: ModelShape, index: number, hints: TensorHints): void {
+function addBlock(
+  list: TensorList,
+  shape: ModelShape,
+  index: number,
+  vocabularySize: number,
+  hints: TensorHints,
+): void {
   if (shape.traits.recurrent?.state === "wkv") {
     addRwkvBlock(list, shape, index);
     return;
@@ -76,14 +82,18 @@ function addBlock(list: TensorList, shape: ModelShape, index: number, hints: Ten
   addAttention(list, shape, index, hints);
   addFeedForward(list, shape, index);
   addPerLayerInputBlock(list, shape, index);
-  if (index >= shape.layerCount) addMtp(list, shape);
+  if (index >= shape.layerCount) addMtp(list, shape, vocabularySize);
 }
 
 /** What turns a copy of a block into a predictor of the next token but one. */
-function addMtp(list: TensorList, shape: ModelShape): void {
+function addMtp(list: TensorList, shape: ModelShape, vocabularySize: number): void {
   const width = shape.embeddingLength;
   list.weight("nextn.eh_proj", 2 * width, width);
   list.weight("nextn.enorm", width);
   list.weight("nextn.hnorm", width);
   list.weight("nextn.shared_head_norm", width);
+  if (shape.architecture !== "glm4moe") return;
+  // GLM 4.5 carries its own copies here; others point at the main ones.
+  list.weight("nextn.embed_tokens", width, vocabularySize);
+  list.weight("nextn.shared_head_head", width, vocabularySize);
 }
