@@ -85,11 +85,35 @@ function codeOf(thrown: unknown): string {
   return cause instanceof Error && "code" in cause ? String(cause.code) : "";
 }
 
+/** What the `bindings` package throws when nothing was compiled. */
+function isMissingBinding(cause: unknown): boolean {
+  return cause instanceof Error && cause.message.startsWith("Could not locate the bindings file");
+}
+
 const damaged = /^SQLITE_(NOTADB|CORRUPT)/;
 const unwritable = /^(SQLITE_(READONLY|CANTOPEN|PERM|IOERR|FULL)|EACCES|EPERM|EROFS|ENOTDIR|EEXIST|ENOENT|ENOSPC)/;
 
+/** Loads the database library and throws AppError invalid_configuration where it does not run. */
+export function checkSqlite(): void {
+  try {
+    new SqliteFile(":memory:").close();
+  } catch (thrown) {
+    throw openError(thrown, ":memory:");
+  }
+}
+
 function openError(cause: unknown, path: string): AppError {
   const code = codeOf(cause);
+  if (code === "ERR_DLOPEN_FAILED" || code === "MODULE_NOT_FOUND" || isMissingBinding(cause)) {
+    const advice = "run: npm rebuild better-sqlite3 (with the Node you start Snug with)";
+    return new AppError(
+      "invalid_configuration",
+      `The database library does not run on Node ${process.version}; ${advice}.`,
+      {
+        cause,
+      },
+    );
+  }
   if (damaged.test(code)) {
     const advice = "move it away to start with an empty one, or put a backup in its place";
     return new AppError("invalid_configuration", `${path} is not a sound SQLite database; ${advice}.`, { cause });

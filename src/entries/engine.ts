@@ -1,0 +1,72 @@
+/** `snug engine`: only the engine, for an API elsewhere that names it in SNUG_ENGINE_URL. */
+import { describeHardware } from "../cli/banner.ts";
+import { createProgressBar } from "../cli/progress.ts";
+import { renderFacts, type Terminal } from "../cli/terminal.ts";
+import { AppError } from "../core/errors.ts";
+import { drainMsMax } from "../core/limits.ts";
+import { createEngineApp } from "../engine/app.ts";
+import { createHardwareProbe } from "../engine/hardware.ts";
+import { startEmbeddedEngine } from "./embedded-engine.ts";
+import { aborted, catchInterrupts } from "./interrupt.ts";
+import { listen } from "./listen.ts";
+import { createLogger } from "./logger.ts";
+import { llamaChildProgram, packageVersion } from "./package-files.ts";
+import type { Settings } from "./settings.ts";
+
+/** Addresses only this machine can reach. */
+const loopback = /^(127\.|::1$|localhost$)/;
+
+/** @throws AppError invalid_configuration; a model that does not load is one too, since an engine has nothing else to do */
+export async function serveEngine(settings: Settings, terminal: Terminal): Promise<number> {
+  if (settings.engineToken === undefined && !loopback.test(settings.host)) {
+    const message = `Others can reach ${settings.host}, so the engine needs a token: set SNUG_ENGINE_TOKEN, or listen on 127.0.0.1.`;
+    throw new AppError("invalid_configuration", message);
+  }
+  const interrupts = catchInterrupts();
+  const clock = { now: () => Date.now() };
+  const logger = createLogger({
+    level: "info",
+    plain: process.stderr.isTTY === true,
+    write: (line) => process.stderr.write(line),
+    now: clock.now,
+  });
+  const hardware = await createHardwareProbe({ program: llamaChildProgram }).read();
+  const onProgress = createProgressBar(settings.model ?? "", process.stderr, () => performance.now());
+  const embedded = await startEmbeddedEngine({
+    settings,
+    hardware,
+    clock,
+    logger,
+    signal: interrupts.first,
+    onProgress,
+  });
+  const problem = await Promise.race([embedded.ready, aborted(interrupts.first).then(() => undefined)]);
+  try {
+    if (problem !== undefined) throw problem;
+    const app = createEngineApp({ engine: embedded.engine, token: settings.engineToken, clock, logger });
+    const listener = await listen(app.fetch, settings);
+    const [model] = await embedded.engine.models();
+    const zh = terminal.locale === "zh";
+    terminal.print(terminal.paint("bold", `Snug engine ${packageVersion}`));
+    terminal.print(
+      renderFacts(
+        [
+          [zh ? "硬件" : "Hardware", describeHardware(hardware, terminal.locale)],
+          [zh ? "模型" : "Model", `${model?.id ?? "?"} ${model?.quantization ?? ""}`.trim()],
+          [zh ? "地址" : "Address", terminal.paint("cyan", listener.address)],
+          [zh ? "用法" : "Use", `SNUG_ENGINE_URL=${listener.address} snug start`],
+        ],
+        terminal.paint,
+      ),
+    );
+    await aborted(interrupts.first);
+    const closed = listener.close(drainMsMax);
+    const stopped = embedded.stop();
+    await Promise.race([stopped, aborted(interrupts.second).then(() => embedded.stop({ drainMs: 0 }))]);
+    await closed;
+    return 0;
+  } finally {
+    await embedded.stop({ drainMs: 0 });
+    interrupts.release();
+  }
+}

@@ -1,0 +1,46 @@
+/** A Hono app on a TCP port, with a close that waits for answers under way. */
+import type { Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { serve } from "@hono/node-server";
+import { AppError } from "../core/errors.ts";
+
+export interface Listener {
+  address: string;
+  /** Stops accepting, waits for open responses, and cuts what is left after `waitMs`. */
+  close(waitMs: number): Promise<void>;
+}
+
+export type FetchHandler = (request: Request, ...rest: never[]) => Response | Promise<Response>;
+
+/** @throws AppError invalid_configuration when the address cannot be had */
+export async function listen(fetch: FetchHandler, { host, port }: { host: string; port: number }): Promise<Listener> {
+  const server = await new Promise<Server>((resolve, reject) => {
+    const starting = serve({ fetch: fetch as never, hostname: host, port }, () => resolve(starting as Server));
+    starting.once("error", (error: NodeJS.ErrnoException) => reject(listenError(error, host, port)));
+  });
+  const { port: bound } = server.address() as AddressInfo;
+  const shown = host.includes(":") ? `[${host}]` : host;
+  return {
+    address: `http://${shown}:${bound}`,
+    close: (waitMs) =>
+      new Promise((resolve) => {
+        const cut = setTimeout(() => server.closeAllConnections(), waitMs);
+        server.close(() => {
+          clearTimeout(cut);
+          resolve();
+        });
+        server.closeIdleConnections();
+      }),
+  };
+}
+
+function listenError(error: NodeJS.ErrnoException, host: string, port: number): AppError {
+  const messages: Record<string, string> = {
+    EADDRINUSE: `Port ${port} on ${host} is already in use, maybe by another Snug. Stop that program, or set PORT to another number.`,
+    EACCES: `Port ${port} needs administrator rights. Set PORT to a number above 1023.`,
+    EADDRNOTAVAIL: `This machine does not have the address ${host}. Set SNUG_HOST to 127.0.0.1 or 0.0.0.0.`,
+    ENOTFOUND: `The name ${host} is not known. Set SNUG_HOST to an address such as 127.0.0.1.`,
+  };
+  const message = messages[error.code ?? ""] ?? `The server cannot listen on ${host}:${port} (${error.code}).`;
+  return new AppError("invalid_configuration", message, { cause: error });
+}
