@@ -69,6 +69,20 @@ describe("a model file is checked before it is loaded", () => {
     await expect(checkModelFile(modelAt("zero.gguf", { metadata }))).rejects.toMatchObject(invalid(/head_count/));
   });
 
+  const contradictions: [ModelOptions["architecture"], string, number, RegExp][] = [
+    ["qwen3", "block_count", 100_000, /100000 blocks and holds 2/],
+    ["qwen3", "attention.head_count_kv", 0, /no key and value heads/],
+    ["qwen3moe", "expert_count", 100_000, /100000 experts and holds 4/],
+    ["qwen3moe", "expert_used_count", 9, /uses 9 of 4 experts/],
+  ];
+  for (const [architecture, key, value, words] of contradictions) {
+    test(`a ${architecture} whose ${key} contradicts its tensors is refused`, async () => {
+      const metadata = [{ key: `${architecture}.${key}`, type: "u32" as const, value }];
+      const path = modelAt("contradiction.gguf", { architecture: architecture!, metadata });
+      await expect(checkModelFile(path)).rejects.toMatchObject(invalid(words));
+    });
+  }
+
   test("a cut file is refused", async () => {
     const path = modelAt("cut.gguf");
     truncateSync(path, 200_000);

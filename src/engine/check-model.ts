@@ -32,6 +32,7 @@ export async function checkModelFile(path: string): Promise<CheckedModel> {
   }
   if (tensors.length === 0) throw invalid("The file has no tensors: it holds a vocabulary only.");
   requireKeys(header, architecture);
+  requireConsistency(header, architecture);
   const name = metadata["general.name"];
   const quantization = fileTypeName(metadata["general.file_type"]);
   return {
@@ -65,6 +66,25 @@ function requireKeys(header: GgufHeader, architecture: string): void {
       throw invalid(`The file's ${key} is not a number above 0.`);
     }
   }
+}
+
+/** Counts that contradict the tensors make llama.cpp abort too. */
+function requireConsistency({ metadata, tensors }: GgufHeader, architecture: string): void {
+  const number = (key: string) => Number(metadata[`${architecture}.${key}`]);
+  const blocks = tensors.map((tensor) => Number(/^blk\.(\d+)\./.exec(tensor.name)?.[1] ?? -1));
+  const blockCount = blocks.reduce((most, block) => Math.max(most, block + 1), 0);
+  if (blockCount > 0 && number("block_count") > blockCount) {
+    throw invalid(`The file claims ${number("block_count")} blocks and holds ${blockCount}.`);
+  }
+  const experts = tensors.find((tensor) => /\.ffn_(up|down|gate|gate_up)_exps\.weight$/.test(tensor.name))?.dims[2];
+  if (experts !== undefined && number("expert_count") !== experts) {
+    throw invalid(`The file claims ${number("expert_count")} experts and holds ${experts}.`);
+  }
+  if (experts !== undefined && number("expert_used_count") > experts) {
+    throw invalid(`The file uses ${number("expert_used_count")} of ${experts} experts.`);
+  }
+  const kvHeads = metadata[`${architecture}.attention.head_count_kv`];
+  if (kvHeads === 0) throw invalid("The file's attention has no key and value heads.");
 }
 
 async function requireFile(path: string): Promise<void> {

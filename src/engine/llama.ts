@@ -115,8 +115,13 @@ export class LlamaRuntime {
   static async load(settings: LoadSettings, hooks: LoadHooks): Promise<LlamaRuntime> {
     const startedAt = performance.now();
     const checked = await checkModelFile(settings.modelPath);
+    let complaint: string | undefined;
+    const log: LoadHooks["log"] = (level, message) => {
+      complaint ??= /error loading model: (.+)/.exec(message)?.[1];
+      hooks.log(level, message);
+    };
     try {
-      const llama = await openLlama(settings.gpu, hooks);
+      const llama = await openLlama(settings.gpu, { ...hooks, log });
       const threads = await limitThreads(llama, checked.fileBytes, settings.threadsMax);
       const contextLength = settings.contextLength ?? Math.min(checked.contextLengthTrained, contextLengthDefault);
       const model = await loadModel(llama, settings, contextLength);
@@ -136,7 +141,7 @@ export class LlamaRuntime {
       };
       return new LlamaRuntime({ facts, llama, model, context, wrapper, batch });
     } catch (thrown) {
-      throw translateLoadError(thrown);
+      throw translateLoadError(thrown, complaint);
     }
   }
 
@@ -453,7 +458,8 @@ function toLogLevel(level: LlamaLogLevel): "debug" | "info" | "warn" | "error" {
   return level === LlamaLogLevel.debug ? "debug" : "info";
 }
 
-function translateLoadError(cause: unknown): AppError {
+/** @param complaint what llama.cpp logged, which says more than the library's "Failed to load model" */
+function translateLoadError(cause: unknown, complaint?: string): AppError {
   if (cause instanceof AppError) return cause;
   if (cause instanceof NoBinaryFoundError) {
     const message =
@@ -465,7 +471,7 @@ function translateLoadError(cause: unknown): AppError {
       "The model and its context need more memory than is free. Take a smaller quantization, a shorter context or fewer parallel answers.";
     return new AppError("engine_out_of_memory", message, { cause });
   }
-  const words = cause instanceof Error ? cause.message : String(cause);
+  const words = complaint ?? (cause instanceof Error ? cause.message : String(cause));
   return new AppError("model_file_invalid", `llama.cpp could not load the model: ${words}. Try another file.`, {
     cause,
   });

@@ -370,9 +370,10 @@ function cut(): AppError {
   return new AppError("engine_unavailable", "The server was stopped before the answer was complete; please ask again.");
 }
 
+/** The reason names files of this machine: operators find it in the log and the engine's status, clients do not. */
 function unavailable(reason: AppError | undefined): AppError {
-  const why = reason === undefined ? "" : `: ${reason.message}`;
-  return new AppError("engine_unavailable", `The engine cannot answer${why}`, { cause: reason });
+  const message = "The engine could not load its model or keep it running; its operator finds the reason in the log.";
+  return new AppError("engine_unavailable", message, { cause: reason });
 }
 
 function waitedTooLong(waitMs: number): AppError {

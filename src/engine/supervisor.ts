@@ -74,7 +74,8 @@ export class Supervisor {
   #child: ChildProcess | undefined;
   #readyAt: number | undefined;
   #crashes = 0;
-  #silentPulses = 0;
+  /** Undefined until the child has spoken: starting Node on a busy machine is no silence. */
+  #silentPulses: number | undefined;
   #timers: NodeJS.Timeout[] = [];
   #restartTimer: NodeJS.Timeout | undefined;
   /** Why we killed the child ourselves. */
@@ -144,7 +145,7 @@ export class Supervisor {
     this.#child = child;
     this.#sentence = undefined;
     this.#readyAt = undefined;
-    this.#silentPulses = 0;
+    this.#silentPulses = undefined;
     this.#stderr = "";
     child.stdout?.resume();
     child.stderr?.setEncoding("utf8").on("data", (text: string) => {
@@ -163,8 +164,9 @@ export class Supervisor {
     const { pulseIntervalMs, pulsesMissedMax, modelLoadMsMax } = this.#times;
     // Counted in ticks, not by the clock: after the machine slept, one tick has passed, not hours.
     const pulse = setInterval(() => {
+      if (this.#silentPulses === undefined || child !== this.#child) return;
       this.#silentPulses++;
-      if (this.#silentPulses > pulsesMissedMax && child === this.#child) {
+      if (this.#silentPulses > pulsesMissedMax) {
         this.replace(new AppError("engine_timeout", "The model process stopped responding; please try again."));
       }
     }, pulseIntervalMs);
