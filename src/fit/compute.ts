@@ -20,7 +20,7 @@ export function computeBytes(
   settings: RuntimeSettings,
   placement: Placement,
   backend: Backend,
-  weightBytes: (index: number) => number = () => 0,
+  weightBytes: (index: number) => number,
 ): ComputeBytes {
   const blocks = Array.from({ length: model.layerCount }, (_, index) => index);
   const pass = buildPass(model, blocks, {

@@ -3,7 +3,15 @@
  * experts apart), and the output head. Computed once per model and quantization.
  */
 import { AppError } from "../core/errors.ts";
-import { isLlamaMix, mixWeightBytes, typedWeightBytes, type WeightBytes } from "./quantization-mixes.ts";
+import { type TensorType, tensorBytes } from "./quantization.ts";
+import {
+  isLlamaMix,
+  mixWeightBytes,
+  quantizationTypes,
+  typedWeightBytes,
+  type WeightBytes,
+} from "./quantization-mixes.ts";
+import type { LlamaMix } from "./quantization-rules.ts";
 import type { ModelSpec } from "./types.ts";
 
 export interface WeightTable {
@@ -11,6 +19,8 @@ export interface WeightTable {
   inputBytes: number;
   /** Final norm and output matrix. */
   outputBytes: number;
+  /** Tensors without a block of their own that go where the first block goes. */
+  firstBlockBytes: number;
   /** With tied embeddings: the copy of the token embedding that an output head on a GPU needs. 0 otherwise. */
   tiedOutputBytes: number;
   /** Per block, multi-token-prediction blocks last; experts included. */
@@ -21,7 +31,18 @@ export interface WeightTable {
   largestTensorBytes: number;
   /** Every tensor once. */
   totalBytes: number;
+  /** Bytes of `model.tensors[index]`. */
+  tensorBytes: (index: number) => number;
 }
+
+/** llama.cpp creates these with the first block. */
+const firstBlockNames: ReadonlySet<string> = new Set([
+  "per_layer_model_proj.weight",
+  "per_layer_proj_norm.weight",
+  "rope_freqs.weight",
+  "token_embd_norm.weight",
+  "token_embd_norm.bias",
+]);
 
 const tables = new WeakMap<ModelSpec, Map<string, WeightTable>>();
 
@@ -52,9 +73,17 @@ export function hasTensorTypes(model: ModelSpec): boolean {
 function createTable(model: ModelSpec, quantization: string | undefined): WeightTable {
   const bytes = bytesOf(model, quantization);
   const factor = fileFactor(model, quantization, bytes.total);
+  const typeOf = lazyTypes(model, quantization);
+  const tensorBytesAt = (index: number) => tensorBytes(typeOf(index), model.tensors[index]!.dims) * factor;
+  const first = model.tensors.reduce(
+    (sum, { name }, index) => sum + (firstBlockNames.has(name) ? tensorBytesAt(index) : 0),
+    0,
+  );
   return {
     inputBytes: bytes.input * factor,
-    outputBytes: bytes.output * factor,
+    outputBytes: bytes.output * factor - first,
+    firstBlockBytes: first,
+    tensorBytes: tensorBytesAt,
     tiedOutputBytes: bytes.tiedOutput * factor,
     blockBytes: bytes.layers.map((one) => one * factor),
     expertBytes: bytes.experts.map((one) => one * factor),
@@ -63,13 +92,35 @@ function createTable(model: ModelSpec, quantization: string | undefined): Weight
   };
 }
 
+/** Types per tensor, worked out when the first one is asked for: few questions need them. */
+function lazyTypes(model: ModelSpec, quantization: string | undefined): (index: number) => TensorType {
+  let types: readonly TensorType[] | undefined;
+  return (index) => {
+    types ??= typesOf(model, quantization);
+    return types[index]!;
+  };
+}
+
+function typesOf(model: ModelSpec, quantization: string | undefined): readonly TensorType[] {
+  if (usesFileTypes(model, quantization)) return model.tensors.map((tensor) => tensor.type!);
+  return quantizationTypes(model, mixOf(model, quantization));
+}
+
+function usesFileTypes(model: ModelSpec, quantization: string | undefined): boolean {
+  return hasTensorTypes(model) && (quantization === undefined || quantization === model.quantization);
+}
+
 function bytesOf(model: ModelSpec, quantization: string | undefined): WeightBytes {
-  if (hasTensorTypes(model) && (quantization === undefined || quantization === model.quantization)) {
+  if (usesFileTypes(model, quantization)) {
     return typedWeightBytes(
       model,
       model.tensors.map((tensor) => tensor.type!),
     );
   }
+  return mixWeightBytes(model, mixOf(model, quantization));
+}
+
+function mixOf(model: ModelSpec, quantization: string | undefined): LlamaMix {
   const mix = quantization ?? model.quantization;
   if (mix === undefined) {
     throw new AppError("invalid_request", `Name a quantization for ${model.name}, for example Q4_K_M.`, {
@@ -81,7 +132,7 @@ function bytesOf(model: ModelSpec, quantization: string | undefined): WeightByte
       param: "quantization",
     });
   }
-  return mixWeightBytes(model, mix);
+  return mix;
 }
 
 /**

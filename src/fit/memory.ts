@@ -57,7 +57,7 @@ export function estimateMemory(
     target.recurrentStateBytes += recurrent[block]!;
   });
   device(placement.output).layers++;
-  const compute = computeBytes(model, settings, placement, backend);
+  const compute = computeBytes(model, settings, placement, backend, weights.tensorBytes);
   gpus.forEach((gpu, index) => {
     gpu.computeBufferBytes = compute.gpus[index]!;
     if (gpu.layers > 0 || gpu.computeBufferBytes > 0) gpu.runtimeBytes = RUNTIME_BYTES[backend];
@@ -80,6 +80,7 @@ function addWeights(
   const output = device(placement.output);
   output.weightBytes += weights.outputBytes;
   if (output !== host) output.weightBytes += weights.tiedOutputBytes;
+  device(placement.blocks[0] ?? HOST).weightBytes += weights.firstBlockBytes;
   placement.blocks.forEach((index, block) => {
     const experts = placement.hostExperts[block] ? weights.expertBytes[block]! : 0;
     device(index).weightBytes += weights.blockBytes[block]! - experts;
