@@ -15,6 +15,8 @@ import { type QuantizableModel, type QuantizationShape, shapeOf, type TensorGrou
 export interface MixOptions {
   /** Quantized with an importance matrix. Default: true for the I-quants, which nearly always are, false for others. */
   importanceMatrix?: boolean;
+  /** Type of the token embedding and the output matrix, instead of the mix's own. */
+  tableType?: TensorType;
 }
 
 /** Bytes of a model's tensor data. `total` is `input + output + the layers`. */
@@ -76,9 +78,10 @@ export function typedWeightBytes(model: QuantizableModel, types: readonly Tensor
   );
 }
 
-type MemberBytes = (member: TensorGroup["members"][number]) => number;
+export type MemberBytes = (member: TensorGroup["members"][number]) => number;
 
-function sumWeightBytes(model: QuantizableModel, bytesIn: (group: TensorGroup) => MemberBytes): WeightBytes {
+/** Adds up `bytesIn(group)(member)` by the part of the model each tensor belongs to. */
+export function sumWeightBytes(model: QuantizableModel, bytesIn: (group: TensorGroup) => MemberBytes): WeightBytes {
   const { groups, tied } = shapeOf(model);
   const layers = new Float64Array(model.layers.length);
   const experts = new Float64Array(model.layers.length);
@@ -105,6 +108,9 @@ const rules = new Map<number, TypeRule>();
 function ruleFor(shape: QuantizationShape, group: TensorGroup, mix: LlamaMix, options: MixOptions): TypeRule {
   if (!group.quantized) return keptRule(group.keptType, mix);
   if (group.expert && shape.expertsStayMxfp4 && mix !== "F32") return MXFP4_RULE;
+  if (options.tableType !== undefined && (group.category === "tokenEmbedding" || group.category === "output")) {
+    return { type: typeForRows(options.tableType, group.rowLength), zones: [] };
+  }
   const category = group.category === "tokenEmbedding" && shape.tied ? "output" : group.category;
   const importanceMatrix = options.importanceMatrix ?? mix.startsWith("IQ");
   const factBits =
@@ -114,11 +120,12 @@ function ruleFor(shape: QuantizationShape, group: TensorGroup, mix: LlamaMix, op
     (shape.expertCount === 8 ? 8 : 0) +
     (shape.expertCount >= 4 ? 16 : 0) +
     (importanceMatrix ? 32 : 0) +
-    (group.stacked ? 64 : 0);
+    (group.stacked ? 64 : 0) +
+    (shape.ownFusedQkv ? 128 : 0);
   const rowBits = group.rowLength % 256 === 0 ? 0 : group.rowLength % 32 === 0 ? 1 : 2;
   const key =
     factBits +
-    128 * (rowBits + 3 * (TENSOR_CATEGORIES.indexOf(category) + TENSOR_CATEGORIES.length * LLAMA_MIXES.indexOf(mix)));
+    256 * (rowBits + 3 * (TENSOR_CATEGORIES.indexOf(category) + TENSOR_CATEGORIES.length * LLAMA_MIXES.indexOf(mix)));
   let rule = rules.get(key);
   if (rule === undefined) {
     const wanted = typeRule(mix, category, { ...shape, importanceMatrix }, group.stacked);

@@ -89,6 +89,7 @@ export const TENSOR_CATEGORIES = [
   "attentionQ",
   "attentionK",
   "attentionV",
+  "attentionQkv",
   "attentionOutput",
   "ffnUp",
   "ffnGate",
@@ -96,7 +97,7 @@ export const TENSOR_CATEGORIES = [
   "other",
 ] as const;
 
-/** Classes the quantizer treats alike. Fused QKV and MLA's KV expansion count as `attentionV`. */
+/** Classes the quantizer treats alike. MLA's KV expansion counts as `attentionV`. */
 export type TensorCategory = (typeof TENSOR_CATEGORIES)[number];
 
 /** Layers a rule may single out, by a tensor's position among its class. */
@@ -120,6 +121,8 @@ export interface TypeRule {
 /** What else the selection depends on. */
 export interface SelectionFacts {
   falcon: boolean;
+  /** Fused QKV follows rules of its own, as in releases before 2026, and not those of `attentionV`. */
+  ownFusedQkv: boolean;
   /** 80-layer Llama or Qwen2 shapes with shared KV heads: `attn_v` is small there and gets Q5_K at least. */
   seventyB: boolean;
   /** Query heads per KV head of the first layer. */
@@ -146,6 +149,8 @@ export function typeRule(
       return plain(tokenEmbeddingType(mix));
     case "attentionV":
       return attentionVRule(mix, facts);
+    case "attentionQkv":
+      return facts.ownFusedQkv ? plain(fusedQkvType(mix)) : attentionVRule(mix, facts);
     case "attentionK":
       return plain(attentionKType(mix, facts));
     case "attentionQ":
@@ -262,6 +267,12 @@ function attentionVBase(mix: LlamaMix, facts: SelectionFacts): TypeRule {
     default:
       return plain(type);
   }
+}
+
+function fusedQkvType(mix: LlamaMix): TensorType {
+  if (mix === "Q3_K_M" || mix === "Q3_K_L" || mix === "IQ3_M") return "Q4_K";
+  if (mix === "Q4_K_M") return "Q5_K";
+  return mix === "Q5_K_M" ? "Q6_K" : BASE_TYPE[mix];
 }
 
 function attentionKType(mix: LlamaMix, facts: SelectionFacts): TensorType {

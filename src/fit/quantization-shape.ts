@@ -56,6 +56,8 @@ export interface QuantizationShape {
   seventyB: boolean;
   headsPerKvHead: number;
   expertCount: number;
+  /** Fused QKV was typed as a class of its own before 2026, when the files of these models were made. */
+  ownFusedQkv: boolean;
   /** Published with MXFP4 experts only, which the quantizer does not touch again. */
   expertsStayMxfp4: boolean;
 }
@@ -85,9 +87,32 @@ function compileShape(model: QuantizableModel): QuantizationShape {
     seventyB: isSeventyB(architecture, model.layers.length, headCount, headCountKv),
     headsPerKvHead: headCountKv === 0 ? 0 : Math.trunc(headCount / headCountKv),
     expertCount,
+    ownFusedQkv: OLDER_FUSED_ARCHITECTURES.has(architecture),
     expertsStayMxfp4: architecture === "gpt-oss",
   };
 }
+
+const OLDER_FUSED_ARCHITECTURES: ReadonlySet<string> = new Set([
+  "bloom",
+  "chatglm",
+  "codeshell",
+  "dbrx",
+  "falcon",
+  "gpt2",
+  "gptneox",
+  "jais",
+  "modern-bert",
+  "mpt",
+  "nomic-bert",
+  "nomic-bert-moe",
+  "openelm",
+  "phi2",
+  "phi3",
+  "phimoe",
+  "qwen",
+  "refact",
+  "starcoder",
+]);
 
 /** llama.cpp names a model "70B" by its layer count, in these architectures. */
 function isSeventyB(architecture: string, layerCount: number, headCount: number, headCountKv: number): boolean {
@@ -169,7 +194,7 @@ function categoryOf(suffix: string): TensorCategory {
 }
 
 const CATEGORY_BY_PART: readonly (readonly [string, TensorCategory])[] = [
-  ["attn_qkv.weight", "attentionV"],
+  ["attn_qkv.weight", "attentionQkv"],
   ["attn_kv_b.weight", "attentionV"],
   ["attn_v.weight", "attentionV"],
   ["attn_k.weight", "attentionK"],
@@ -248,7 +273,7 @@ function markZones(groups: TensorGroup[], model: QuantizableModel): void {
   const layerCount = Math.max(model.layers.length, model.layerCount);
   for (const category of ZONED_CATEGORIES) {
     const visited = groups
-      .filter((group) => group.quantized && group.category === category)
+      .filter((group) => group.quantized && zonedCategory(group.category) === category)
       .flatMap((group) => group.members)
       .sort((a, b) => a.layer - b.layer || compareNames(model.tensors[a.index]!, model.tensors[b.index]!));
     const count = category === "attentionV" ? visited.length : layerCount;
@@ -263,6 +288,11 @@ function markZones(groups: TensorGroup[], model: QuantizableModel): void {
       for (let bit = 0; bit < ZONES.length; bit++) if (zones & (1 << bit)) group.zoneCounts[bit]!++;
     }
   }
+}
+
+/** Fused QKV is counted among the value matrices. */
+function zonedCategory(category: TensorCategory): TensorCategory {
+  return category === "attentionQkv" ? "attentionV" : category;
 }
 
 function compareNames(a: TensorSpec, b: TensorSpec): number {

@@ -1,0 +1,77 @@
+/** Bytes of a model under any quantization the planner knows by name. */
+import { AppError } from "../core/errors.ts";
+import { formatTensorBytes, isFormatName } from "./quantization-formats.ts";
+import { fileWeightBytes, isLlamaMix, mixWeightBytes, sumWeightBytes, type WeightBytes } from "./quantization-mixes.ts";
+import { type QuantizableModel, shapeOf } from "./quantization-shape.ts";
+import { DYNAMIC_MIXES, dynamicFactor, isDynamicMix, isLargeMix, LARGE_MIXES } from "./quantization-variants.ts";
+
+/**
+ * Bytes of a model's weights by part.
+ *
+ * @throws AppError invalid_request for a name that is none of `QUANTIZATIONS`.
+ */
+export function quantizationWeightBytes(model: QuantizableModel, name: string): WeightBytes {
+  if (isLlamaMix(name)) return mixWeightBytes(model, name);
+  if (isLargeMix(name)) return mixWeightBytes(model, LARGE_MIXES[name], { tableType: "Q8_0" });
+  if (isDynamicMix(name)) {
+    const mix = DYNAMIC_MIXES[name];
+    return scaled(mixWeightBytes(model, mix.base), dynamicFactor(mix, model));
+  }
+  if (isFormatName(name)) {
+    const hasExperts = model.expertCount > 1;
+    return sumWeightBytes(model, (group) => {
+      const bytes = formatTensorBytes(name, group, hasExperts);
+      return () => bytes;
+    });
+  }
+  throw unknownQuantization(name);
+}
+
+/** `quantizationWeightBytes(model, name).total`, without the parts: cheap enough for a whole catalogue. */
+export function quantizationTotalBytes(model: QuantizableModel, name: string): number {
+  if (isLlamaMix(name)) return fileWeightBytes(model, name);
+  if (isLargeMix(name)) return fileWeightBytes(model, LARGE_MIXES[name], { tableType: "Q8_0" });
+  if (isDynamicMix(name)) {
+    const mix = DYNAMIC_MIXES[name];
+    return Math.round(fileWeightBytes(model, mix.base) * dynamicFactor(mix, model));
+  }
+  if (isFormatName(name)) {
+    const hasExperts = model.expertCount > 1;
+    let bytes = 0;
+    for (const group of shapeOf(model).groups)
+      bytes += group.members.length * formatTensorBytes(name, group, hasExperts);
+    return bytes;
+  }
+  throw unknownQuantization(name);
+}
+
+/** Size of the file to download: the weights, and for GGUF a header that mostly holds the vocabulary. */
+export function estimateFileBytes(model: QuantizableModel & { vocabularySize: number }, name: string): number {
+  const weights = quantizationTotalBytes(model, name);
+  return isFormatName(name) ? weights : weights + headerBytes(model);
+}
+
+/** Bytes of text per token, with merges where the tokenizer has them: measured on the published files of each kind. */
+function headerBytes({ architecture, vocabularySize }: { architecture: string; vocabularySize: number }): number {
+  if (architecture.startsWith("gemma")) return vocabularySize * 25;
+  if (vocabularySize <= 65_536) return vocabularySize * 24;
+  if (architecture.startsWith("qwen")) return vocabularySize * 42;
+  if (architecture.startsWith("phi")) return vocabularySize * 39;
+  return vocabularySize * 61;
+}
+
+function scaled(bytes: WeightBytes, factor: number): WeightBytes {
+  const round = (value: number) => Math.round(value * factor);
+  const [total, input, layers] = [round(bytes.total), round(bytes.input), bytes.layers.map(round)];
+  // What rounding left over goes to the output, so that the parts still sum to the total.
+  const output = layers.reduce((rest, layer) => rest - layer, total - input);
+  return { total, input, output, tiedOutput: round(bytes.tiedOutput), layers, experts: bytes.experts.map(round) };
+}
+
+function unknownQuantization(name: string): AppError {
+  return new AppError(
+    "invalid_request",
+    `${JSON.stringify(name.slice(0, 40))} is no quantization Snug knows. Try Q4_K_M, or Q8_0, or bf16.`,
+    { param: "quantization" },
+  );
+}
