@@ -194,7 +194,7 @@ function modelsAmong(files: readonly HubFile[]): Candidate[] {
 }
 
 /** Tried in turn when nothing was asked for. */
-const USUAL = ["Q4_K_M", "UD-Q4_K_XL", "Q4_0", "MXFP4", "MXFP4_MOE", "Q8_0"];
+const USUAL = ["Q4_K_M", "UD-Q4_K_XL", "Q4_0", "MXFP4_MOE", "Q8_0"];
 
 function select(models: readonly Candidate[], reference: HubReference): Candidate {
   const { owner, repo, selection } = reference;

@@ -3,15 +3,10 @@
  * experts apart), and the output head. Computed once per model and quantization.
  */
 import { AppError } from "../core/errors.ts";
-import { type TensorType, tensorBytes } from "./quantization.ts";
-import {
-  isLlamaMix,
-  mixWeightBytes,
-  quantizationTypes,
-  typedWeightBytes,
-  type WeightBytes,
-} from "./quantization-mixes.ts";
-import type { LlamaMix } from "./quantization-rules.ts";
+import { tensorBytes } from "./quantization.ts";
+import { quantizationTensorBytes, quantizationWeightBytes } from "./quantization-bytes.ts";
+import { findQuantization } from "./quantization-list.ts";
+import { typedWeightBytes, type WeightBytes } from "./quantization-mixes.ts";
 import type { ModelSpec } from "./types.ts";
 
 export interface WeightTable {
@@ -73,8 +68,8 @@ export function hasTensorTypes(model: ModelSpec): boolean {
 function createTable(model: ModelSpec, quantization: string | undefined): WeightTable {
   const bytes = bytesOf(model, quantization);
   const factor = fileFactor(model, quantization, bytes.total);
-  const typeOf = lazyTypes(model, quantization);
-  const tensorBytesAt = (index: number) => tensorBytes(typeOf(index), model.tensors[index]!.dims) * factor;
+  const sizeOf = lazySizes(model, quantization);
+  const tensorBytesAt = (index: number) => sizeOf(index) * factor;
   const first = model.tensors.reduce(
     (sum, { name }, index) => sum + (firstBlockNames.has(name) ? tensorBytesAt(index) : 0),
     0,
@@ -92,18 +87,18 @@ function createTable(model: ModelSpec, quantization: string | undefined): Weight
   };
 }
 
-/** Types per tensor, worked out when the first one is asked for: few questions need them. */
-function lazyTypes(model: ModelSpec, quantization: string | undefined): (index: number) => TensorType {
-  let types: readonly TensorType[] | undefined;
+/** Bytes per tensor, worked out when the first one is asked for: few questions need them. */
+function lazySizes(model: ModelSpec, quantization: string | undefined): (index: number) => number {
+  let sizes: ((index: number) => number) | undefined;
   return (index) => {
-    types ??= typesOf(model, quantization);
-    return types[index]!;
+    sizes ??= sizesOf(model, quantization);
+    return sizes(index);
   };
 }
 
-function typesOf(model: ModelSpec, quantization: string | undefined): readonly TensorType[] {
-  if (usesFileTypes(model, quantization)) return model.tensors.map((tensor) => tensor.type!);
-  return quantizationTypes(model, mixOf(model, quantization));
+function sizesOf(model: ModelSpec, quantization: string | undefined): (index: number) => number {
+  if (!usesFileTypes(model, quantization)) return quantizationTensorBytes(model, ggufName(model, quantization));
+  return (index) => tensorBytes(model.tensors[index]!.type!, model.tensors[index]!.dims);
 }
 
 function usesFileTypes(model: ModelSpec, quantization: string | undefined): boolean {
@@ -117,22 +112,25 @@ function bytesOf(model: ModelSpec, quantization: string | undefined): WeightByte
       model.tensors.map((tensor) => tensor.type!),
     );
   }
-  return mixWeightBytes(model, mixOf(model, quantization));
+  return quantizationWeightBytes(model, ggufName(model, quantization));
 }
 
-function mixOf(model: ModelSpec, quantization: string | undefined): LlamaMix {
-  const mix = quantization ?? model.quantization;
-  if (mix === undefined) {
+/** The name of a quantization of GGUF files; those of other software are priced by their own rules, not here. */
+function ggufName(model: ModelSpec, quantization: string | undefined): string {
+  const name = quantization ?? model.quantization;
+  if (name === undefined) {
     throw new AppError("invalid_request", `Name a quantization for ${model.name}, for example Q4_K_M.`, {
       param: "quantization",
     });
   }
-  if (!isLlamaMix(mix)) {
-    throw new AppError("invalid_request", `The quantization ${mix.slice(0, 40)} is unknown. Try Q4_K_M.`, {
+  const known = findQuantization(name);
+  if (known?.family !== "gguf") {
+    const problem = known === undefined ? "unknown" : `not for GGUF files but for ${known.family}`;
+    throw new AppError("invalid_request", `The quantization ${name.slice(0, 40)} is ${problem}. Try Q4_K_M.`, {
       param: "quantization",
     });
   }
-  return mix;
+  return known.name;
 }
 
 /**

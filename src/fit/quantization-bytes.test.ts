@@ -3,7 +3,12 @@ import { describe, expect, it } from "vitest";
 import { AppError } from "../core/errors.ts";
 import { findCatalogueModel, specFromCatalogue } from "./catalogue.ts";
 import { specFromMetadata } from "./model.ts";
-import { estimateFileBytes, quantizationTotalBytes, quantizationWeightBytes } from "./quantization-bytes.ts";
+import {
+  estimateFileBytes,
+  quantizationTensorBytes,
+  quantizationTotalBytes,
+  quantizationWeightBytes,
+} from "./quantization-bytes.ts";
 import { FORMAT_NAMES } from "./quantization-formats.ts";
 import { findQuantization, QUANTIZATIONS } from "./quantization-list.ts";
 import { fileWeightBytes, isLlamaMix } from "./quantization-mixes.ts";
@@ -213,10 +218,20 @@ describe("every quantization", () => {
     },
   );
 
+  it.each(models.map((model) => [model.name, model] as const))("gives single tensors of %s their share", (_, model) => {
+    for (const { name } of QUANTIZATIONS) {
+      const bytesAt = quantizationTensorBytes(model, name);
+      const sum = model.tensors.reduce((total, _tensor, index) => total + bytesAt(index), 0);
+      expect(Math.abs(sum - quantizationTotalBytes(model, name)), name).toBeLessThan(1);
+    }
+  });
+
   it("is found in the spellings of file names and people", () => {
     expect(findQuantization("q4_k_m")?.name).toBe("Q4_K_M");
     expect(findQuantization("NF4")?.name).toBe("nf4");
     expect(findQuantization("ud-q4_k_xl")?.name).toBe("UD-Q4_K_XL");
+    expect(findQuantization("MXFP4")?.name).toBe("MXFP4_MOE");
+    expect(findQuantization("mxfp4")?.name).toBe("mxfp4");
     expect(findQuantization("Q4_K_X")).toBeUndefined();
   });
 
@@ -233,7 +248,7 @@ describe("names of files", () => {
     ["GLM-4.5-UD-Q2_K_XL-00001-of-00003.gguf", "UD-Q2_K_XL"],
     ["gemma-3-4b-it-BF16.gguf", "BF16"],
     ["qwen2.5-7b-instruct-fp16.gguf", "F16"],
-    ["gpt-oss-20b-mxfp4.gguf", "MXFP4"],
+    ["gpt-oss-20b-mxfp4.gguf", "MXFP4_MOE"],
     ["IQ4_XS/x-IQ4_XS-00001-of-00002.gguf", "IQ4_XS"],
     ["Meta-Llama-3-70B.gguf", undefined],
     ["model.gguf", undefined],

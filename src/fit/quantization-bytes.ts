@@ -1,7 +1,15 @@
 /** Bytes of a model under any quantization the planner knows by name. */
 import { AppError } from "../core/errors.ts";
+import { type TensorType, tensorBytes } from "./quantization.ts";
 import { formatTensorBytes, isFormatName } from "./quantization-formats.ts";
-import { fileWeightBytes, isLlamaMix, mixWeightBytes, sumWeightBytes, type WeightBytes } from "./quantization-mixes.ts";
+import {
+  fileWeightBytes,
+  isLlamaMix,
+  mixWeightBytes,
+  quantizationTypes,
+  sumWeightBytes,
+  type WeightBytes,
+} from "./quantization-mixes.ts";
 import { type QuantizableModel, shapeOf } from "./quantization-shape.ts";
 import { DYNAMIC_MIXES, dynamicFactor, isDynamicMix, isLargeMix, LARGE_MIXES } from "./quantization-variants.ts";
 
@@ -41,6 +49,34 @@ export function quantizationTotalBytes(model: QuantizableModel, name: string): n
     for (const group of shapeOf(model).groups)
       bytes += group.members.length * formatTensorBytes(name, group, hasExperts);
     return bytes;
+  }
+  throw unknownQuantization(name);
+}
+
+/**
+ * Bytes of single tensors, by their place in `model.tensors`: for questions about a few of them.
+ *
+ * @throws AppError invalid_request for an unknown name.
+ */
+export function quantizationTensorBytes(model: QuantizableModel, name: string): (index: number) => number {
+  if (isFormatName(name)) {
+    const sizes = new Float64Array(model.tensors.length);
+    for (const group of shapeOf(model).groups) {
+      const bytes = formatTensorBytes(name, group, model.expertCount > 1);
+      for (const member of group.members) sizes[member.index] = bytes;
+    }
+    return (index) => sizes[index]!;
+  }
+  const { types, factor } = typesOf(model, name);
+  return (index) => tensorBytes(types[index]!, model.tensors[index]!.dims) * factor;
+}
+
+function typesOf(model: QuantizableModel, name: string): { types: TensorType[]; factor: number } {
+  if (isLlamaMix(name)) return { types: quantizationTypes(model, name), factor: 1 };
+  if (isLargeMix(name)) return { types: quantizationTypes(model, LARGE_MIXES[name], { tableType: "Q8_0" }), factor: 1 };
+  if (isDynamicMix(name)) {
+    const mix = DYNAMIC_MIXES[name];
+    return { types: quantizationTypes(model, mix.base), factor: dynamicFactor(mix, model) };
   }
   throw unknownQuantization(name);
 }

@@ -9,8 +9,9 @@ export function quantizationOfName(name: string): string | undefined {
   return labels === null ? undefined : canonicalQuantization(labels[labels.length - 1]!);
 }
 
-/** One spelling: upper case, F16 for FP16. */
+/** One spelling: upper case, F16 for FP16, and llama.cpp's name for files with MXFP4 experts. */
 export function canonicalQuantization(label: string): string {
   const upper = label.toUpperCase();
+  if (upper === "MXFP4") return "MXFP4_MOE";
   return upper === "FP16" || upper === "FP32" ? upper.replace("FP", "F") : upper;
 }
