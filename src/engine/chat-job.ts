@@ -36,6 +36,12 @@ export class ChatJob {
   #completionTokens = 0;
   /** Tokens whose text has not shown yet: parts of a character, or the beginning of a stop text. */
   #tokensUnseen = 0;
+  /** The child has begun to answer. */
+  begun = false;
+  /** The child was told of it and has not replied yet. */
+  unacknowledged = false;
+  /** Children that died with it in hand before they had said a word of it. */
+  #losses = 0;
   #runAt: number | undefined;
   #firstTokenAt: number | undefined;
   #signAt = performance.now();
@@ -89,17 +95,38 @@ export class ChatJob {
   }
 
   admitted(promptTokens: number): void {
+    this.unacknowledged = this.phase === "running";
     this.#promptTokens = promptTokens;
   }
 
   run(): void {
     this.phase = "running";
+    this.unacknowledged = true;
     this.#runAt = this.#clock.now();
     this.sign();
   }
 
+  /**
+   * The child died before it began this chat. True when another child may try: the chat may just have come at the wrong
+   * moment. Twice is no accident, it may be what kills them.
+   */
+  mayTryAgain(): boolean {
+    if (this.unacknowledged) this.#losses++;
+    this.unacknowledged = false;
+    return this.#losses < 2;
+  }
+
+  /** Back into the line. */
+  wait(): void {
+    this.phase = "waiting";
+    this.ticket?.leave();
+    this.ticket = undefined;
+  }
+
   started(cachedPromptTokens: number, producer: Producer): void {
     this.sign();
+    this.begun = true;
+    this.unacknowledged = false;
     this.#cachedPromptTokens = cachedPromptTokens;
     const promptTokens = this.#promptTokens;
     this.#channel.push({

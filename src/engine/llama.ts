@@ -32,6 +32,7 @@ import { BatchStrategy } from "./batching.ts";
 import { checkModelFile } from "./check-model.ts";
 import { chooseSequence } from "./choose-sequence.ts";
 import { readUsableCores } from "./cpu-quota.ts";
+import { mayHaveGpu } from "./gpu-presence.ts";
 import type {
   AnswerEnd,
   ChildMessage,
@@ -384,7 +385,8 @@ async function openLlama(gpu: GpuChoice, hooks: LoadHooks): Promise<Llama> {
     logLevel: LlamaLogLevel.warn,
     logger: (level: LlamaLogLevel, message: string) => hooks.log(toLogLevel(level), message.trimEnd()),
   } as const;
-  let llama = await getLlama({ ...options, gpu });
+  const wanted = gpu === "auto" && !(await mayHaveGpu()) ? false : gpu;
+  let llama = await getLlama({ ...options, gpu: wanted });
   if (!(await hasUsableDevice(llama))) {
     hooks.gpuUnusable(backendOf(llama));
     await llama.dispose();

@@ -1,6 +1,8 @@
 import { spawn } from "node:child_process";
-import { readFileSync, truncateSync, writeFileSync } from "node:fs";
-import { fileURLToPath } from "node:url";
+import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { afterEach, describe, expect, test } from "vitest";
 import { SCRIPT_LINES } from "../../test/support/gguf/vocabulary.ts";
 import type { ModelOptions } from "../../test/support/gguf/write-model.ts";
@@ -49,6 +51,14 @@ async function collect(
 
 function textOf(events: ChatEvent[]): string {
   return events.map((event) => (event.type === "text" ? event.text : "")).join("");
+}
+
+/** A child program of the test's own. */
+function childSource(source: string): URL {
+  const folder = mkdtempSync(join(tmpdir(), "snug-child-"));
+  closers.push(async () => rmSync(folder, { recursive: true }));
+  writeFileSync(join(folder, "child.mjs"), source);
+  return pathToFileURL(join(folder, "child.mjs"));
 }
 
 /** Calls `act` once, at the first text. */
@@ -108,6 +118,32 @@ describe("a child that dies", () => {
       { type: "finish", usage: { completionTokens: 4 } },
       { type: "finish", usage: { completionTokens: 4 } },
     ]);
+  });
+
+  test("before it began an answer costs nothing but time", async () => {
+    const test = await started(scripted);
+    process.kill(test.engine.status().childPid!, "SIGKILL");
+    const events = await collect(test, ask());
+    expect(textOf(events).trim()).toBe(SCRIPT_LINES[0]);
+  });
+
+  test("of a question is not given it a third time", async () => {
+    // No model file dies of a question at will, so this child does.
+    const dying = `process.on("message", ({ type, request }) => {
+      if (type === "load") process.send({ type: "ready", model: { contextLength: 100 } });
+      if (type === "admit") process.exit(3);
+    });`;
+    const test = await started(scripted, {
+      program: { url: childSource(dying), execArgv: [] },
+      times: { restartDelayMsFirst: 1 },
+    });
+    const last = (await collect(test, ask())).at(-1);
+    expect(last).toMatchObject({
+      type: "error",
+      error: { code: "engine_unavailable" },
+      usage: { completionTokens: 0 },
+    });
+    expect((await test.engine.health()).state).not.toBe("failed");
   });
 
   test("again and again makes the engine give up with the reason", async () => {

@@ -219,6 +219,10 @@ class SupervisedEngine implements LocalEngine {
     this.#jobs.set(job.id, job);
     // Counted while it waits, so that what is too long is refused now and not when its turn comes.
     if (this.#supervisor.state === "ready") this.#admit(job);
+    this.#enterLine(job);
+  }
+
+  #enterLine(job: ChatJob): void {
     job.ticket = this.#scheduler.enter({
       ...(job.request.userId === undefined ? {} : { userId: job.request.userId }),
       started: () => {
@@ -234,6 +238,7 @@ class SupervisedEngine implements LocalEngine {
   }
 
   #admit(job: ChatJob): void {
+    job.unacknowledged = true;
     this.#supervisor.send({ type: "admit", id: job.id, request: job.request });
   }
 
@@ -284,19 +289,27 @@ class SupervisedEngine implements LocalEngine {
     this.#settleStart?.resolve(model);
   }
 
-  /** Running answers are lost with the child; what waits goes on waiting, unless no child will follow. */
+  /** Answers that had begun are lost with the child; everybody else waits for the next one, if one will follow. */
   #childDown(error: AppError): void {
     this.#scheduler.setOpen(false);
+    const failed = this.#supervisor.state === "failed";
     for (const job of [...this.#jobs.values()]) {
-      if (job.phase !== "running") continue;
       if (job.aborted) job.cancelled();
-      else job.failed(error);
-      this.#release(job);
+      else if (failed && !job.begun) job.failed(unavailable(this.#supervisor.reason));
+      else if (failed || job.begun || !job.mayTryAgain()) job.failed(error);
+      if (job.closed) this.#release(job);
+      else if (job.phase === "running") this.#waitAgain(job);
     }
-    if (this.#supervisor.state !== "failed") return;
-    const reason = unavailable(this.#supervisor.reason);
-    for (const job of [...this.#jobs.values()]) this.#fail(job, reason);
-    this.#settleStart?.reject(this.#supervisor.reason ?? error);
+    if (failed) this.#settleStart?.reject(this.#supervisor.reason ?? error);
+  }
+
+  #waitAgain(job: ChatJob): void {
+    job.wait();
+    try {
+      this.#enterLine(job);
+    } catch (thrown) {
+      this.#fail(job, toAppError(thrown));
+    }
   }
 
   #cancel(job: ChatJob): void {
