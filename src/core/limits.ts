@@ -221,3 +221,6 @@ export const apiKeyBytes = 32;
 
 /** A fit request describes a model and a machine; the longest model configurations are some tens of KiB. */
 export const fitBodyBytesMax = 256 * 1024;
+
+/** No answer takes this long: an open row of this age was left by a process that died. */
+export const interruptedAfterMs = 24 * 3_600_000;

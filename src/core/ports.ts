@@ -193,6 +193,8 @@ export interface ChatMarkup {
   subtext(text: string): string;
   /** Text shown only after a click; where the platform has no such thing, set apart in another way. */
   spoiler(text: string): string;
+  /** A person by the platform's id, shown by name. */
+  person(userId: string): string;
 }
 
 export interface ChatPlatform {
@@ -206,7 +208,8 @@ export interface ChatButton {
   id: string;
   label: string;
   emoji?: string;
-  tone: "neutral" | "danger";
+  /** "quiet": the emoji alone is enough where room is short. */
+  tone: "neutral" | "danger" | "quiet";
 }
 
 export interface ChatFile {

@@ -1,0 +1,283 @@
+/**
+ * The bot behind every chat platform. Adapters turn their events into the calls below and never decide anything
+ * themselves; nothing here knows which platform it is.
+ */
+import { eventsRememberedMax, modelListAgeMsMax, questionCharsMax } from "../core/limits.ts";
+import type {
+  BotStateStore,
+  ChatEngine,
+  ChatPlace,
+  ChatPost,
+  FeedbackVote,
+  Logger,
+  ModelListing,
+  Timer,
+} from "../core/ports.ts";
+import { type AccessRules, isAllowed } from "./access.ts";
+import { AnswerBook, type AnswerRecord } from "./answer-book.ts";
+import { AnswerRun } from "./answer-run.ts";
+import { BoundedSet } from "./bounded-set.ts";
+import { parseButton } from "./buttons.ts";
+import { type CommandCall, type CommandPorts, type FitsPort, replyToCommand } from "./command-replies.ts";
+import { availableCommands, type Capability, type CommandSpec, type OptionSpec } from "./commands.ts";
+import { TEXTS } from "./locale/locale.ts";
+import type { BotLocale } from "./locale/texts.ts";
+import { Pace, type PaceRules } from "./pace.ts";
+import type { Asker, Question, Whereabouts } from "./question.ts";
+import { WaitEstimate } from "./wait-estimate.ts";
+
+export interface ChatBotOptions {
+  engine: ChatEngine;
+  state: BotStateStore;
+  usage: CommandPorts["usage"];
+  fits: FitsPort;
+  timer: Timer;
+  logger: Logger;
+  /** Short unique texts for request ids, without colons. */
+  newId: () => string;
+  /** Whole numbers from 0 to 2^31 - 1. */
+  newSeed: () => number;
+  access: AccessRules;
+  pace: PaceRules;
+  /** How the thoughts of reasoning models are shown. */
+  reasoning: "spoiler" | "hidden";
+  /** Model of channels that chose none; undefined takes the first that is loaded. */
+  defaultModel?: string;
+  capabilities?: readonly Capability[];
+}
+
+/** How to react to a pressed button: `ack` within the platform's time, then `later`. */
+export interface Press {
+  ack:
+    | { kind: "silent" }
+    /** Shown to the presser alone. */
+    | { kind: "notice"; text: string }
+    /** The message's buttons go away. */
+    | { kind: "clear_buttons" };
+  later?: (place: ChatPlace) => Promise<void>;
+}
+
+export class ChatBot {
+  readonly #options: ChatBotOptions;
+  readonly #book = new AnswerBook();
+  readonly #pace: Pace;
+  readonly #waits = new WaitEstimate();
+  readonly #seen = new BoundedSet(eventsRememberedMax);
+  readonly #runs = new Set<Promise<void>>();
+  #draining = false;
+  #models: { list: Promise<ModelListing[]>; at: number } | undefined;
+
+  constructor(options: ChatBotOptions) {
+    this.#options = options;
+    this.#pace = new Pace(options.pace);
+  }
+
+  get commands(): CommandSpec[] {
+    return availableCommands(this.#options.capabilities ?? []);
+  }
+
+  /** Answers being written. */
+  get runningCount(): number {
+    return this.#runs.size;
+  }
+
+  allows(asker: Asker, where: Whereabouts): boolean {
+    return isAllowed(this.#options.access, asker, where);
+  }
+
+  /**
+   * Answers a question in a place; the same question handed in twice is answered once. Never rejects, and resolves when
+   * the last word is written.
+   */
+  async ask(question: Question, place: ChatPlace): Promise<void> {
+    if (!this.#seen.add(`${question.where.source} ${question.id}`)) return;
+    await this.#answer(question, place);
+  }
+
+  /** Reacts at once, without waiting for anything. */
+  press(buttonId: string, asker: Asker, where: Whereabouts, locale: BotLocale): Press {
+    const texts = TEXTS[locale];
+    const button = parseButton(buttonId);
+    const record = button === undefined ? undefined : this.#book.find(button.answerId);
+    if (button === undefined) return { ack: { kind: "notice", text: texts.answerOver } };
+    if (button.verb === "stop") return this.#pressStop(record, asker, locale);
+    if (!this.allows(asker, where)) return { ack: { kind: "notice", text: texts.notAllowedHere } };
+    if (button.verb === "again") return this.#pressAgain(record, asker, locale);
+    const vote = button.verb;
+    return {
+      ack: { kind: "notice", text: texts.voteNoted[vote] },
+      later: () => this.#vote(button.answerId, vote, asker, where),
+    };
+  }
+
+  #pressStop(record: AnswerRecord | undefined, asker: Asker, locale: BotLocale): Press {
+    if (record?.stop === undefined) return { ack: { kind: "clear_buttons" } };
+    if (!mayControl(record, asker)) return { ack: { kind: "notice", text: TEXTS[locale].onlyAskerMayStop } };
+    record.stop("stopped");
+    return { ack: { kind: "silent" } };
+  }
+
+  #pressAgain(record: AnswerRecord | undefined, asker: Asker, locale: BotLocale): Press {
+    if (record === undefined) return { ack: { kind: "notice", text: TEXTS[locale].answerForgotten } };
+    if (!mayControl(record, asker)) return { ack: { kind: "notice", text: TEXTS[locale].onlyAskerMayRegenerate } };
+    return {
+      ack: { kind: "clear_buttons" },
+      later: async (place) => {
+        record.superseded = true;
+        await this.#answer({ ...record.question, asker }, place, this.#options.newSeed());
+      },
+    };
+  }
+
+  async #vote(answerId: string, vote: FeedbackVote, asker: Asker, where: Whereabouts): Promise<void> {
+    const { producer, timings } = this.#book.find(answerId) ?? {};
+    try {
+      await this.#options.state.recordFeedback({
+        answerId,
+        source: where.source,
+        userId: asker.id,
+        vote,
+        at: this.#options.timer.now(),
+        ...(producer === undefined ? {} : { model: producer.model }),
+        ...(producer?.quantization === undefined ? {} : { quantization: producer.quantization }),
+        ...(timings?.timeToFirstTokenMs === undefined ? {} : { timeToFirstTokenMs: timings.timeToFirstTokenMs }),
+        ...(timings?.completionTokensPerSecond === undefined
+          ? {}
+          : { completionTokensPerSecond: timings.completionTokensPerSecond }),
+      });
+    } catch (thrown) {
+      this.#options.logger.error("a vote was not stored", { answerId, error: String(thrown) });
+    }
+  }
+
+  /** Never rejects. */
+  async command(call: Omit<CommandCall, "mention">, mention: string): Promise<ChatPost> {
+    const { newId, state, usage, fits, timer, logger, defaultModel, capabilities = [] } = this.#options;
+    if (!this.allows(call.asker, call.where)) {
+      const texts = TEXTS[call.locale];
+      return { text: texts.failure(texts.notAllowedHere, newId()) };
+    }
+    return await replyToCommand(
+      { ...call, mention },
+      {
+        models: () => this.#modelList(),
+        state,
+        usage,
+        fits,
+        clock: timer,
+        logger,
+        newId,
+        defaultModel,
+        capabilities,
+        onForget: (asker, where) => this.#book.forget(asker.id, where.channelId),
+      },
+    );
+  }
+
+  /** Suggestions for what is being typed; never rejects. */
+  async suggest(option: OptionSpec, typed: string, countMax: number): Promise<string[]> {
+    if (option.suggests === "fits") return this.#options.fits.suggest(typed, countMax);
+    if (option.suggests !== "models") return [];
+    const models = await this.#modelList().catch(() => []);
+    const wanted = typed.trim().toLowerCase();
+    return models
+      .map((model) => model.id)
+      .filter((id) => id.toLowerCase().includes(wanted))
+      .slice(0, countMax);
+  }
+
+  /** A message is gone: a question stops its answer, an answer stops itself. */
+  messageDeleted(messageId: string): void {
+    for (const record of this.#book.running()) {
+      if (record.question.messageId === messageId) record.stop?.("question_deleted");
+      else if (record.messageIds.includes(messageId)) record.stop?.("answer_lost");
+    }
+  }
+
+  /** A channel, thread or server is gone. */
+  placeDeleted(id: string): void {
+    for (const record of this.#book.running()) {
+      const { channelId, parentChannelId, serverId } = record.question.where;
+      if (channelId === id || parentChannelId === id || serverId === id) record.stop?.("answer_lost");
+    }
+  }
+
+  /** Takes no more questions, waits for running answers, then ends those that are left with a note. */
+  async drain(waitMsMax: number): Promise<void> {
+    this.#draining = true;
+    const ended = new AbortController();
+    const waiting = this.#options.timer.wait(waitMsMax, ended.signal);
+    await Promise.race([Promise.all(this.#runs), waiting]);
+    ended.abort();
+    for (const record of this.#book.running()) record.stop?.("restart");
+    await Promise.all(this.#runs);
+  }
+
+  async #answer(question: Question, place: ChatPlace, seed?: number): Promise<void> {
+    const id = this.#options.newId();
+    const refusal = this.#refuse(question);
+    if (refusal !== undefined) {
+      await this.#say(place, TEXTS[question.locale].failure(refusal, id));
+      return;
+    }
+    const record: AnswerRecord = { id, question, text: "", messageIds: [], superseded: false };
+    this.#book.add(record);
+    const { engine, state, timer, logger, reasoning, defaultModel } = this.#options;
+    const run = new AnswerRun(record, place, {
+      engine,
+      state,
+      timer,
+      logger,
+      reasoning,
+      defaultModel,
+      models: () => this.#modelList(),
+      book: this.#book,
+      waits: this.#waits,
+      ...(seed === undefined ? {} : { seed }),
+    }).run();
+    this.#pace.begin(question.asker.id);
+    this.#runs.add(run);
+    try {
+      await run;
+    } finally {
+      this.#runs.delete(run);
+      this.#pace.end(question.asker.id);
+    }
+  }
+
+  #refuse(question: Question): string | undefined {
+    const texts = TEXTS[question.locale];
+    if (!this.allows(question.asker, question.where)) return texts.notAllowedHere;
+    if (this.#draining) return texts.restarting;
+    if (question.text.trim() === "" && question.files.length === 0) return texts.emptyQuestion;
+    if (question.text.length > questionCharsMax) return texts.questionTooLong(questionCharsMax);
+    const verdict = this.#pace.admit(question.asker.id, question.where.channelId, this.#options.timer.now());
+    if (verdict.allowed) return undefined;
+    if (verdict.scope === "running") return texts.stillAnswering(verdict.running);
+    const seconds = Math.max(1, Math.ceil(verdict.retryAfterMs / 1000));
+    return verdict.scope === "user" ? texts.tooOftenUser(seconds) : texts.tooOftenChannel(seconds);
+  }
+
+  async #say(place: ChatPlace, text: string): Promise<void> {
+    await place.post({ text, buttons: [] }).catch((thrown) => {
+      this.#options.logger.warn("a refusal could not be shown", { error: String(thrown) });
+    });
+  }
+
+  #modelList(): Promise<ModelListing[]> {
+    const now = this.#options.timer.now();
+    if (this.#models === undefined || now - this.#models.at > modelListAgeMsMax) {
+      const models = { list: this.#options.engine.models(), at: now };
+      this.#models = models;
+      // A failure is not worth remembering.
+      models.list.catch(() => {
+        if (this.#models === models) this.#models = undefined;
+      });
+    }
+    return this.#models.list;
+  }
+}
+
+function mayControl(record: AnswerRecord, asker: Asker): boolean {
+  return asker.isAdmin || record.question.asker.id === asker.id;
+}

@@ -1,0 +1,270 @@
+/** What each command but /ask replies. */
+import { AppError, toAppError } from "../core/errors.ts";
+import { fitQueryCharsMax, personaCharsMax, usageRowsMax } from "../core/limits.ts";
+import type {
+  BotStateStore,
+  ChatFile,
+  ChatPlatform,
+  ChatPost,
+  Clock,
+  Logger,
+  ModelListing,
+  UsageQuery,
+  UsageStore,
+} from "../core/ports.ts";
+import { formatDuration, formatParameterCount, formatTokens } from "../core/units.ts";
+import { chooseModel, findModel } from "./answer-run.ts";
+import {
+  availableCommands,
+  type Capability,
+  type CommandSpec,
+  commandTexts,
+  isPeriod,
+  PERIOD_MS,
+  type Period,
+} from "./commands.ts";
+import { errorSentence, TEXTS } from "./locale/locale.ts";
+import type { BotLocale, Texts } from "./locale/texts.ts";
+import type { Asker, Whereabouts } from "./question.ts";
+import { shorten } from "./reply-render.ts";
+import { splitMarkdown } from "./reply-split.ts";
+import { reportUsage, type UsageShare } from "./usage-report.ts";
+
+export interface CommandCall {
+  command: CommandSpec;
+  /** By option key. */
+  options: Readonly<Record<string, string | boolean | undefined>>;
+  asker: Asker;
+  where: Whereabouts;
+  locale: BotLocale;
+  platform: ChatPlatform;
+  /** How one addresses the bot here, for the help. */
+  mention: string;
+}
+
+/** The planner, as the bots see it. Throws `AppError` for a question it cannot read. */
+export interface FitsPort {
+  answer(query: string, locale: BotLocale): Promise<{ text: string; picture?: ChatFile }>;
+  /** Complete queries that go on from what was typed. */
+  suggest(typed: string, countMax: number): string[];
+}
+
+export interface CommandPorts {
+  models: () => Promise<ModelListing[]>;
+  state: BotStateStore;
+  usage: Pick<UsageStore, "rows" | "totals">;
+  fits: FitsPort;
+  clock: Clock;
+  logger: Logger;
+  newId: () => string;
+  defaultModel: string | undefined;
+  capabilities: readonly Capability[];
+  /** Also drops what is in memory. */
+  onForget: (asker: Asker, where: Whereabouts) => void;
+}
+
+type Reply = (call: CommandCall, texts: Texts, ports: CommandPorts) => Promise<ChatPost> | ChatPost;
+
+/** Never rejects: a failure is a reply too. */
+export async function replyToCommand(call: CommandCall, ports: CommandPorts): Promise<ChatPost> {
+  const texts = TEXTS[call.locale];
+  const reply = replies[call.command.key];
+  try {
+    if (reply === undefined) throw new AppError("not_found", `There is no command ${call.command.key}.`);
+    const refusal = refuseByPermission(call, texts);
+    const post =
+      refusal === undefined ? await reply(call, texts, ports) : { text: texts.failure(refusal, ports.newId()) };
+    return fitted(post, call.platform);
+  } catch (thrown) {
+    const error = toAppError(thrown);
+    const requestId = ports.newId();
+    const facts = { requestId, command: call.command.key, code: error.code, error: error.message };
+    ports.logger.warn("a command failed", {
+      ...facts,
+      ...(error.cause instanceof Error ? { cause: error.cause.stack ?? error.cause.message } : {}),
+    });
+    return { text: texts.failure(errorSentence(error, call.locale), requestId) };
+  }
+}
+
+function refuseByPermission({ command, asker, where, options }: CommandCall, texts: Texts): string | undefined {
+  if (command.permission === "admins" && !asker.isAdmin) return texts.adminsOnly;
+  const changes = Object.values(options).some((value) => value !== undefined && value !== false);
+  const mayManage = asker.isManager || asker.isAdmin || where.direct;
+  if (command.permission === "managers" && changes && !mayManage) return texts.managersOnly;
+  return undefined;
+}
+
+function fitted(post: ChatPost, platform: ChatPlatform): ChatPost {
+  const [page = "", ...more] = splitMarkdown(post.text, platform.limits.messageCharsMax - 2);
+  return { ...post, text: more.length === 0 ? page : `${page} …` };
+}
+
+const replies: Partial<Record<CommandSpec["key"], Reply>> = {
+  fits: replyFits,
+  models: replyModels,
+  model: replyModel,
+  persona: replyPersona,
+  stats: replyStats,
+  usage: replyUsage,
+  forget: replyForget,
+  help: replyHelp,
+};
+
+async function replyFits({ options, locale }: CommandCall, texts: Texts, { fits }: CommandPorts): Promise<ChatPost> {
+  const query = textOption(options.query).slice(0, fitQueryCharsMax);
+  if (query === "") return { text: texts.fitsNeedsQuery };
+  const { text, picture } = await fits.answer(query, locale);
+  return { text, ...(picture === undefined ? {} : { files: [picture] }) };
+}
+
+async function replyModels(call: CommandCall, texts: Texts, ports: CommandPorts): Promise<ChatPost> {
+  const models = await ports.models();
+  if (models.length === 0) return { text: texts.modelsNone };
+  const here = chooseModel(models, undefined, await channelModel(call, ports));
+  const lines = models.map((model) => {
+    const facts = [
+      model.quantization,
+      model.parameterCount === undefined ? undefined : formatParameterCount(model.parameterCount),
+      model.contextLength === undefined ? undefined : texts.modelContext(formatTokens(model.contextLength)),
+      model.demo === true ? texts.modelDemo : undefined,
+      model.loaded ? texts.modelLoaded : undefined,
+      model.id === here.id ? texts.modelHere : undefined,
+    ];
+    return `- ${[`**${model.id}**`, ...facts.filter((fact) => fact !== undefined)].join(" · ")}`;
+  });
+  return { text: `**${texts.modelsTitle}**\n${lines.join("\n")}` };
+}
+
+async function replyModel(call: CommandCall, texts: Texts, ports: CommandPorts): Promise<ChatPost> {
+  const { source, channelId } = call.where;
+  const name = textOption(call.options.name);
+  const models = await ports.models();
+  if (name === "")
+    return { text: texts.modelCurrent(chooseModel(models, undefined, await channelModel(call, ports)).id) };
+  if (name.toLowerCase() === "default" || name === texts.defaultModel) {
+    await ports.state.setChannelSettings(source, channelId, { model: undefined });
+    return { text: texts.modelReset(chooseModel(models, undefined, ports.defaultModel).id) };
+  }
+  const model = findModel(models, name);
+  if (model === undefined) {
+    return { text: texts.modelUnknown(shorten(name, 80), models.map(({ id }) => id).join(", ")) };
+  }
+  await ports.state.setChannelSettings(source, channelId, { model: model.id });
+  return { text: texts.modelSet(model.id) };
+}
+
+async function channelModel(
+  { where }: CommandCall,
+  { state, defaultModel }: CommandPorts,
+): Promise<string | undefined> {
+  const own = await state.channelSettings(where.source, where.channelId);
+  const above =
+    where.parentChannelId === undefined ? {} : await state.channelSettings(where.source, where.parentChannelId);
+  return own.model ?? above.model ?? defaultModel;
+}
+
+async function replyPersona(call: CommandCall, texts: Texts, { state }: CommandPorts): Promise<ChatPost> {
+  const { source, channelId } = call.where;
+  const text = textOption(call.options.text);
+  const { quote } = call.platform.markup;
+  if (call.options.remove === true) {
+    await state.setChannelSettings(source, channelId, { persona: undefined });
+    return { text: texts.personaRemoved };
+  }
+  if (text === "") {
+    const { persona } = await state.channelSettings(source, channelId);
+    return { text: persona === undefined ? texts.personaNone : `${texts.personaCurrent}\n${quote(persona)}` };
+  }
+  if (text.length > personaCharsMax) return { text: texts.personaTooLong(personaCharsMax) };
+  await state.setChannelSettings(source, channelId, { persona: text });
+  return { text: `${texts.personaSet}\n${quote(text)}` };
+}
+
+async function replyUsage(call: CommandCall, texts: Texts, ports: CommandPorts): Promise<ChatPost> {
+  const { since, period } = periodOf(call, texts, ports);
+  const userId = `${call.where.source}:${call.asker.id}`;
+  const query: UsageQuery = { since, userId };
+  const totals = await ports.usage.totals(query);
+  if (totals.requests === 0) return { text: `**${texts.usageTitle(period)}**\n${texts.usageNone}` };
+  const rows = await ports.usage.rows({ ...query, limit: usageRowsMax });
+  const report = reportUsage(totals, rows);
+  return { text: [`**${texts.usageTitle(period)}**`, ...totalLines(report, texts)].join("\n") };
+}
+
+async function replyStats(call: CommandCall, texts: Texts, ports: CommandPorts): Promise<ChatPost> {
+  const { since, period } = periodOf(call, texts, ports);
+  const [totals, rows, votes] = await Promise.all([
+    ports.usage.totals({ since }),
+    ports.usage.rows({ since, limit: usageRowsMax }),
+    ports.state.feedbackTotals(since),
+  ]);
+  const title = `**${texts.statsTitle(period)}**`;
+  if (totals.requests === 0 && votes.length === 0) return { text: `${title}\n${texts.usageNone}` };
+  const report = reportUsage(totals, rows);
+  const list = (heading: string, shares: readonly UsageShare[]) =>
+    shares.length === 0
+      ? []
+      : [
+          `**${heading}**`,
+          ...shares.map(({ name, requests, tokens }) => `- ${texts.statsRow(name, requests, tokens)}`),
+        ];
+  const thumbs = votes.map(({ model, up, down }) => `- ${model === "" ? "?" : model}: 👍 ${up} · 👎 ${down}`);
+  return {
+    text: [
+      title,
+      ...totalLines(report, texts),
+      ...list(texts.statsByModel, report.byModel),
+      ...list(texts.statsBySource, report.bySource),
+      ...list(
+        texts.statsByUser,
+        report.byUser.map((share) => ({ ...share, name: userName(share.name, call.platform) })),
+      ),
+      ...(thumbs.length === 0 ? [] : [`**${texts.statsFeedback}**`, ...thumbs]),
+      ...(report.rowCount < totals.requests ? [call.platform.markup.subtext(texts.statsPartial(report.rowCount))] : []),
+    ].join("\n"),
+  };
+}
+
+/** The ledger knows "discord:123"; the platform can show its own people by name. */
+function userName(userId: string, platform: ChatPlatform): string {
+  const prefix = `${platform.name}:`;
+  return userId.startsWith(prefix) ? platform.markup.person(userId.slice(prefix.length)) : userId;
+}
+
+function totalLines({ totals, firstTokenMs, tokensPerSecond }: ReturnType<typeof reportUsage>, texts: Texts): string[] {
+  return [
+    texts.usageRequests(totals.requests, totals.failed, totals.aborted),
+    texts.usageTokens(totals.promptTokens, totals.completionTokens, totals.cachedPromptTokens),
+    ...(firstTokenMs === undefined
+      ? []
+      : [texts.statsLatency(formatDuration(firstTokenMs.p50), formatDuration(firstTokenMs.p95), firstTokenMs.count)]),
+    ...(tokensPerSecond === undefined ? [] : [texts.statsSpeed(tokensPerSecond.toFixed(1))]),
+  ];
+}
+
+function periodOf({ options }: CommandCall, texts: Texts, { clock }: CommandPorts): { since: number; period: string } {
+  const wanted = textOption(options.period);
+  const period: Period = isPeriod(wanted) ? wanted : "day";
+  return { since: clock.now() - PERIOD_MS[period], period: texts.periods[period] };
+}
+
+async function replyForget({ asker, where }: CommandCall, texts: Texts, ports: CommandPorts): Promise<ChatPost> {
+  await ports.state.forget(where.source, where.channelId, asker.id, ports.clock.now());
+  ports.onForget(asker, where);
+  return { text: texts.forgotten };
+}
+
+function replyHelp({ locale, asker, mention }: CommandCall, texts: Texts, { capabilities }: CommandPorts): ChatPost {
+  const listed = availableCommands(capabilities).filter((command) => command.permission !== "admins" || asker.isAdmin);
+  return {
+    text: texts.help(
+      listed.map((command) => commandTexts(command, locale)),
+      mention,
+    ),
+  };
+}
+
+function textOption(value: string | boolean | undefined): string {
+  return typeof value === "string" ? value.trim() : "";
+}
