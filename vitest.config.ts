@@ -1,3 +1,4 @@
+import { cloudflareTest, readD1Migrations } from "@cloudflare/vitest-pool-workers";
 import { defineConfig } from "vitest/config";
 
 export default defineConfig({
@@ -11,6 +12,22 @@ export default defineConfig({
           testTimeout: 30_000,
           hookTimeout: 60_000,
         },
+      },
+      {
+        plugins: [
+          cloudflareTest(async () => ({
+            wrangler: { configPath: "./wrangler.toml" },
+            miniflare: {
+              bindings: {
+                MIGRATIONS: await readD1Migrations("migrations"),
+                SNUG_ENGINE_URL: "http://engine.test",
+                SNUG_ENGINE_TOKEN: "engine-token",
+                SNUG_ADMIN_KEY: "admin-key-of-the-worker-tests",
+              },
+            },
+          })),
+        ],
+        test: { name: "workers", include: ["test/runtime/worker/**/*.test.ts"], testTimeout: 30_000 },
       },
     ],
   },

@@ -1,8 +1,8 @@
 /** The four ways a client leaves {streamed, whole} x {before the first token, mid-answer}, and what must follow. */
 import { request as httpRequest } from "node:http";
-import { serve } from "@hono/node-server";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { openApi, type TestApi } from "../../test/support/api.ts";
+import { listenLocally } from "../../test/support/engine-server.ts";
 import type { FakeStep } from "../../test/support/fake-engine.ts";
 import { meterChat } from "./usage/meter.ts";
 
@@ -94,24 +94,16 @@ describe("a client that cancels the body", () => {
 });
 
 describe("a client that closes its socket", () => {
-  let port: number;
-  let server: ReturnType<typeof serve>;
+  let port: string;
+  let close: () => Promise<void>;
 
   beforeEach(async () => {
-    await new Promise<void>((resolve) => {
-      server = serve({ fetch: api.app.fetch, port: 0, hostname: "127.0.0.1" }, (info) => {
-        port = info.port;
-        resolve();
-      });
-    });
+    const listening = await listenLocally(api.app.fetch);
+    port = new URL(listening.url).port;
+    close = listening.close;
   });
 
-  afterEach(async () => {
-    await new Promise((resolve) => {
-      server.close(resolve);
-      if ("closeAllConnections" in server) server.closeAllConnections();
-    });
-  });
+  afterEach(() => close());
 
   it.each(cells)("$when of an answer (stream: $stream) frees the engine and is accounted", async (cell) => {
     api.engine.script = cell.script;

@@ -1,7 +1,7 @@
-import { serve } from "@hono/node-server";
 import OpenAI from "openai";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { openApi, type TestApi } from "../../test/support/api.ts";
+import { listenLocally } from "../../test/support/engine-server.ts";
 import { sayWords } from "../../test/support/fake-engine.ts";
 import { AppError } from "../core/errors.ts";
 
@@ -107,12 +107,8 @@ describe("POST /v1/chat/completions", () => {
 
 describe("the official client", () => {
   it("streams text, usage and models over a real socket, unmodified", async () => {
-    const { server, port } = await new Promise<{ server: ReturnType<typeof serve>; port: number }>((resolve) => {
-      const started = serve({ fetch: api.app.fetch, port: 0, hostname: "127.0.0.1" }, (info) =>
-        resolve({ server: started, port: info.port }),
-      );
-    });
-    const client = new OpenAI({ baseURL: `http://127.0.0.1:${port}/v1`, apiKey: api.admin.secret, maxRetries: 0 });
+    const { url, close } = await listenLocally(api.app.fetch);
+    const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: api.admin.secret, maxRetries: 0 });
     const stream = await client.chat.completions.create({
       model: "fake",
       messages: [{ role: "user", content: "Say it." }],
@@ -131,10 +127,7 @@ describe("the official client", () => {
     await expect(
       client.chat.completions.create({ model: "no-such-model", messages: [{ role: "user", content: "Hi" }] }),
     ).rejects.toMatchObject({ status: 404, code: "model_not_found", param: "model" });
-    await new Promise((resolve) => {
-      server.close(resolve);
-      if ("closeAllConnections" in server) server.closeAllConnections();
-    });
+    await close();
   });
 });
 

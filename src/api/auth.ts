@@ -57,10 +57,11 @@ export async function ensureAdminKey(
 
 /** The configured admin key in front of a store, for places where the secret lives in the settings alone. */
 export function withAdminSecret(store: KeyStore, secret: string): KeyStore {
-  const configured = createAdminKey(secret, 0);
+  let configured: ReturnType<typeof createAdminKey> | undefined;
   return {
     ...store,
     async findByHash(hash) {
+      configured ??= createAdminKey(secret, 0);
       const { hash: configuredHash, ...key } = await configured;
       return hash === configuredHash ? key : store.findByHash(hash);
     },

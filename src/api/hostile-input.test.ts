@@ -1,9 +1,9 @@
 /** What a stranger or a broken client may send to the API: right code, a sentence that helps, and the server lives on. */
 import { request as httpRequest } from "node:http";
 import { connect } from "node:net";
-import { serve } from "@hono/node-server";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { openApi, type TestApi } from "../../test/support/api.ts";
+import { listenLocally } from "../../test/support/engine-server.ts";
 
 let api: TestApi;
 
@@ -182,24 +182,16 @@ describe("an address", () => {
 });
 
 describe("over a real socket", () => {
-  let port: number;
-  let server: ReturnType<typeof serve>;
+  let port: string;
+  let close: () => Promise<void>;
 
   beforeEach(async () => {
-    await new Promise<void>((resolve) => {
-      server = serve({ fetch: api.app.fetch, port: 0, hostname: "127.0.0.1" }, (info) => {
-        port = info.port;
-        resolve();
-      });
-    });
+    const listening = await listenLocally(api.app.fetch);
+    port = new URL(listening.url).port;
+    close = listening.close;
   });
 
-  afterEach(async () => {
-    await new Promise((resolve) => {
-      server.close(resolve);
-      if ("closeAllConnections" in server) server.closeAllConnections();
-    });
-  });
+  afterEach(() => close());
 
   it("a body of 20 MB is refused with 413 that the sender can read, before it has sent it all", async () => {
     const size = 20 * 1024 * 1024;
@@ -236,7 +228,7 @@ describe("over a real socket", () => {
   it("garbage and a sender that hangs up in the middle of its body disturb nobody", async () => {
     const talk = (text: string) =>
       new Promise<void>((resolve) => {
-        const socket = connect(port, "127.0.0.1", () => socket.write(text, () => socket.destroy()));
+        const socket = connect(Number(port), "127.0.0.1", () => socket.write(text, () => socket.destroy()));
         socket.on("close", () => resolve());
       });
     await talk("\x00\x01\x02 GARBAGE\r\n\r\n");

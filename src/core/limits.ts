@@ -58,6 +58,9 @@ export const prefillTokensBesideDecodeMax = 128;
 /** No vocabulary spends under one token on this much text, so text beyond context x this is refused uncounted. */
 export const charsPerTokenMax = 64;
 
+/** A driver that does not say what devices there are within this time is taken for absent. */
+export const deviceProbeMsMax = 20_000;
+
 /** Tokens per sequence when nobody asks for a number: a page or two of conversation on little memory. */
 export const contextLengthDefault = 4096;
 

@@ -1,18 +1,12 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import { serve } from "@hono/node-server";
-import { Hono } from "hono";
 import { afterEach, describe, expect, it } from "vitest";
 import { describeChatEngine } from "../../test/contract/chat-engine.ts";
+import { serveEngine } from "../../test/support/engine-server.ts";
 import { FakeEngine, sayForever, sayWords } from "../../test/support/fake-engine.ts";
 import type { ChatEvent, ChatRequest } from "../core/chat.ts";
-import { toAppError } from "../core/errors.ts";
 import type { ChatEngine } from "../core/ports.ts";
-import { parseChatCall } from "./chat-request.ts";
 import { createHttpEngine, type HttpEngineOptions } from "./client.ts";
-import { readJsonBody } from "./json-body.ts";
-import { renderModels } from "./models.ts";
-import { answerChat, respondWithError } from "./server.ts";
 
 const clock = { now: () => Date.now() };
 const closers: (() => Promise<void>)[] = [];
@@ -21,39 +15,17 @@ afterEach(async () => {
   await Promise.all(closers.splice(0).map((close) => close()));
 });
 
-/** The smallest server that puts an engine on our wire. */
-function appOver(engine: ChatEngine): Hono {
-  const app = new Hono();
-  app.onError((error) => respondWithError(toAppError(error)));
-  app.get("/health", async (c) => c.json(await engine.health()));
-  app.get("/v1/models", async (c) => c.json(renderModels(await engine.models(), 0)));
-  app.post("/v1/chat/completions", async (c) => {
-    const call = parseChatCall(await readJsonBody(c.req.raw));
-    const clientSignal = c.req.raw.signal;
-    return answerChat(call, (signal) => engine.chat(call.request, { signal }), { id: "x", created: 0, clientSignal });
-  });
-  return app;
-}
-
 const contractText = "The engine behind HTTP says eight words here.";
 
 describeChatEngine("the HTTP client", async (answer) => {
   const fake = new FakeEngine({ script: answer === "finite" ? sayWords(contractText) : sayForever });
-  const { server, port } = await new Promise<{ server: ReturnType<typeof serve>; port: number }>((resolve) => {
-    const started = serve({ fetch: appOver(fake).fetch, port: 0, hostname: "127.0.0.1" }, (info) =>
-      resolve({ server: started, port: info.port }),
-    );
-  });
+  const { url, close } = await serveEngine(fake);
   return {
-    engine: createHttpEngine({ baseUrl: `http://127.0.0.1:${port}`, clock }),
+    engine: createHttpEngine({ baseUrl: url, clock }),
     model: "fake",
     text: contractText,
     contextLength: 64,
-    close: () =>
-      new Promise((resolve) => {
-        server.close(() => resolve());
-        if ("closeAllConnections" in server) server.closeAllConnections();
-      }),
+    close,
   };
 });
 

@@ -178,7 +178,7 @@ function watchUpstream(caller: AbortSignal, clock: Clock): UpstreamWatch {
       if (ms === limitMs && otherwise === sentence) return;
       limitMs = ms;
       sentence = otherwise;
-      clearTimeout(timer);
+      if (timer !== undefined) clearTimeout(timer);
       timer = setTimeout(look, ms);
     },
     pause() {
@@ -189,7 +189,7 @@ function watchUpstream(caller: AbortSignal, clock: Clock): UpstreamWatch {
       since = clock.now();
     },
     end() {
-      clearTimeout(timer);
+      if (timer !== undefined) clearTimeout(timer);
       caller.removeEventListener("abort", leave);
       controller.abort();
     },

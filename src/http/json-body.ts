@@ -15,7 +15,7 @@ export async function readJsonBody(request: Request, bytesMax = requestBodyBytes
   const bytes = await readBounded(request, bytesMax);
   if (bytes === undefined) throw bodyTooLarge(bytesMax);
   try {
-    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true, ignoreBOM: false }).decode(bytes));
   } catch {
     // The parser's own message quotes the body, and bodies hold people's words.
     throw new AppError("invalid_request", "The body is not valid JSON; check quotes, commas and the encoding (UTF-8).");

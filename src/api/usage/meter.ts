@@ -61,7 +61,7 @@ export function meterChat(events: AsyncIterable<ChatEvent>, options: MeterOption
       throw thrown;
     } finally {
       options.signal.removeEventListener("abort", giveUpSoon);
-      clearTimeout(timer);
+      if (timer !== undefined) clearTimeout(timer);
       await settle(tally.abandoned);
     }
   }
