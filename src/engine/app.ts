@@ -1,0 +1,85 @@
+/** A chat engine over HTTP: what `snug engine` serves on a GPU machine for an API elsewhere. OpenAI-shaped, one token. */
+import { createHash, randomUUID, timingSafeEqual } from "node:crypto";
+import { type Context, Hono } from "hono";
+import { AppError, toAppError } from "../core/errors.ts";
+import type { ChatEngine, Clock, Logger } from "../core/ports.ts";
+import { parseChatCall } from "../http/chat-request.ts";
+import { readJsonBody } from "../http/json-body.ts";
+import { renderModels } from "../http/models.ts";
+import { answerChat, respondWithError } from "../http/server.ts";
+
+export interface EngineAppOptions {
+  engine: ChatEngine;
+  /** Bearer token callers must show; undefined serves everybody who can reach the port. */
+  token: string | undefined;
+  clock: Clock;
+  logger: Logger;
+}
+
+export function createEngineApp({ engine, token, clock, logger }: EngineAppOptions): Hono {
+  const app = new Hono();
+  const mayEnter = createTokenCheck(token);
+
+  app.onError((thrown, context) => {
+    const error = toAppError(thrown);
+    const requestId = requestIdOf(context);
+    if (error.code === "internal") logger.error("A request to the engine failed.", { requestId, cause: thrown });
+    return respondWithError(error, requestId);
+  });
+  app.notFound((context) => {
+    const message = `There is no ${context.req.method} ${context.req.path.slice(0, 200)} on an engine.`;
+    return respondWithError(new AppError("not_found", message));
+  });
+
+  // Open, so that a load balancer can look; why a model failed names files and is for those who have the token.
+  app.get("/health", async (context) => {
+    const { reason, ...health } = await engine.health();
+    const told = reason !== undefined && mayEnter(context) ? { ...health, reason } : health;
+    return context.json(told, health.state === "ready" ? 200 : 503, { "cache-control": "no-store" });
+  });
+
+  app.use("/v1/*", async (context, next) => {
+    if (!mayEnter(context)) {
+      const message =
+        "This engine needs its token as 'Authorization: Bearer …'; its operator set it in SNUG_ENGINE_TOKEN.";
+      throw new AppError("invalid_api_key", message);
+    }
+    await next();
+  });
+
+  app.get("/v1/models", async (context) => context.json(renderModels(await engine.models(), seconds(clock))));
+
+  app.post("/v1/chat/completions", async (context) => {
+    const call = parseChatCall(await readJsonBody(context.req.raw));
+    const requestId = requestIdOf(context);
+    return await answerChat(call, (signal) => engine.chat(call.request, { signal }), {
+      id: `chatcmpl-${randomUUID()}`,
+      created: seconds(clock),
+      clientSignal: context.req.raw.signal,
+      requestId,
+      onFault: (cause) => logger.error("The chat engine broke its contract.", { requestId, cause }),
+    });
+  });
+  return app;
+}
+
+/** Compares hashes: neither the length nor the beginning of the token shows in the time it takes. */
+function createTokenCheck(token: string | undefined): (context: Context) => boolean {
+  if (token === undefined) return () => true;
+  const hash = (text: string) => createHash("sha256").update(text).digest();
+  const expected = hash(token);
+  return (context) => {
+    const shown = /^Bearer +(\S+) *$/i.exec(context.req.header("authorization") ?? "")?.[1];
+    return shown !== undefined && timingSafeEqual(hash(shown), expected);
+  };
+}
+
+/** The caller's own id where it is one, so that both logs can be laid side by side. */
+function requestIdOf(context: Context): string {
+  const given = context.req.header("x-request-id");
+  return given !== undefined && /^[\w.-]{1,100}$/.test(given) ? given : randomUUID();
+}
+
+function seconds(clock: Clock): number {
+  return Math.floor(clock.now() / 1000);
+}

@@ -1,0 +1,182 @@
+/** What this machine has: CPU, memory and GPUs, as the planner and `snug doctor` need it. */
+import { execFile, fork } from "node:child_process";
+import { readdir, readFile } from "node:fs/promises";
+import { cpus, totalmem } from "node:os";
+import { join } from "node:path";
+import { deviceProbeMsMax } from "../core/limits.ts";
+import type { GpuReading, HardwareProbe, HardwareReading } from "../core/ports.ts";
+import { MIB } from "../core/units.ts";
+import { type ReadText, readUsableCores } from "./cpu-quota.ts";
+import { mayHaveGpu } from "./gpu-presence.ts";
+import type { ChildMessage, LlamaDevices, ParentMessage } from "./ipc.ts";
+import type { ChildProgram } from "./supervisor.ts";
+
+export interface HardwareProbeOptions {
+  /** The llama child; it is asked for what llama.cpp itself would use, where a GPU may be. */
+  program: ChildProgram;
+  /** Standard output of a command, undefined when it is not there or fails. */
+  runCommand?: (command: string, parameters: readonly string[]) => Promise<string | undefined>;
+  /** Devices llama.cpp sees; undefined when it cannot say. */
+  askLlama?: () => Promise<LlamaDevices | undefined>;
+  mayHaveGpu?: () => Promise<boolean>;
+}
+
+export function createHardwareProbe(options: HardwareProbeOptions): HardwareProbe {
+  const {
+    runCommand = runCommandQuietly,
+    askLlama = () => askLlamaChild(options.program),
+    mayHaveGpu: look = mayHaveGpu,
+  } = options;
+  return {
+    async read(): Promise<HardwareReading> {
+      const [cpu, gpus] = await Promise.all([
+        readCpu(),
+        look().then((may) => (may ? readGpus(runCommand, askLlama) : none)),
+      ]);
+      return { cpu, ...readMemory(), ...gpus };
+    },
+  };
+}
+
+interface GpuFindings {
+  gpus: GpuReading[];
+  backend: HardwareReading["backend"];
+}
+
+const none: GpuFindings = { gpus: [], backend: "cpu" };
+
+/**
+ * Per-device figures come from the driver's own tool; llama.cpp adds up what it finds. It is asked second, because a
+ * process that opens a GPU takes some of the memory that is to be counted.
+ */
+async function readGpus(
+  runCommand: NonNullable<HardwareProbeOptions["runCommand"]>,
+  askLlama: NonNullable<HardwareProbeOptions["askLlama"]>,
+): Promise<GpuFindings> {
+  const query = ["--query-gpu=name,memory.total,memory.free,driver_version", "--format=csv,noheader,nounits"];
+  const nvidia = parseNvidiaSmi((await runCommand("nvidia-smi", query)) ?? "");
+  const amd = nvidia.length > 0 ? [] : await readAmdMemory(readTextFile, listFolder);
+  const llama = await askLlama();
+  if (llama === undefined) return { gpus: nvidia, backend: nvidia.length > 0 ? "cuda" : "cpu" };
+  if (nvidia.length > 0) return { gpus: nvidia, backend: llama.backend };
+  return { gpus: spreadMemory(llama, amd), backend: llama.backend };
+}
+
+/** Lines of "name, total MiB, free MiB, driver"; devices that do not tell their memory are left out. */
+export function parseNvidiaSmi(text: string): GpuReading[] {
+  const gpus: GpuReading[] = [];
+  for (const line of text.split("\n")) {
+    const [name, total, free, driverVersion] = line.split(",").map((field) => field.trim());
+    const totalMib = Number(total);
+    if (name === undefined || name === "" || !(totalMib > 0)) continue;
+    const freeMib = Number(free);
+    gpus.push({
+      name,
+      vramBytesTotal: totalMib * MIB,
+      ...(freeMib >= 0 ? { vramBytesFree: freeMib * MIB } : {}),
+      ...(driverVersion === undefined || driverVersion === "" ? {} : { driverVersion }),
+    });
+  }
+  return gpus;
+}
+
+interface DeviceMemory {
+  vramBytesTotal: number;
+  vramBytesFree: number;
+}
+
+/** What the amdgpu driver says of each of its cards. */
+export async function readAmdMemory(
+  readText: ReadText,
+  list: (path: string) => Promise<string[]>,
+): Promise<DeviceMemory[]> {
+  const folder = "/sys/class/drm";
+  const cards = (await list(folder)).filter((name) => /^card\d+$/.test(name)).sort();
+  const readings = await Promise.all(
+    cards.map(async (card) => {
+      const number = async (file: string) => Number(await readText(join(folder, card, "device", file)));
+      const [total, used] = [await number("mem_info_vram_total"), await number("mem_info_vram_used")];
+      return total > 0 && used >= 0 ? [{ vramBytesTotal: total, vramBytesFree: total - used }] : [];
+    }),
+  );
+  return readings.flat();
+}
+
+/** llama.cpp's device names with the driver's figures where they match in number, else equal shares of its own sum. */
+export function spreadMemory(llama: LlamaDevices, known: readonly DeviceMemory[]): GpuReading[] {
+  const { names, vramBytesTotal, vramBytesFree } = llama;
+  if (known.length === names.length) return names.map((name, index) => ({ name, ...known[index]! }));
+  return names.map((name) => ({
+    name,
+    vramBytesTotal: Math.floor(vramBytesTotal / names.length),
+    vramBytesFree: Math.floor(vramBytesFree / names.length),
+  }));
+}
+
+/** Asks a fresh child, which ends with its answer: a driver that crashes takes only the child with it. */
+export async function askLlamaChild(program: ChildProgram): Promise<LlamaDevices | undefined> {
+  const child = fork(program.url, { execArgv: [...program.execArgv], stdio: ["ignore", "ignore", "ignore", "ipc"] });
+  const patience = setTimeout(() => child.kill("SIGKILL"), deviceProbeMsMax);
+  try {
+    return await new Promise<LlamaDevices | undefined>((resolve) => {
+      child.on("message", (message: ChildMessage) => {
+        if (message.type === "devices") resolve(message.devices);
+        if (message.type === "load_failed") resolve(undefined);
+      });
+      child.once("error", () => resolve(undefined));
+      child.once("exit", () => resolve(undefined));
+      const question: ParentMessage = { type: "probe", gpu: "auto" };
+      child.send(question, () => {});
+    });
+  } finally {
+    clearTimeout(patience);
+    child.kill("SIGKILL");
+  }
+}
+
+async function readCpu(): Promise<HardwareReading["cpu"]> {
+  const processors = cpus();
+  const cpuInfo = await readTextFile("/proc/cpuinfo");
+  return {
+    name: processors[0]?.model.trim() || "unknown CPU",
+    coresPhysical: countPhysicalCores(cpuInfo ?? "") ?? Math.max(1, processors.length),
+    coresUsable: await readUsableCores(),
+  };
+}
+
+/** Distinct cores in Linux's /proc/cpuinfo, hyper-threads counted once; undefined when it does not tell. */
+export function countPhysicalCores(cpuInfo: string): number | undefined {
+  const cores = new Set<string>();
+  for (const processor of cpuInfo.split(/\n\s*\n/)) {
+    const field = (name: string) => new RegExp(`^${name}\\s*:\\s*(\\d+)`, "m").exec(processor)?.[1];
+    const core = field("core id");
+    if (core !== undefined) cores.add(`${field("physical id") ?? "0"}:${core}`);
+  }
+  return cores.size === 0 ? undefined : cores.size;
+}
+
+/** A container's limit counts as the machine. */
+function readMemory(): Pick<HardwareReading, "ramBytesTotal" | "ramBytesFree"> {
+  const limit = process.constrainedMemory();
+  const total = totalmem();
+  return {
+    ramBytesTotal: limit !== undefined && limit > 0 ? Math.min(total, limit) : total,
+    ramBytesFree: process.availableMemory(),
+  };
+}
+
+function runCommandQuietly(command: string, parameters: readonly string[]): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    execFile(command, [...parameters], { timeout: deviceProbeMsMax, windowsHide: true }, (error, output) => {
+      resolve(error === null ? output : undefined);
+    });
+  });
+}
+
+async function readTextFile(path: string): Promise<string | undefined> {
+  return await readFile(path, "utf8").catch(() => undefined);
+}
+
+async function listFolder(path: string): Promise<string[]> {
+  return await readdir(path).catch(() => []);
+}
