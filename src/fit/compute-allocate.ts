@@ -153,7 +153,7 @@ export function allocateGraph(graph: Scheduled, kinds: readonly BufferKind[]): A
   const place = (tensor: Tensor) => {
     if (tensor.allocated || tensor.viewOf !== undefined || tensor.external) return;
     tensor.allocated = true;
-    if ((tensor.op === "elementwise" || tensor.op === "rope") && overwriteSource(tensor)) return;
+    if (tensor.inPlace && overwriteSource(tensor)) return;
     const bytes = needs(tensor, tensor.device);
     tensor.home = tensor.device;
     if (bytes > largest[tensor.home]!) largest[tensor.home] = bytes;

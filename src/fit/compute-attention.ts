@@ -1,7 +1,6 @@
 /** Attention as llama.cpp builds it: projections, cache writes, and scores with or without flash attention. */
 import type { Tensor } from "./compute-graph.ts";
 import type { Pass } from "./compute-pass.ts";
-import { isQuantized } from "./plan-input.ts";
 
 interface Heads {
   query: Tensor;
@@ -47,7 +46,7 @@ export function attention(pass: Pass, block: number, input: Tensor): Tensor {
     key = pass.rope(key);
     if (traits.normsAfterRope) [query, key] = [pass.normalize(query), pass.normalize(key)];
   }
-  if (scalesQuery(pass)) query = graph.map(query);
+  if (scalesQuery(pass)) query = graph.scale(query);
   let mixed = attend(pass, block, { query, key, value });
   if (gate !== undefined) mixed = applyGate(pass, block, mixed, gate);
   return pass.linear(block, "attn_output", mixed);
@@ -61,10 +60,10 @@ function scalesQuery(pass: Pass): boolean {
 /** A gate per element, or one per head. */
 function applyGate(pass: Pass, block: number, mixed: Tensor, gate: Tensor): Tensor {
   const { graph, tokens } = pass;
-  const open = graph.map(gate);
-  if (gate.ne0 === mixed.ne0) return graph.map(mixed, open);
+  const open = graph.unary(gate);
+  if (gate.ne0 === mixed.ne0) return graph.mul(mixed, open);
   const { headCount, valueLength } = pass.spec(block);
-  const byHead = graph.map(graph.view(mixed, valueLength, headCount, tokens), graph.view(open, 1, headCount, tokens));
+  const byHead = graph.mul(graph.view(mixed, valueLength, headCount, tokens), graph.view(open, 1, headCount, tokens));
   return graph.view(byHead, mixed.ne0, tokens);
 }
 
@@ -78,11 +77,10 @@ function sharedAttention(pass: Pass, block: number, input: Tensor): Tensor {
 /** Scores and weighted values, as one row per token. `key` and `value` are left out by blocks that share a cache. */
 export function attend(pass: Pass, block: number, heads: Partial<Heads> & { query: Tensor }): Tensor {
   const { graph } = pass;
-  const spec = pass.spec(block);
   const inputs = pass.cacheInputs(block);
   const device = pass.deviceOf(block);
-  const keyRotation = isQuantized(pass.settings.kvCacheTypeK) ? pass.rotation(spec.keyLength) : undefined;
-  const valueRotation = isQuantized(pass.settings.kvCacheTypeV) ? pass.rotation(spec.valueLength) : undefined;
+  const keyRotation = pass.rotation(block, "key");
+  const valueRotation = pass.rotation(block, "value");
   const query = rotate(pass, heads.query, keyRotation);
   const key = heads.key && rotate(pass, heads.key, keyRotation);
   const value = heads.value && rotate(pass, heads.value, valueRotation);
@@ -99,7 +97,7 @@ export function attend(pass: Pass, block: number, heads: Partial<Heads> & { quer
 }
 
 function flat(pass: Pass, heads: Tensor): Tensor {
-  return pass.graph.view(heads, heads.ne0 * heads.ne1, heads.ne2);
+  return pass.graph.view(heads, heads.ne0 * heads.ne1, heads.ne2, 1, 1, heads.bytes);
 }
 
 function rotate(pass: Pass, input: Tensor, rotation: Tensor | undefined): Tensor {
@@ -146,8 +144,8 @@ export function scores(
     );
   }
   let kq = graph.node("matmul", [k, q], cells, perStream, heads, streams);
-  if (pass.traits.softcapsScores) kq = graph.map(graph.map(graph.map(kq)));
-  kq = sinks === undefined ? graph.map(kq, mask) : graph.map(kq, mask, sinks);
+  if (pass.traits.softcapsScores) kq = graph.scale(graph.unary(graph.scale(kq)));
+  kq = sinks === undefined ? graph.softmax(kq, mask) : graph.softmax(kq, mask, sinks);
   let kqv = graph.node("matmul", [v, kq], spec.valueLength, perStream, heads, streams);
   if (decompress !== undefined) kqv = graph.matmul(decompress.weight, kqv, decompress.rows);
   const joined = graph.view(kqv, kqv.ne0, heads, perStream, streams, kqv.bytes);

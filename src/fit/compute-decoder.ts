@@ -28,7 +28,7 @@ function embeddings(pass: Pass): Tensor {
   graph.expand(rows);
   // Builds since 2025 also reserve room for embeddings given in place of tokens.
   if (!pass.legacy) graph.expand(graph.input(4, embedding, tokens));
-  return pass.traits.scalesEmbeddings ? graph.map(rows) : rows;
+  return pass.traits.scalesEmbeddings ? graph.scale(rows) : rows;
 }
 
 function buildBlock(pass: Pass, block: number, input: Tensor, cut: boolean, perLayer: Tensor | undefined): Tensor {
@@ -71,13 +71,13 @@ function sequentialBlock(pass: Pass, block: number, input: Tensor, cut: boolean,
     pass.has(block, "post_attention_norm") && (pass.has(block, "ffn_norm") || !pass.has(block, "attn_norm"));
   if (behind) mixed = pass.norm(block, "post_attention_norm", mixed);
   if (pass.has(block, "attn_output_norm")) mixed = pass.norm(block, "attn_output_norm", mixed);
-  const attended = traits.residualFirst === "always" ? graph.map(residual, mixed) : graph.map(mixed, residual);
+  const attended = traits.residualFirst === "always" ? graph.add(residual, mixed) : graph.add(mixed, residual);
   let result = feedForward(pass, block, attended, (part) => normBefore(pass, block, part, behind));
   if (pass.has(block, "post_ffw_norm")) result = pass.norm(block, "post_ffw_norm", result);
-  const sum = traits.residualFirst === "no" ? graph.map(result, attended) : graph.map(attended, result);
+  const sum = traits.residualFirst === "no" ? graph.add(result, attended) : graph.add(attended, result);
   const scaled = perLayer === undefined ? sum : withPerLayerInput(pass, block, sum, perLayer, cut);
   const scale = pass.weight(block, "layer_output_scale");
-  return scale === undefined ? scaled : graph.map(scaled, scale);
+  return scale === undefined ? scaled : graph.mul(scaled, scale);
 }
 
 function normBefore(pass: Pass, block: number, input: Tensor, behind: boolean): Tensor {
@@ -98,19 +98,19 @@ function parallelBlock(pass: Pass, block: number, input: Tensor, cut: boolean): 
   const result = feedForward(pass, block, own ? residual : rows(normed), (part) =>
     own ? pass.norm(block, "ffn_norm", part) : part,
   );
-  if (pass.model.architecture === "phi2") return graph.map(graph.map(mixed, result), residual);
-  if (pass.model.architecture === "falcon") return graph.map(graph.map(result, mixed), residual);
-  return graph.map(graph.map(result, residual), mixed);
+  if (pass.model.architecture === "phi2") return graph.add(graph.add(mixed, result), residual);
+  if (pass.model.architecture === "falcon") return graph.add(graph.add(result, mixed), residual);
+  return graph.add(graph.add(result, residual), mixed);
 }
 
 function besideMixerBlock(pass: Pass, block: number, input: Tensor, cut: boolean): Tensor {
   const { graph } = pass;
   const attended = attention(pass, block, pass.norm(block, "attn_norm", input));
   const state = mamba2(pass, block, pass.norm(block, "attn_norm", input));
-  let sum = graph.map(graph.map(attended, state), input);
+  let sum = graph.add(graph.add(attended, state), input);
   if (cut) sum = pass.outputRows(sum);
   const result = feedForward(pass, block, sum, (part) => pass.norm(block, "ffn_norm", part));
-  return graph.map(result, sum);
+  return graph.add(result, sum);
 }
 
 function singleBlock(pass: Pass, block: number, input: Tensor, cut: boolean): Tensor {
@@ -124,7 +124,7 @@ function singleBlock(pass: Pass, block: number, input: Tensor, cut: boolean): Te
     mixed = pass.outputRows(mixed);
     residual = pass.outputRows(residual);
   }
-  return pass.graph.map(mixed, residual);
+  return pass.graph.add(mixed, residual);
 }
 
 function head(pass: Pass, input: Tensor): void {
@@ -135,10 +135,10 @@ function head(pass: Pass, input: Tensor): void {
   if (traits.cutsAtTheEnd && early) current = pass.outputRows(current);
   current = pass.normalize(current);
   const norm = pass.outsideWeight("output_norm", device);
-  if (norm !== undefined) current = graph.map(current, norm);
+  if (norm !== undefined) current = graph.mul(current, norm);
   if (traits.cutsAtTheEnd && !early) current = pass.outputRows(current);
   const matrix = pass.outsideWeight("output", device) ?? pass.outsideWeight("token_embd", device)!;
   let logits = graph.matmul(matrix, current, pass.model.vocabularySize);
-  if (traits.softcapsLogits) logits = graph.map(graph.map(graph.map(logits)));
+  if (traits.softcapsLogits) logits = graph.scale(graph.unary(graph.scale(logits)));
   graph.expand(logits);
 }

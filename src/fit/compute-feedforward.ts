@@ -17,13 +17,13 @@ export function dense(pass: Pass, block: number, input: Tensor, suffix = ""): Te
 /** The gate's activation times the other half: one fused step, or two in place in old builds. */
 function gated(pass: Pass, gate: Tensor, up: Tensor): Tensor {
   const { graph } = pass;
-  if (pass.legacy) return graph.map(graph.map(gate), up);
+  if (pass.legacy) return graph.mul(graph.unary(gate), up);
   return graph.node("other", [gate, up], up.ne0, up.ne1, up.ne2);
 }
 
 /** In place; the squared relu takes two steps. */
 function activate(pass: Pass, input: Tensor): Tensor {
-  return pass.graph.map(input);
+  return pass.graph.unary(input);
 }
 
 export interface ExpertOptions {
@@ -40,30 +40,36 @@ export function experts(pass: Pass, block: number, routed: Tensor, options: Expe
   const count = pass.model.expertCount;
   const input = options.input ?? routed;
   const router = options.scores ?? pass.linear(block, "ffn_gate_inp", routed);
-  const probabilities = pass.traits.lateSoftmax ? router : graph.map(router);
   const bias = pass.weight(block, "exp_probs_b.bias");
-  const ranked = bias === undefined ? probabilities : graph.map(probabilities, bias);
-  const sorted = graph.node("other", [ranked], count, tokens);
+  const probabilities = routerProbabilities(pass, router, bias !== undefined);
+  const ranked = bias === undefined ? probabilities : graph.add(probabilities, bias);
+  const sorted = graph.node("sort", [pass.traits.weighsBeforeExperts ? router : ranked], count, tokens);
   const chosen = graph.view(sorted, used, tokens, 1, 1, sorted.bytes);
   let weights = graph.node("rows", [graph.view(probabilities, 1, count, tokens), chosen], 1, used, tokens);
-  if (pass.traits.lateSoftmax) weights = graph.view(graph.map(graph.view(weights, used, tokens)), 1, used, tokens);
+  if (pass.traits.lateSoftmax) weights = graph.view(graph.softmax(graph.view(weights, used, tokens)), 1, used, tokens);
   if (pass.traits.normalizesWeights) {
     const flat = graph.view(weights, used, tokens);
-    const sum = graph.map(graph.node("other", [flat], 1, tokens));
-    weights = graph.view(graph.map(flat, sum), 1, used, tokens);
+    const sum = graph.elementwise("clamp", graph.node("sumRows", [flat], 1, tokens));
+    weights = graph.view(graph.elementwise("divide", flat, sum), 1, used, tokens);
   }
   graph.expand(weights);
   const width = input.ne0;
   let rows = graph.view(input, width, 1, tokens);
-  if (pass.traits.weighsBeforeExperts) rows = graph.map(graph.node("other", [rows], width, used, tokens), weights);
+  if (pass.traits.weighsBeforeExperts) rows = graph.mul(graph.node("other", [rows], width, used, tokens), weights);
   const active = expertActivations(pass, block, rows, chosen);
   const down = pass.weight(block, "ffn_down_exps")!;
   let results = graph.node("matmulExperts", [down, active, chosen], width, used, tokens);
   const downBias = pass.weight(block, "ffn_down_exps.bias");
-  if (downBias !== undefined) results = graph.map(results, downBias, chosen);
-  if (!pass.traits.weighsBeforeExperts) results = graph.map(results, weights);
+  if (downBias !== undefined) results = graph.addExperts(results, downBias, chosen);
+  if (!pass.traits.weighsBeforeExperts) results = graph.mul(results, weights);
   graph.expand(results);
   return sumExperts(pass, results, width, used);
+}
+
+/** A sigmoid where a bias corrects the choice, a softmax elsewhere; or nothing yet. */
+function routerProbabilities(pass: Pass, router: Tensor, corrected: boolean): Tensor {
+  if (pass.traits.lateSoftmax) return router;
+  return corrected || pass.traits.weighsBeforeExperts ? pass.graph.unary(router) : pass.graph.softmax(router);
 }
 
 function expertActivations(pass: Pass, block: number, rows: Tensor, chosen: Tensor): Tensor {
@@ -73,7 +79,7 @@ function expertActivations(pass: Pass, block: number, rows: Tensor, chosen: Tens
   const part = (name: string, size: number) => {
     const node = graph.node("matmulExperts", [pass.weight(block, name)!, rows, chosen], size, used, tokens);
     const bias = pass.weight(block, `${name}.bias`);
-    return bias === undefined ? node : graph.map(node, bias, chosen);
+    return bias === undefined ? node : graph.addExperts(node, bias, chosen);
   };
   if (pass.has(block, "ffn_gate_up_exps")) {
     const both = part("ffn_gate_up_exps", 2 * inner);
@@ -91,7 +97,7 @@ function sumExperts(pass: Pass, results: Tensor, width: number, used: number): T
   for (const slice of slices) graph.expand(slice);
   let sum = slices[0]!;
   for (const slice of slices.slice(1)) {
-    sum = graph.map(sum, slice);
+    sum = graph.add(sum, slice);
     graph.expand(sum);
   }
   return used === 1 ? graph.node("other", [sum], width, tokens) : sum;
@@ -108,14 +114,14 @@ export function feedForward(pass: Pass, block: number, input: Tensor, norm: (inp
   const normed = norm(input);
   const shares = pass.has(block, "ffn_up_shexp");
   const early = shares && pass.traits.sharedFirst ? dense(pass, block, normed, "_shexp") : undefined;
-  if (early !== undefined) return graph.map(latentExperts(pass, block, normed), early);
+  if (early !== undefined) return graph.add(latentExperts(pass, block, normed), early);
   const mixed = latentExperts(pass, block, normed);
   if (!shares) return mixed;
   let shared = dense(pass, block, normed, "_shexp");
   if (pass.has(block, "ffn_gate_inp_shexp")) {
-    shared = graph.map(shared, graph.map(pass.linear(block, "ffn_gate_inp_shexp", normed)));
+    shared = graph.mul(shared, graph.unary(pass.linear(block, "ffn_gate_inp_shexp", normed)));
   }
-  return graph.map(mixed, shared);
+  return graph.add(mixed, shared);
 }
 
 /** Experts that work in a narrower space than the model (Nemotron 3). */
@@ -130,8 +136,8 @@ function gemma4Experts(pass: Pass, block: number, input: Tensor, norm: (input: T
   const { graph } = pass;
   const besides = pass.norm(block, "post_ffw_norm_1", dense(pass, block, norm(input)));
   const normed = pass.norm(block, "pre_ffw_norm_2", input);
-  const scaled = graph.map(graph.map(pass.normalize(input)), pass.weight(block, "ffn_gate_inp.scale") ?? input);
+  const scaled = graph.mul(graph.scale(pass.normalize(input)), pass.weight(block, "ffn_gate_inp.scale") ?? input);
   const scores = pass.linear(block, "ffn_gate_inp", scaled);
   const mixed = pass.norm(block, "post_ffw_norm_2", experts(pass, block, normed, { scores }));
-  return graph.map(besides, mixed);
+  return graph.add(besides, mixed);
 }

@@ -11,16 +11,16 @@ export function perLayerInputs(pass: Pass, input: Tensor, firstBlock: number): T
   const layers = pass.model.layerCount;
   const width = pass.outsideShape("per_layer_token_embd")![0]! / layers;
   const rows = graph.node("rows", [table, graph.input(4, tokens)], width * layers, tokens);
-  const looked = graph.map(graph.view(rows, width, layers, tokens));
+  const looked = graph.scale(graph.view(rows, width, layers, tokens));
   graph.expand(looked);
   const device = pass.deviceOf(firstBlock);
   const matrix = pass.outsideWeight("per_layer_model_proj", device)!;
-  const projected = graph.map(graph.matmul(matrix, input, width * layers));
-  const normed = graph.map(
+  const projected = graph.scale(graph.matmul(matrix, input, width * layers));
+  const normed = graph.mul(
     pass.normalize(graph.view(projected, width, layers, tokens)),
     pass.outsideWeight("per_layer_proj_norm", device)!,
   );
-  const sum = graph.map(graph.map(normed, looked));
+  const sum = graph.scale(graph.add(normed, looked));
   const turned = graph.view(sum, width, tokens, layers, 1, sum.bytes);
   return graph.node("other", [turned], width, tokens, layers);
 }
@@ -32,10 +32,10 @@ function slice(pass: Pass, inputs: Tensor): Tensor {
 /** Gemma 4: the layer's own input gates a small path beside the block. */
 export function withPerLayerInput(pass: Pass, block: number, input: Tensor, perLayer: Tensor, cut: boolean): Tensor {
   const { graph } = pass;
-  const gate = graph.map(pass.linear(block, "inp_gate", input));
+  const gate = graph.unary(pass.linear(block, "inp_gate", input));
   const own = cut ? pass.outputRows(slice(pass, perLayer)) : slice(pass, perLayer);
-  const path = pass.norm(block, "post_norm", pass.linear(block, "proj", graph.map(gate, own)));
-  return graph.map(input, path);
+  const path = pass.norm(block, "post_norm", pass.linear(block, "proj", graph.mul(gate, own)));
+  return graph.add(input, path);
 }
 
 const streams = 4;
@@ -55,14 +55,14 @@ function repeated(pass: Pass, input: Tensor): Tensor {
 
 function magnitude(pass: Pass, input: Tensor): Tensor {
   const { graph } = pass;
-  const squares = graph.map(input);
-  return graph.map(graph.node("other", [squares], 1, input.ne1, input.ne2));
+  const squares = graph.elementwise("square", input);
+  return graph.elementwise("square", graph.node("other", [squares], 1, input.ne1, input.ne2));
 }
 
 function rescaled(pass: Pass, input: Tensor, target: Tensor): Tensor {
   const { graph } = pass;
   const own = magnitude(pass, input);
-  return graph.map(graph.map(input, target), own);
+  return graph.elementwise("divide", graph.mul(input, target), own);
 }
 
 export function gemma3nBlock(pass: Pass, block: number, input: Tensor, perLayer: Tensor): Tensor {
@@ -70,23 +70,23 @@ export function gemma3nBlock(pass: Pass, block: number, input: Tensor, perLayer:
   const predictions = predict(pass, block, input);
   const active = slice(pass, predictions);
   const normed = pass.norm(block, "attn_norm", active);
-  const side = graph.map(
+  const side = graph.add(
     pass.norm(block, "laurel_post_norm", pass.linear(block, "laurel_r", pass.linear(block, "laurel_l", normed))),
     normed,
   );
   const mixed = pass.norm(block, "post_attention_norm", attention(pass, block, normed));
-  const attended = graph.map(graph.map(graph.map(mixed, active), side));
+  const attended = graph.scale(graph.add(graph.add(mixed, active), side));
   const wide = pass.norm(block, "ffn_norm", attended);
   const up = pass.linear(block, "ffn_up", wide);
   let gate = pass.linear(block, "ffn_gate", wide);
   if (block < sparseBlocks) gate = sparse(pass, gate);
-  const down = pass.linear(block, "ffn_down", graph.map(up, graph.map(gate)));
-  const activated = graph.map(pass.norm(block, "post_ffw_norm", down), attended);
+  const down = pass.linear(block, "ffn_down", graph.mul(up, graph.unary(gate)));
+  const activated = graph.add(pass.norm(block, "post_ffw_norm", down), attended);
   const corrected = correct(pass, block, predictions, activated);
-  const first = graph.map(slice(pass, corrected), pass.weight(block, "altup_correct_scale")!);
-  const gated = graph.map(graph.map(pass.linear(block, "inp_gate", first)), slice(pass, perLayer));
+  const first = graph.mul(slice(pass, corrected), pass.weight(block, "altup_correct_scale")!);
+  const gated = graph.mul(graph.unary(pass.linear(block, "inp_gate", first)), slice(pass, perLayer));
   const path = pass.norm(block, "post_norm", pass.linear(block, "proj", gated));
-  const rest = graph.map(graph.view(corrected, embedding, tokens, streams - 1, 1, corrected.bytes), path);
+  const rest = graph.add(graph.view(corrected, embedding, tokens, streams - 1, 1, corrected.bytes), path);
   return graph.node("other", [slice(pass, corrected), rest], embedding, tokens, streams);
 }
 
@@ -96,15 +96,15 @@ const sparseBlocks = 10;
 function sparse(pass: Pass, input: Tensor): Tensor {
   const { graph, tokens } = pass;
   const mean = graph.node("other", [input], 1, tokens);
-  const centred = graph.map(graph.map(input, mean));
-  const deviation = graph.map(graph.map(graph.node("other", [centred], 1, tokens)));
-  const cutoff = graph.map(mean, graph.map(deviation));
-  return graph.map(graph.map(input, cutoff));
+  const centred = graph.elementwise("square", graph.elementwise("subtract", input, mean));
+  const deviation = graph.elementwise("square", graph.scale(graph.node("other", [centred], 1, tokens)));
+  const cutoff = graph.add(mean, graph.scale(deviation));
+  return graph.unary(graph.elementwise("subtract", input, cutoff));
 }
 
 function router(pass: Pass, block: number, input: Tensor): Tensor {
-  const normed = pass.graph.map(pass.norm(block, "altup_router_norm", input));
-  return pass.graph.map(pass.linear(block, "altup_router", normed));
+  const normed = pass.graph.scale(pass.norm(block, "altup_router_norm", input));
+  return pass.graph.unary(pass.linear(block, "altup_router", normed));
 }
 
 function predict(pass: Pass, block: number, input: Tensor): Tensor {
@@ -120,18 +120,18 @@ function predict(pass: Pass, block: number, input: Tensor): Tensor {
   );
   const predicted = graph.node("matmul", [turned, coefficients], embedding, streams, tokens);
   const back = graph.view(predicted, embedding, tokens, streams, 1, predicted.bytes);
-  return graph.map(graph.node("other", [back], embedding, tokens, streams), input);
+  return graph.add(graph.node("other", [back], embedding, tokens, streams), input);
 }
 
 function correct(pass: Pass, block: number, predictions: Tensor, activated: Tensor): Tensor {
   const { graph, tokens, embedding } = pass;
   const modalities = router(pass, block, activated);
-  const innovation = graph.map(activated, slice(pass, predictions));
-  const coefficients = graph.map(pass.linear(block, "altup_correct_coef", modalities));
+  const innovation = graph.elementwise("subtract", activated, slice(pass, predictions));
+  const coefficients = graph.scale(pass.linear(block, "altup_correct_coef", modalities));
   const turned = graph.view(coefficients, tokens, streams, 1, 1, coefficients.bytes);
   const column = graph.node("other", [turned], 1, tokens, streams);
   const spread = graph.node("other", [innovation], embedding, tokens, streams);
-  return graph.map(graph.map(spread, column), predictions);
+  return graph.add(graph.mul(spread, column), predictions);
 }
 
 /** The four streams back to one. */
@@ -143,6 +143,6 @@ export function gemma3nMerge(pass: Pass, input: Tensor): Tensor {
   const unembedded = graph.node("matmul", [matrix, others], embedding, tokens, streams - 1);
   const sized = rescaled(pass, unembedded, target);
   let sum = slice(pass, input);
-  for (let index = 1; index < streams; index++) sum = graph.map(sum, slice(pass, sized));
-  return graph.map(sum);
+  for (let index = 1; index < streams; index++) sum = graph.add(sum, slice(pass, sized));
+  return graph.scale(sum);
 }

@@ -3,26 +3,59 @@
  * computes them, which decides what is alive at the same time, and so the size of the compute buffers.
  */
 
-/** What a node does, as far as memory and placement care. */
+/** What a node does, as far as memory, placement and the backends' reordering care. */
 export type Op =
-  // Views: a new look at another tensor's bytes.
+  // New looks at another tensor's bytes.
   | "view"
-  // May overwrite its first fitting source (`ggml_op_can_inplace`).
-  | "elementwise"
+  | "reshape"
+  // May be written over their first fitting source (`ggml_op_can_inplace`).
+  | "add"
+  | "addExperts"
+  | "mul"
+  | "scale"
+  | "unary"
+  | "softmax"
+  | "rmsNorm"
   | "rope"
+  | "clamp"
+  | "divide"
+  | "subtract"
+  | "square"
   // Always get bytes of their own.
   | "matmul"
   | "matmulExperts"
   | "attention"
   | "rows"
+  | "store"
+  | "sort"
+  | "sumRows"
+  | "convolution"
   | "other"
   // A weight, a cache, an input: nothing to compute.
   | "none";
+
+/** Ops whose result may take over a source's bytes. */
+const inPlaceOps: ReadonlySet<Op> = new Set<Op>([
+  "add",
+  "addExperts",
+  "mul",
+  "scale",
+  "unary",
+  "softmax",
+  "rmsNorm",
+  "rope",
+  "clamp",
+  "divide",
+  "subtract",
+  "square",
+]);
 
 export type Role = "node" | "weight" | "cache" | "input";
 
 export class Tensor {
   readonly op: Op;
+  /** Whether it may be written over a source. */
+  readonly inPlace: boolean;
   readonly role: Role;
   readonly ne0: number;
   readonly ne1: number;
@@ -42,6 +75,8 @@ export class Tensor {
   /** Scratch a GPU kernel wants behind the result. */
   scratchBytes = 0;
   visited = false;
+  /** Nodes that read it. */
+  uses = 0;
   // Allocation state.
   children = 0;
   views = 0;
@@ -65,6 +100,7 @@ export class Tensor {
     device: number,
   ) {
     this.op = op;
+    this.inPlace = inPlaceOps.has(op);
     this.role = role;
     this.ne0 = shape[0];
     this.ne1 = shape[1];
@@ -86,6 +122,11 @@ export class Tensor {
 
 /** Not decided yet. */
 export const UNASSIGNED = -1;
+
+/** Nothing to compute: only another look at bytes. */
+export function isView(node: Tensor): boolean {
+  return node.op === "view" || node.op === "reshape";
+}
 
 const f32 = 4;
 
@@ -114,10 +155,40 @@ export class Graph {
     return new Tensor(op, "node", [ne0, ne1, ne2, ne3], elementBytes, bytes, sources, undefined, true, UNASSIGNED);
   }
 
-  /** A node shaped like its first source, which it may overwrite. */
-  map(first: Tensor, ...others: Tensor[]): Tensor {
+  /** A node shaped like its first source, which it may be written over. */
+  elementwise(op: Op, first: Tensor, ...others: Tensor[]): Tensor {
     const { ne0, ne1, ne2, ne3, elementBytes } = first;
-    return this.node("elementwise", [first, ...others], ne0, ne1, ne2, ne3, elementBytes);
+    return this.node(op, [first, ...others], ne0, ne1, ne2, ne3, elementBytes);
+  }
+
+  add(first: Tensor, second: Tensor): Tensor {
+    return this.elementwise("add", first, second);
+  }
+
+  /** Adds the biases of the chosen experts. */
+  addExperts(first: Tensor, biases: Tensor, chosen: Tensor): Tensor {
+    return this.elementwise("addExperts", first, biases, chosen);
+  }
+
+  mul(first: Tensor, second: Tensor): Tensor {
+    return this.elementwise("mul", first, second);
+  }
+
+  scale(input: Tensor): Tensor {
+    return this.elementwise("scale", input);
+  }
+
+  /** An activation function. */
+  unary(input: Tensor): Tensor {
+    return this.elementwise("unary", input);
+  }
+
+  softmax(input: Tensor, ...others: Tensor[]): Tensor {
+    return this.elementwise("softmax", input, ...others);
+  }
+
+  rmsNorm(input: Tensor): Tensor {
+    return this.elementwise("rmsNorm", input);
   }
 
   matmul(weight: Tensor, input: Tensor, rows: number): Tensor {
@@ -145,14 +216,17 @@ export class Graph {
   /** Writes `sources` into a cache: the result is a view of it. */
   store(cache: Tensor, ...sources: Tensor[]): Tensor {
     const shape: [number, number, number, number] = [cache.ne0, 1, 1, 1];
-    return new Tensor("other", "node", shape, 1, cache.bytes, [...sources, cache], cache, true, UNASSIGNED);
+    return new Tensor("store", "node", shape, 1, cache.bytes, [...sources, cache], cache, true, UNASSIGNED);
   }
 
   /** Appends `tensor` and everything it needs that is not in the graph yet. */
   expand(tensor: Tensor): void {
     if (tensor.visited) return;
     tensor.visited = true;
-    for (const source of tensor.sources) this.expand(source);
+    for (const source of tensor.sources) {
+      this.expand(source);
+      source.uses++;
+    }
     if (tensor.op === "none") {
       if (!tensor.external) this.leaves.push(tensor);
     } else this.nodes.push(tensor);

@@ -107,7 +107,7 @@ export class Pass {
   readonly legacy: boolean;
   readonly #options: PassOptions;
   readonly #cacheInputs = new Map<boolean, CacheInputs>();
-  readonly #rotations = new Map<number, Tensor>();
+  readonly #rotations = new Map<string, Tensor>();
   readonly drafts: number;
   readonly traits: GraphTraits;
   #positions: Tensor | undefined;
@@ -182,19 +182,19 @@ export class Pass {
 
   biased(block: number, name: string, input: Tensor): Tensor {
     const bias = this.weight(block, `${name}.bias`);
-    return bias === undefined ? input : this.graph.map(input, bias);
+    return bias === undefined ? input : this.graph.add(input, bias);
   }
 
   /** Normalises `input`; the kind that cannot work in place gets its own bytes. */
   normalize(input: Tensor): Tensor {
-    if (!this.layerNorms) return this.graph.map(input);
+    if (!this.layerNorms) return this.graph.rmsNorm(input);
     return this.graph.node("other", [input], input.ne0, input.ne1, input.ne2, input.ne3);
   }
 
   norm(block: number, name: string, input: Tensor): Tensor {
     const weight = this.weight(block, name);
     let current = this.normalize(input);
-    if (weight !== undefined) current = this.graph.map(current, weight);
+    if (weight !== undefined) current = this.graph.mul(current, weight);
     return this.biased(block, name, current);
   }
 
@@ -271,15 +271,19 @@ export class Pass {
     return widest;
   }
 
-  /** Rotation that spreads outliers before a quantized cache; the same matrix for all blocks. */
-  rotation(length: number): Tensor | undefined {
-    if (length % 64 !== 0 || this.legacy) return undefined;
+  /** Rotation that spreads outliers before a quantized cache; one matrix per kind of cache. */
+  rotation(block: number, part: "key" | "value"): Tensor | undefined {
+    const spec = this.spec(block);
+    const type = part === "key" ? this.settings.kvCacheTypeK : this.settings.kvCacheTypeV;
+    const length = part === "key" ? spec.keyLength : spec.valueLength;
+    if (this.legacy || TENSOR_TYPES[type].blockSize === 1 || length % 64 !== 0) return undefined;
     let side = 64;
-    while (length % (side * 2) === 0) side *= 2;
-    let input = this.#rotations.get(side);
+    while (part === "key" && length % (side * 2) === 0) side *= 2;
+    const name = `${part} ${side} ${isWindowed(spec) || this.readsWindow(block)}`;
+    let input = this.#rotations.get(name);
     if (input === undefined) {
       input = this.graph.input(4, side, side);
-      this.#rotations.set(side, input);
+      this.#rotations.set(name, input);
     }
     return input;
   }

@@ -63,10 +63,10 @@ function deltaNet(pass: Pass, block: number, input: Tensor): Tensor {
   const joined = convolutionInput(pass, convolution.cache, convolution.state, mixed, kernel, channels);
   const memory = readState(pass, block, inner * length);
   const filter = pass.weight(block, "ssm_conv1d")!;
-  const convolved = graph.map(graph.node("other", [joined, filter], channels, perSequence, sequences));
+  const convolved = graph.unary(graph.node("convolution", [joined, filter], channels, perSequence, sequences));
   const head = (count: number) => graph.view(convolved, length, count, perSequence, sequences, convolved.bytes);
-  let query = graph.map(graph.map(head(keyHeads)));
-  let key = graph.map(graph.map(head(keyHeads)));
+  let query = graph.scale(graph.rmsNorm(head(keyHeads)));
+  let key = graph.scale(graph.rmsNorm(head(keyHeads)));
   if (pass.model.architecture === "qwen3next" && keyHeads !== heads) {
     query = graph.node("other", [query], length, heads, perSequence, sequences);
     key = graph.node("other", [key], length, heads, perSequence, sequences);
@@ -77,22 +77,25 @@ function deltaNet(pass: Pass, block: number, input: Tensor): Tensor {
   graph.expand(graph.store(memory.cache, graph.view(result, inner * length, sequences, 1, 1, result.bytes)));
   const output = graph.view(result, length, heads, perSequence, sequences, result.bytes);
   const normed = pass.norm(block, "ssm_norm", output);
-  const gated = graph.map(normed, graph.map(graph.view(z, length, heads, perSequence, sequences)));
+  const gated = graph.mul(normed, graph.unary(graph.view(z, length, heads, perSequence, sequences)));
   return graph.view(pass.linear(block, "ssm_out", graph.view(gated, inner, tokens)), pass.embedding, tokens);
 }
 
 function deltaGates(pass: Pass, block: number, input: Tensor, heads: number): { beta: Tensor; gate: Tensor } {
   const { graph, tokens } = pass;
   const decay = (alpha: Tensor) => {
-    const biased = graph.map(alpha, pass.weight(block, "ssm_dt.bias") ?? alpha);
-    return graph.map(graph.map(biased), pass.weight(block, "ssm_a") ?? biased);
+    const biased = graph.add(alpha, pass.weight(block, "ssm_dt.bias") ?? alpha);
+    return graph.mul(graph.unary(biased), pass.weight(block, "ssm_a") ?? biased);
   };
   if (pass.has(block, "ssm_ba")) {
     const both = pass.linear(block, "ssm_ba", input);
     const part = () => graph.node("other", [graph.view(both, heads, tokens, 1, 1, both.bytes)], heads, tokens);
-    return { beta: graph.view(graph.map(part()), 1, heads, tokens), gate: graph.view(decay(part()), 1, heads, tokens) };
+    return {
+      beta: graph.view(graph.unary(part()), 1, heads, tokens),
+      gate: graph.view(decay(part()), 1, heads, tokens),
+    };
   }
-  const beta = graph.map(graph.view(pass.linear(block, "ssm_beta", input), 1, heads, tokens));
+  const beta = graph.unary(graph.view(pass.linear(block, "ssm_beta", input), 1, heads, tokens));
   const alpha = graph.view(pass.linear(block, "ssm_alpha", input), heads, tokens);
   return { beta, gate: graph.view(decay(alpha), 1, heads, tokens) };
 }
@@ -110,7 +113,7 @@ export function gatedAttention(pass: Pass, block: number, input: Tensor): Tensor
   const gate = graph.node("other", [half], keyLength * headCount, tokens);
   const value = graph.view(rawValue, valueLength, headCountKv, tokens);
   const mixed = attend(pass, block, { query: pass.rope(query), key: pass.rope(key), value });
-  return pass.linear(block, "attn_output", graph.map(mixed, graph.map(gate)));
+  return pass.linear(block, "attn_output", graph.mul(mixed, graph.unary(gate)));
 }
 
 function mamba(pass: Pass, block: number, input: Tensor): Tensor {
@@ -123,8 +126,14 @@ function mamba(pass: Pass, block: number, input: Tensor): Tensor {
   const both = pass.linear(block, "ssm_in", graph.view(input, input.ne0, perSequence, sequences));
   const half = () => graph.view(both, inner, perSequence, sequences, 1, both.bytes);
   const joined = convolutionInput(pass, tail.cache, tail.state, half(), kernel, inner);
-  const filtered = graph.node("other", [joined, pass.weight(block, "ssm_conv1d")!], inner, perSequence, sequences);
-  const x = graph.map(pass.biased(block, "ssm_conv1d", filtered));
+  const filtered = graph.node(
+    "convolution",
+    [joined, pass.weight(block, "ssm_conv1d")!],
+    inner,
+    perSequence,
+    sequences,
+  );
+  const x = graph.unary(pass.biased(block, "ssm_conv1d", filtered));
   const parts = pass.linear(block, "ssm_x", x);
   const part = (length: number) => graph.view(parts, length, perSequence, sequences, 1, parts.bytes);
   const normed = (name: string, length: number) =>
@@ -148,12 +157,8 @@ function mamba(pass: Pass, block: number, input: Tensor): Tensor {
   const scan = graph.node("other", sources, inner * tokens + state * inner * sequences);
   graph.expand(scan);
   graph.expand(graph.store(cache, graph.view(scan, state * inner * sequences, 1, 1, 1, scan.bytes)));
-  const y = graph.map(
-    graph.map(
-      graph.view(scan, inner, perSequence, sequences, 1, scan.bytes),
-      graph.map(x, pass.weight(block, "ssm_d")!),
-    ),
-  );
+  const values = graph.view(scan, inner, perSequence, sequences, 1, scan.bytes);
+  const y = graph.add(values, graph.mul(x, pass.weight(block, "ssm_d")!));
   const z = graph.node("other", [half()], inner, perSequence, sequences);
   const gated = graph.node("other", [z, y], inner, perSequence, sequences);
   return graph.view(pass.linear(block, "ssm_out", gated), pass.embedding, tokens);
@@ -178,8 +183,14 @@ export function mamba2(pass: Pass, block: number, input: Tensor): Tensor {
     kernel,
     mixed,
   );
-  const filtered = graph.node("other", [joined, pass.weight(block, "ssm_conv1d")!], mixed, perSequence, sequences);
-  const xbc = graph.map(pass.biased(block, "ssm_conv1d", filtered));
+  const filtered = graph.node(
+    "convolution",
+    [joined, pass.weight(block, "ssm_conv1d")!],
+    mixed,
+    perSequence,
+    sequences,
+  );
+  const xbc = graph.unary(pass.biased(block, "ssm_conv1d", filtered));
   const x = graph.view(xbc, headLength, heads, perSequence, sequences, xbc.bytes);
   const b = graph.view(xbc, mixed - inner, perSequence, sequences, 1, xbc.bytes);
   const c = graph.view(xbc, mixed - inner, perSequence, sequences, 1, xbc.bytes);
@@ -197,8 +208,8 @@ export function mamba2(pass: Pass, block: number, input: Tensor): Tensor {
   graph.expand(scan);
   graph.expand(graph.store(cache, graph.view(scan, states * sequences, 1, 1, 1, scan.bytes)));
   const values = graph.view(scan, headLength, heads, perSequence, sequences, scan.bytes);
-  const skipped = graph.map(x, pass.weight(block, "ssm_d")!);
-  const y = graph.map(values, skipped);
+  const skipped = graph.mul(x, pass.weight(block, "ssm_d")!);
+  const y = graph.add(values, skipped);
   const tidy = graph.node("other", [z], headLength, heads, perSequence, sequences);
   let gated = graph.node("other", [tidy, y], headLength, heads, perSequence, sequences);
   if (pass.has(block, "ssm_norm")) {
@@ -215,12 +226,12 @@ function shortConvolution(pass: Pass, block: number, input: Tensor): Tensor {
   const kernel = pass.shape(block, "shortconv.conv")![0]!;
   const all = pass.linear(block, "shortconv.in_proj", graph.view(input, embedding, perSequence, sequences));
   const third = () => graph.view(all, embedding, perSequence, sequences, 1, all.bytes);
-  const product = graph.map(third(), third());
+  const product = graph.mul(third(), third());
   const tail = readState(pass, block, (kernel - 1) * embedding);
   const joined = convolutionInput(pass, tail.cache, tail.state, product, kernel, embedding);
   const filter = pass.weight(block, "shortconv.conv")!;
-  const convolved = graph.node("other", [joined, filter], embedding, perSequence, sequences);
-  const gated = graph.map(third(), convolved);
+  const convolved = graph.node("convolution", [joined, filter], embedding, perSequence, sequences);
+  const gated = graph.mul(third(), convolved);
   return graph.view(pass.linear(block, "shortconv.out_proj", gated), embedding, tokens);
 }
 
@@ -243,17 +254,17 @@ function kimiDelta(pass: Pass, block: number, input: Tensor): Tensor {
       perSequence,
       sequences,
     );
-    return graph.view(graph.map(graph.view(filtered, inner, tokens)), length, heads, perSequence, sequences);
+    return graph.view(graph.unary(graph.view(filtered, inner, tokens)), length, heads, perSequence, sequences);
   });
   const decay = pass.linear(block, "ssm_f_b", pass.linear(block, "ssm_f_a", input));
-  const soft = graph.map(graph.map(decay, pass.weight(block, "ssm_dt.bias")!));
-  const gate = graph.map(graph.view(soft, length, heads, tokens), pass.weight(block, "ssm_a")!);
-  const beta = graph.map(graph.view(pass.linear(block, "ssm_beta", input), 1, heads, tokens));
+  const soft = graph.unary(graph.add(decay, pass.weight(block, "ssm_dt.bias")!));
+  const gate = graph.mul(graph.view(soft, length, heads, tokens), pass.weight(block, "ssm_a")!);
+  const beta = graph.unary(graph.view(pass.linear(block, "ssm_beta", input), 1, heads, tokens));
   const memory = readState(pass, block, inner * length);
   const shaped = graph.view(gate, length, heads, perSequence, sequences);
   const sources = [
-    graph.map(graph.map(query!)),
-    graph.map(graph.map(key!)),
+    graph.scale(graph.rmsNorm(query!)),
+    graph.scale(graph.rmsNorm(key!)),
     value!,
     shaped,
     beta,
@@ -270,7 +281,7 @@ function kimiDelta(pass: Pass, block: number, input: Tensor): Tensor {
   graph.expand(graph.store(memory.cache, graph.view(result, inner * length, sequences, 1, 1, result.bytes)));
   const outputGate = pass.linear(block, "ssm_g_b", pass.linear(block, "ssm_g_a", input));
   const normed = pass.norm(block, "ssm_norm", graph.view(output, length, heads, tokens));
-  const gated = graph.map(normed, graph.map(graph.view(outputGate, length, heads, tokens)));
+  const gated = graph.mul(normed, graph.unary(graph.view(outputGate, length, heads, tokens)));
   const tidy = graph.node("other", [gated], inner, tokens);
   return pass.linear(block, "attn_output", tidy);
 }

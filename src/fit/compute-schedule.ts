@@ -5,7 +5,9 @@
  * copied in at its start.
  */
 import type { Scheduled } from "./compute-allocate.ts";
-import { type Graph, Tensor, UNASSIGNED } from "./compute-graph.ts";
+import { type Graph, isView, Tensor, UNASSIGNED } from "./compute-graph.ts";
+import { type Arranged, arrange } from "./compute-reorder.ts";
+import type { Backend } from "./types.ts";
 
 /** Rows of a batch from which a GPU borrows host weights instead of leaving the work to the CPU. */
 const borrowRowsMin = 32;
@@ -19,6 +21,7 @@ export interface ScheduleOptions {
   /** False when a server is told to leave host layers to the CPU. */
   borrowWeights: boolean;
   pipelined: boolean;
+  backend: Backend;
 }
 
 export function scheduleGraph(graph: Graph, options: ScheduleOptions): Scheduled {
@@ -71,7 +74,7 @@ function spread(nodes: readonly Tensor[], gpusOnly: boolean, host: number, upwar
   let current = UNASSIGNED;
   for (let step = 0; step < nodes.length; step++) {
     const node = nodes[upwards ? nodes.length - 1 - step : step]!;
-    if (node.op === "view") continue;
+    if (isView(node)) continue;
     if (node.device === UNASSIGNED) node.device = current;
     else current = gpusOnly && node.device === host ? UNASSIGNED : node.device;
   }
@@ -92,13 +95,13 @@ interface Split {
   nodes: Tensor[];
 }
 
-function splitGraph(graph: Graph, { host, pipelined }: ScheduleOptions): Scheduled {
+function splitGraph(graph: Graph, { host, pipelined, backend }: ScheduleOptions): Scheduled {
   const splits: Split[] = [];
   const leaves: Tensor[] = [];
   const copies = Array.from({ length: host + 1 }, () => new Map<Tensor, Tensor>());
   let split: Split | undefined;
   for (const node of graph.nodes) {
-    if (node.op === "view") {
+    if (isView(node)) {
       (split?.nodes ?? leadingNodes(splits)).push(node);
       continue;
     }
@@ -123,13 +126,23 @@ function splitGraph(graph: Graph, { host, pipelined }: ScheduleOptions): Schedul
     for (const input of one.inputs) {
       nodes.push(dependency(input), copies[one.device]!.get(input)!);
     }
-    nodes.push(...one.nodes);
+    appendArranged(nodes, one.device === host ? { nodes: one.nodes, kept: none } : arrange(one.nodes, backend));
   }
   if (pipelined) {
     const inputs = graph.leaves.flatMap((leaf) => keptCopies(leaf));
     return { leaves: [...inputs, ...leaves], nodes };
   }
   return { leaves: graph.leaves, nodes };
+}
+
+const none: Arranged["kept"] = new Map();
+
+/** Nodes in the backend's order; what it keeps alive gets one more reader. */
+function appendArranged(nodes: Tensor[], { nodes: ordered, kept }: Arranged): void {
+  for (const node of ordered) {
+    nodes.push(node);
+    for (const tensor of kept.get(node) ?? []) nodes.push(dependency(tensor));
+  }
 }
 
 /** Views before the first computed node belong to the first split, whose device is not known yet. */

@@ -29,7 +29,12 @@ export function computeBytes(
     weightBytes,
     widensCache: backend === "cuda" || backend === "rocm",
   });
-  const scheduled = scheduleGraph(pass.graph, { host: placement.gpuCount, borrowWeights: true, pipelined: false });
+  const scheduled = scheduleGraph(pass.graph, {
+    host: placement.gpuCount,
+    borrowWeights: true,
+    pipelined: false,
+    backend,
+  });
   const kinds = [...Array.from({ length: placement.gpuCount }, () => gpuBuffers(backend)), hostBuffers];
   const { sizes, largest } = allocateGraph(scheduled, kinds);
   return {
