@@ -3,7 +3,7 @@ import { formatBytes, formatParameterCount, formatTokens } from "../core/units.t
 import { gibLabel } from "./query-hardware.ts";
 import { GLOSSARY } from "./query-terms.ts";
 import type { FitsQuery, Framework, Localized, ModelReference, Purpose } from "./query-types.ts";
-import type { Hardware, Wish } from "./types.ts";
+import type { Backend, Hardware, Wish } from "./types.ts";
 
 export const FRAMEWORK_NAMES: Record<Framework, string> = {
   snug: "Snug",
@@ -14,6 +14,14 @@ export const FRAMEWORK_NAMES: Record<Framework, string> = {
   vllm: "vLLM",
   "tensorrt-llm": "TensorRT-LLM",
   mlx: "MLX",
+};
+
+const BACKEND_NAMES: Record<Backend, string> = {
+  cuda: "CUDA",
+  vulkan: "Vulkan",
+  rocm: "ROCm",
+  metal: "Metal",
+  cpu: "CPU",
 };
 
 export const PURPOSE_NAMES: Record<Purpose, Localized> = {
@@ -34,9 +42,13 @@ function echoIn(query: Omit<FitsQuery, "echo">, locale: Locale): string {
   if (query.kind === "term") return echoTerms(query.terms ?? [], locale);
   const parts: string[] = [];
   if (query.model !== undefined) parts.push(modelLabel(query.model, locale));
-  if (query.wish.quantization !== undefined) parts.push(query.wish.quantization);
+  const file =
+    query.model?.kind === "gguf" && !query.model.location.includes(".gguf") ? query.model.quantization : undefined;
+  const quantization = query.wish.quantization ?? file;
+  if (quantization !== undefined) parts.push(quantization);
   if (query.hardware !== undefined) parts.push(hardwareLabel(query.hardware, locale));
   parts.push(...wishLabels(query.wish, locale));
+  if (query.backend !== undefined && query.backend !== "cpu") parts.push(BACKEND_NAMES[query.backend]);
   if (query.framework !== undefined) parts.push(FRAMEWORK_NAMES[query.framework]);
   if (query.purpose !== undefined) parts.push(PURPOSE_NAMES[query.purpose][locale]);
   if (query.promptTokens !== undefined) {

@@ -1,6 +1,7 @@
 /** From what a question stated to the question it is: model, machine, wish; guesses said, misspellings refused. */
 import type { Locale } from "../core/errors.ts";
 import { GIB } from "../core/units.ts";
+import { suggestGpus } from "./gpus.ts";
 import { FRAMEWORK_NAMES } from "./query-echo.ts";
 import { readHardware } from "./query-hardware.ts";
 import { readModel } from "./query-model.ts";
@@ -15,6 +16,10 @@ import type { Hardware } from "./types.ts";
 
 /** Largest number without a unit that is read as billions of parameters or as GB. */
 const bareNumberMax = 1024;
+const parameterCountMin = 1e6;
+const parameterCountMax = 1e14;
+/** No machine has more. */
+const memoryBytesMax = 64 * 1024 * GIB;
 
 /**
  * The whole question, but for its echo. `asked` is the word of a "what is …" question the glossary does not hold.
@@ -28,6 +33,8 @@ export function finishQuery(
   asked: string | undefined,
 ): Omit<FitsQuery, "echo"> {
   const notes: Localized[] = reading.notes;
+  refuseNonsense(reading);
+  refuseUnknownCard(reading);
   readBareNumbers(reading);
   refuseMisspelling(reading);
   const model = readModel(reading);
@@ -52,6 +59,7 @@ export function finishQuery(
     ...(hardware !== undefined && { hardware }),
     wish: reading.wish,
     ...(reading.framework !== undefined && { framework: reading.framework }),
+    ...(reading.flags.backend !== undefined && { backend: reading.flags.backend }),
     ...(reading.purpose !== undefined && { purpose: reading.purpose }),
     ...(reading.decodeTokensPerSecondMin !== undefined && {
       decodeTokensPerSecondMin: reading.decodeTokensPerSecondMin,
@@ -72,7 +80,7 @@ function readBareNumbers(reading: Reading): void {
     if (value <= 0 || value > bareNumberMax) continue;
     const hasModel = reading.models.length > 0 || reading.sizes.length > 0 || reading.reference !== undefined;
     const hasMemory = reading.mentions.length > 0;
-    if (!hasModel && (hasMemory || reading.numbers.length > 1)) {
+    if (!hasModel && hasMemory) {
       reading.sizes.push({ count: value * 1e9, order });
       reading.notes.push({ en: `I read ${value} as ${value}B parameters.`, zh: `把 ${value} 读作 ${value}B 参数。` });
     } else if (hasModel && !hasMemory) {
@@ -85,6 +93,35 @@ function readBareNumbers(reading: Reading): void {
       });
     }
   }
+}
+
+/** Sizes no model or memory has; the planner would only stumble over them later. */
+function refuseNonsense(reading: Reading): void {
+  const size = reading.sizes.find(({ count }) => count < parameterCountMin || count > parameterCountMax);
+  if (size !== undefined) {
+    const said = `${size.count / 1e9}B`;
+    throw queryError({ en: `${said} is not the size of a language model.`, zh: `${said} 不是语言模型的大小。` });
+  }
+  for (const mention of reading.mentions) {
+    if (mention.kind !== "memory" || (mention.bytes > 0 && mention.bytes <= memoryBytesMax)) continue;
+    const said = `${mention.bytes / GIB} GB`;
+    throw queryError({ en: `${said} is no amount of memory I can plan with.`, zh: `无法按 ${said} 的内存规划。` });
+  }
+}
+
+/** "rtx 4900": a series with a number no card has. */
+function refuseUnknownCard(reading: Reading): void {
+  const { series } = reading;
+  if (series === undefined || reading.mentions.some(({ kind }) => kind === "gpu")) return;
+  const near = suggestGpus(series, 3).map(({ name }) => name);
+  if (near.length === 0) return;
+  throw queryError(
+    {
+      en: `I do not know the card "${series}". Did you mean ${near.join(", ")}?`,
+      zh: `不认识显卡“${series}”，是不是 ${near.join("、")}？`,
+    },
+    near.map((name) => reading.text.replace(series, name.toLowerCase())),
+  );
 }
 
 function refuseMisspelling(reading: Reading): void {
@@ -106,6 +143,7 @@ function nothingSaid(reading: Reading, asked: string | undefined): Error {
       nearestWord(
         asked,
         GLOSSARY.flatMap(({ names }) => names),
+        3,
       ) ?? suggestTerm(asked);
     const word = asked.slice(0, 40);
     const hint = near === undefined ? { en: "", zh: "" } : { en: ` Did you mean "${near}"?`, zh: `是不是“${near}”？` };
@@ -137,10 +175,7 @@ function suggestTerm(word: string): string | undefined {
 }
 
 function readQuantizations(reading: Reading): void {
-  const [first, ...others] = [
-    ...reading.quantizations,
-    ...(reading.reference?.quantization === undefined ? [] : [reading.reference.quantization]),
-  ];
+  const [first, ...others] = reading.quantizations;
   if (first === undefined) return;
   const found = readQuantization(first, reading.framework);
   if (found === undefined) {

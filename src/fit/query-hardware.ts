@@ -1,7 +1,7 @@
 /** Memory sizes, counts and card names of a question, put together as one machine; each guess is said. */
 import { formatBytes, GIB } from "../core/units.ts";
 import { type GpuFacts, unifiedShare } from "./gpus.ts";
-import type { MemoryRole } from "./query-rules.ts";
+import type { MemoryRole } from "./query-grammar.ts";
 import type { Localized } from "./query-types.ts";
 import type { Backend, GpuDevice, Hardware } from "./types.ts";
 
@@ -54,8 +54,12 @@ type MemoryMention = Extract<HardwareMention, { kind: "memory" }>;
 export function readHardware(mentions: readonly HardwareMention[], flags: HardwareFlags): HardwareReading {
   const draft: Draft = { gpus: [], backends: [], unified: false, reading: { notes: [] } };
   const bare: MemoryMention[] = [];
+  const unified = mentions.some((mention) => mention.kind === "gpu" && mention.named.gpu.unifiedMemory);
   for (const mention of mentions) {
-    if (mention.kind === "memory" && !readRole(mention, draft)) bare.push(mention);
+    if (mention.kind !== "memory") continue;
+    // "m3 max with 64gb ram": where there is one memory, it is the chip's.
+    if (unified && (mention.role === "ram" || mention.role === "unified")) bare.push(mention);
+    else if (!readRole(mention, draft)) bare.push(mention);
   }
   const cards = mentions.filter((mention) => mention.kind === "gpu");
   if (cards.length > 0) addNamedCards(mentions, bare, cards.length, flags, draft);
@@ -167,7 +171,11 @@ function sayOther(named: NamedGpu, facts: GpuFacts, sized: boolean, draft: Draft
   if (sized) return;
   const own = facts.vramBytes[0]!;
   const sizes = new Set(facts.vramBytes.map((bytes) => Math.round(bytes / GIB)));
-  const others = variants(named).filter((other) => other !== facts && other.vramBytes[0] !== own);
+  // Cards rebuilt with more memory than they were sold with are named by it; nobody means them unsaid.
+  const others = variants(named).filter(
+    (other) =>
+      other !== facts && other.vramBytes[0] !== own && !(other.name.endsWith("GB") && other.vramBytes[0]! > own),
+  );
   if (sizes.size < 2 && others.length === 0) return;
   const label = (name: string, gib: number): string => (name.endsWith("GB") ? name : `${name} ${gib} GB`);
   const listed = [
@@ -189,6 +197,7 @@ function deviceOf(facts: GpuFacts, bytes: number): Omit<GpuDevice, "id"> {
     generation: facts.generation,
     ...(facts.bandwidthBytesPerSecond !== undefined && { bandwidthBytesPerSecond: facts.bandwidthBytesPerSecond }),
     ...(facts.fp16FlopsPerSecond !== undefined && { fp16FlopsPerSecond: facts.fp16FlopsPerSecond }),
+    ...(facts.int8OpsPerSecond !== undefined && { int8OpsPerSecond: facts.int8OpsPerSecond }),
     ...(facts.laptop && { laptop: true }),
   };
 }
@@ -295,19 +304,30 @@ function describeHardware(gpus: readonly GpuDevice[], unifiedBytes: number | und
   if (gpus.length === 0) return "CPU only";
   const counts = new Map<string, number>();
   for (const gpu of gpus) {
-    const size = gibLabel(unifiedBytes ?? gpu.vramBytesTotal);
-    const name = gpu.name === undefined ? `${size} GPU` : /\d ?GB\b/.test(gpu.name) ? gpu.name : `${gpu.name} ${size}`;
+    const bytes = unifiedBytes ?? gpu.vramBytesTotal;
+    const name =
+      gpu.name === undefined
+        ? `${gibLabel(bytes)} GPU`
+        : /\d ?GB\b/.test(gpu.name)
+          ? gpu.name
+          : `${gpu.name} ${gibLabel(nominalBytes(bytes))}`;
     counts.set(name, (counts.get(name) ?? 0) + 1);
   }
   return [...counts].map(([name, count]) => (count > 1 ? `${count}x ${name}` : name)).join(" + ");
 }
 
-/** As cards are sold: "6 GB" for 6144 MiB and for the 6141 MiB a driver reports. */
-export function gibLabel(bytes: number): string {
+/** Sizes memory is sold in, GiB; drivers report up to 7 % less. */
+const SOLD_SIZES = [
+  2, 3, 4, 5, 6, 8, 10, 11, 12, 16, 18, 20, 22, 24, 32, 36, 40, 48, 64, 80, 94, 96, 128, 141, 192, 256, 288, 512,
+];
+
+function nominalBytes(bytes: number): number {
   const gib = bytes / GIB;
-  const rounded =
-    gib >= 4 && Math.abs(gib - Math.round(gib)) < 0.6 && Math.round(gib) / gib < 1.03
-      ? Math.round(gib)
-      : Math.round(gib * 10) / 10;
-  return `${rounded} GB`;
+  const sold = SOLD_SIZES.find((size) => size >= gib * 0.999 && size / gib <= 1 + sizeTolerance);
+  return sold === undefined ? bytes : sold * GIB;
+}
+
+/** "6 GB", "5.2 GB": GiB under the name they are sold by. */
+export function gibLabel(bytes: number): string {
+  return `${Math.round((bytes / GIB) * 10) / 10} GB`;
 }

@@ -1,6 +1,8 @@
 /** The model a question means, from the names and sizes it holds. */
 import { formatParameterCount } from "../core/units.ts";
 import { CATALOGUE_MODELS, type CatalogueModel, findCatalogueModel } from "./catalogue.ts";
+import { tokensOf } from "./catalogue-names.ts";
+import { quantizationOfName } from "./quantization-names.ts";
 import type { NamedModel } from "./query-names.ts";
 import type { Reading, Size } from "./query-reading.ts";
 import type { FileReference } from "./query-references.ts";
@@ -22,9 +24,17 @@ export function readModel(reading: Reading): ModelReference | undefined {
   return undefined;
 }
 
-function readReference({ location, modelText }: FileReference): ModelReference {
+function readReference(reference: FileReference): ModelReference {
+  const { location, modelText, bare } = reference;
   const match = findCatalogueModel(modelText);
-  return match === undefined ? { kind: "gguf", location } : { kind: "gguf", location, catalogueName: match.model.name };
+  if (match !== undefined && bare === true) return { kind: "catalogue", name: match.model.name };
+  const quantization = reference.quantization ?? quantizationOfName(location);
+  return {
+    kind: "gguf",
+    location,
+    ...(match !== undefined && { catalogueName: match.model.name }),
+    ...(quantization !== undefined && { quantization }),
+  };
 }
 
 function sayFurther(reading: Reading): void {
@@ -42,7 +52,7 @@ function readNamed(named: NamedModel, size: Size | undefined, reading: Reading):
   if (together !== undefined && isNear(together.model, size))
     return one({ ...together, text: named.text, sized: true }, reading);
   if (isOneModel(named) && isNear(named.model, size)) return one(named, reading);
-  const name = titleOf(named.text);
+  const name = titleOf(named);
   const total = formatParameterCount(size.count);
   reading.notes.push({
     en: `The catalogue has no ${name} of ${total}; I planned a typical model of that size.`,
@@ -55,12 +65,54 @@ function isNear(model: CatalogueModel, size: Size): boolean {
   return Math.abs(model.parameterCount / size.count - 1) <= sizeTolerance;
 }
 
-/** True when the words name a model whose size is part of what it is ("phi-4", "qwq"), not a family of sizes. */
-function isOneModel({ model, also }: NamedModel): boolean {
-  return !also.some(
-    (other) =>
-      other.family === model.family && Math.abs(other.parameterCount / model.parameterCount - 1) > sizeTolerance,
+const bases = new Map<string, string>();
+
+/** A catalogue name without its sizes: "qwen 3" of "Qwen3 8B". */
+function baseOf(name: string): string {
+  let base = bases.get(name);
+  if (base === undefined) {
+    const { words, numbers } = tokensOf(name);
+    base = [...words, ...numbers].join(" ");
+    bases.set(name, base);
+  }
+  return base;
+}
+
+/** Models that differ from `model` in size alone. */
+function siblings({ model, also }: NamedModel): CatalogueModel[] {
+  const base = baseOf(model.name);
+  return also.filter(
+    (other) => baseOf(other.name) === base && Math.abs(other.parameterCount / model.parameterCount - 1) > sizeTolerance,
   );
+}
+
+/** True when the words name a model whose size is part of what it is ("phi-4", "qwq"), not a family of sizes. */
+function isOneModel(named: NamedModel): boolean {
+  return siblings(named).length === 0 && !isFamilyWord(named.text);
+}
+
+/** "qwen", "llama": a word for many generations. */
+function isFamilyWord(text: string): boolean {
+  if (!/^[a-z-]+$/.test(text)) return false;
+  const list = membersOf(text);
+  return list.some((model) => model.family !== list[0]?.family);
+}
+
+let members: Map<string, CatalogueModel[]> | undefined;
+
+/** Every model of a family word, newest first. */
+function membersOf(text: string): readonly CatalogueModel[] {
+  if (members === undefined) {
+    members = new Map();
+    for (const model of CATALOGUE_MODELS) {
+      if (model.uses.includes("embedding")) continue;
+      const first = baseOf(model.name).split(" ")[0]!;
+      const list = members.get(first) ?? [];
+      list.push(model);
+      members.set(first, list);
+    }
+  }
+  return members.get(text.replace(/-/g, "")) ?? [];
 }
 
 function one({ model, also, text }: NamedModel, reading: Reading): ModelReference {
@@ -84,17 +136,20 @@ function isAmbiguous(text: string, model: CatalogueModel, other: CatalogueModel)
   return squash(model.name) !== squash(text) && other.name.split(" ").length <= model.name.split(" ").length;
 }
 
-function family({ model, also, text }: NamedModel): ModelReference {
-  const candidates = [model, ...also.filter((other) => other.family === model.family)].map(({ name }) => name);
-  return { kind: "family", name: titleOf(text), candidates };
+/** Candidates a family word may hold; the newest. */
+const familyModelsMax = 24;
+
+function family(named: NamedModel): ModelReference {
+  const { model, text } = named;
+  const chosen = isFamilyWord(text) ? membersOf(text).slice(0, familyModelsMax) : [model, ...siblings(named)];
+  return { kind: "family", name: titleOf(named), candidates: chosen.map(({ name }) => name) };
 }
 
 /** "qwen3" as "Qwen3": how the catalogue writes the words that were typed. */
-function titleOf(text: string): string {
-  const { model } = findCatalogueModel(text) ?? {};
+function titleOf({ model, text }: NamedModel): string {
   const squashed = text.replace(/[^a-z0-9.]/g, "");
   let title = "";
-  for (const word of model?.name.split(/(?<=[ -])/) ?? []) {
+  for (const word of model.name.split(/(?<=[ -])/)) {
     title += word;
     if (title.toLowerCase().replace(/[^a-z0-9.]/g, "") === squashed) return title.trim();
   }
@@ -127,15 +182,11 @@ function readSize(size: Size, reading: Reading): ModelReference {
   return { kind: "size", parameterCount: size.count, ...active, ...(name !== undefined && { name }) };
 }
 
-/** The newest catalogue model with these total and active sizes ("30b-a3b"). */
+/** The catalogue model these total and active sizes are known from: "30b-a3b" is Qwen3 30B A3B; the plainest name wins. */
 function findMixture(size: Size, active: number | undefined): CatalogueModel | undefined {
   if (active === undefined) return undefined;
-  return CATALOGUE_MODELS.find(
-    (model) =>
-      isNear(model, size) &&
-      model.activeParameterCount !== undefined &&
-      Math.abs(model.activeParameterCount / active - 1) < 0.2,
-  );
+  const label = `${formatParameterCount(size.count)} A${formatParameterCount(active)}`;
+  return CATALOGUE_MODELS.filter(({ name }) => name.includes(label)).sort((a, b) => a.name.length - b.name.length)[0];
 }
 
 /** "8x7b": experts share attention and embeddings, so the whole is less than the product; two experts are active. */

@@ -130,6 +130,8 @@ interface ModelWords {
   /** Words a name may start with. */
   first: ReadonlySet<string>;
   all: ReadonlySet<string>;
+  /** "command r", "falcon h": single letters that stand apart, with the word before them. */
+  letters: ReadonlySet<string>;
 }
 
 /** Words that say how a model was tuned or packed; part of a name when they stand in it. */
@@ -141,18 +143,22 @@ function wordsOfModels(): ModelWords {
   if (modelWords !== undefined) return modelWords;
   const first = new Set<string>();
   const all = new Set<string>(TUNING_WORDS);
+  const letters = new Set<string>();
   for (const { name, aliases, repository } of CATALOGUE_MODELS) {
     const names = [name, ...aliases];
     if (repository !== undefined) names.push(repository.split("/").at(-1)!);
     for (const one of names) {
       const pieces = cutPieces(normalizeQueryText(one)).filter(({ kind }) => kind !== "symbol");
       if (pieces[0] !== undefined) first.add(pieces[0].text);
-      for (const { text } of pieces) all.add(text);
+      pieces.forEach(({ text }, index) => {
+        all.add(text);
+        if (text.length === 1 && index > 0) letters.add(`${pieces[index - 1]!.text} ${text}`);
+      });
     }
   }
-  // Sizes are read by the rules; as words they would swallow memory sizes.
-  for (const word of ["b", "g", "gb", "k", "x"]) all.delete(word);
-  modelWords = { first, all };
+  // Units are read by the rules; as words they would swallow memory sizes.
+  for (const word of ["b", "g", "gb"]) all.delete(word);
+  modelWords = { first, all, letters };
   return modelWords;
 }
 
@@ -166,19 +172,30 @@ const resolvedModels = new Map<string, NamedModel | null>();
 /** The longest model name that starts at piece `start` of `text`. */
 export function matchModel(text: string, pieces: readonly Piece[], start: number): NameMatch<NamedModel> | undefined {
   const { first } = wordsOfModels();
-  if (!first.has(pieces[start]!.text)) return undefined;
-  const ends = nameEnds(text, pieces, start);
+  const piece = pieces[start]!;
+  const next = pieces[start + 1];
+  const joined = piece.kind === "word" && next?.kind === "word" && first.has(piece.text + next.text);
+  if (!joined && !first.has(piece.text)) return undefined;
+  if (piece.text.length === 1 && (next?.kind !== "number" || next.start !== piece.end)) return undefined;
+  const ends = nameEnds(text, pieces, joined ? start + 1 : start);
   for (let at = ends.length - 1; at >= 0; at--) {
     const { end, sized } = ends[at]!;
-    const value = resolveModel(text.slice(pieces[start]!.start, pieces[end - 1]!.end), sized);
-    if (value !== undefined) return { value, end };
+    const words = text.slice(piece.start, pieces[end - 1]!.end);
+    // "code llama" is written "CodeLlama".
+    const value = joined ? resolveModel(words.replace(" ", ""), sized) : resolveModel(words, sized);
+    if (value !== undefined && !BRANDS.has(words)) return { value, end };
   }
   return undefined;
 }
 
+/** Words that say a card's series, never a model: "rtx", "radeon". */
+export function isSeries(word: string): boolean {
+  return word === "rtx" || word === "gtx" || word === "rx" || word === "radeon" || word === "quadro";
+}
+
 /** Where a name that starts at `start` may end, nearest first. */
 function nameEnds(text: string, pieces: readonly Piece[], start: number): { end: number; sized: boolean }[] {
-  const { all } = wordsOfModels();
+  const { all, letters } = wordsOfModels();
   const ends: { end: number; sized: boolean }[] = [];
   let sized = false;
   let index = start;
@@ -200,8 +217,11 @@ function nameEnds(text: string, pieces: readonly Piece[], start: number): { end:
         continue;
       }
       if (piece.kind === "number" && matchRule(text, piece.start, "number") !== undefined) break;
-      const short = piece.kind === "word" && piece.text.length === 1;
-      if (!all.has(piece.text) || (short && pieces[index + 1]?.start !== piece.end)) break;
+      if (!all.has(piece.text)) break;
+      const before = pieces[index - 1]!;
+      const glued = before.end === piece.start || pieces[index + 1]?.start === piece.end;
+      if (piece.kind === "word" && piece.text.length === 1 && !glued && !letters.has(`${before.text} ${piece.text}`))
+        break;
     }
     index++;
     ends.push({ end: index, sized });

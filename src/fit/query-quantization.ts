@@ -102,6 +102,7 @@ function isPython(framework: Framework | undefined): boolean {
 export function readQuantization(name: string, framework: Framework | undefined): QuantizationReading | undefined {
   const key = squash(name);
   const python = isPython(framework);
+  if (framework === "mlx") return { quantization: /8/.test(key) ? "mlx-8bit" : /4/.test(key) ? "mlx-4bit" : "bf16" };
   if (HALF.has(key)) return { quantization: python ? "fp16" : "F16" };
   if (BRAIN.has(key)) return { quantization: python ? "bf16" : "BF16" };
   if (SINGLE.has(key)) return { quantization: python ? "fp32" : "F32" };

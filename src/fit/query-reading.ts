@@ -1,8 +1,9 @@
 /** What a question has stated so far: facts are added one by one, in the order they were said. */
+
+import type { Fact, MemoryRole } from "./query-grammar.ts";
 import type { HardwareFlags, HardwareMention, NamedGpu } from "./query-hardware.ts";
 import type { NamedModel } from "./query-names.ts";
 import type { FileReference } from "./query-references.ts";
-import type { Fact, MemoryRole } from "./query-rules.ts";
 import type { Framework, Localized, Purpose } from "./query-types.ts";
 import type { Wish } from "./types.ts";
 
@@ -38,6 +39,8 @@ export interface Reading {
   decodeTokensPerSecondMin?: number;
   numbers: { value: number; order: number }[];
   unknown: UnknownWord[];
+  /** "rtx 4900": the words of a card's series that led to no card. */
+  series?: string;
   reference?: FileReference;
   notes: Localized[];
   /** What the fact before this one was. */

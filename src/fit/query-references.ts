@@ -7,6 +7,8 @@ export interface FileReference {
   modelText: string;
   /** "Q4_K_M" in `hf:owner/repo:Q4_K_M`. */
   quantization?: string;
+  /** True for `owner/repo` without a word that it is a file: the catalogue's model of that name will do. */
+  bare?: boolean;
 }
 
 const REPO = "([a-z0-9][\\w.-]{0,95})/([a-z0-9][\\w.-]{0,95})";
@@ -38,7 +40,7 @@ export function cutReferences(text: string): { rest: string; reference?: FileRef
   }
   const repo = BARE_REPO.exec(text);
   if (repo !== null && /\d/.test(repo[2]!) && repo[2]!.length >= 4 && repo[1]!.length >= 3 && !/^\d/.test(repo[1]!)) {
-    return cut(text, repo, hfReference(repo[1]!, repo[2]!, undefined));
+    return cut(text, repo, { ...hfReference(repo[1]!, repo[2]!, undefined), bare: !/gguf/i.test(repo[2]!) });
   }
   return { rest: text };
 }

@@ -4,157 +4,30 @@
  *
  * Patterns are sticky and hold no nested repetition, so each costs time linear in the phrase.
  */
-import { GIB, MIB } from "../core/units.ts";
-import type { Framework, Purpose } from "./query-types.ts";
-import type { Backend, KvCacheType } from "./types.ts";
-
-export type MemoryRole = "vram" | "ram" | "unified" | "free" | "reserve" | "cap";
-
-/** One thing a phrase states. Bytes, tokens, parameters and tokens per second as plain numbers. */
-export type Fact =
-  | { kind: "memory"; bytes: number }
-  | { kind: "role"; role: MemoryRole }
-  | { kind: "count"; count: number; suffix?: boolean }
-  | { kind: "plus" }
-  | { kind: "parameters"; count: number; activeCount?: number; expertCount?: number }
-  | { kind: "activeParameters"; count: number }
-  | { kind: "context"; tokens: number; bare?: boolean }
-  | { kind: "promptTokens"; tokens: number }
-  | { kind: "sequences"; count: number }
-  | { kind: "speed"; tokensPerSecond: number }
-  | { kind: "quantization"; name: string }
-  | { kind: "kvCacheType"; type: KvCacheType; part: "k" | "v" | "both" }
-  | { kind: "flashAttention"; on: boolean }
-  | { kind: "gpuLayers"; count: number | "all" }
-  | { kind: "hostExpertLayers"; count: number }
-  | { kind: "batchSize"; count: number }
-  | { kind: "microBatchSize"; count: number }
-  | { kind: "framework"; framework: Framework; as?: string }
-  | { kind: "backend"; backend: Backend }
-  | { kind: "purpose"; purpose: Purpose }
-  | { kind: "laptop" }
-  | { kind: "apple" }
-  | { kind: "number"; value: number }
-  | { kind: "filler" };
-
-interface Rule {
-  pattern: RegExp;
-  read(match: RegExpExecArray): Fact | undefined;
-}
-
-const NUMBER = "(\\d{1,9}(?:\\.\\d{1,4})?)";
-const END = "(?![a-z0-9])";
-const SCALE = "(k|m|万|千)?";
-const CONTEXT_WORD =
-  "(?:ctx(?:[-_ ]?(?:size|len|length))?|context(?:[-_ ]?(?:length|size|window|len))?|num_ctx|n_ctx|max[-_]model[-_]len|max[-_]seq[-_]len|window|上下文(?:长度|窗口|大小)?|文本长度|长度|窗口)";
-const SEQUENCE_WORD =
-  "(?:users?|people|persons|slots?|sequences?|seqs?|requests?|clients?|sessions?|streams?|conversations?|parallel|concurrent|concurrency|个?用户|位用户|个?人(?:同时)?(?:用|使用)?|路?并发|路)";
-const RATE_UNIT =
-  "(?:t(?:ok(?:en)?s?)?\\s?/\\s?s(?:ec(?:ond)?)?|tps|tok(?:en)?s? (?:per|a) sec(?:ond)?|字/秒|字每秒|个?tokens?每秒|个?token/秒)";
-const AT_LEAST =
-  "(?:>=?|=|:|at least|above|over|of|faster than|more than|min(?:imum)?|至少|大于|超过|高于|不低于|要|达到|有)";
-
-function rule(pattern: string, read: (match: RegExpExecArray) => Fact | undefined): Rule {
-  return { pattern: new RegExp(pattern, "y"), read };
-}
-
-/** A word list as one rule: any of `words`, ending at a word border. */
-function words(list: readonly string[], fact: Fact): Rule {
-  const longestFirst = [...list].sort((a, b) => b.length - a.length);
-  return rule(`(?:${longestFirst.map(escapeWord).join("|")})`, () => fact);
-}
-
-function escapeWord(word: string): string {
-  const escaped = word.replace(/[.*+?^${}()|[\]\\/]/g, "\\$&").replaceAll(" ", "[ _-]?");
-  return /[a-z0-9]$/.test(word) ? `${escaped}${END}` : escaped;
-}
-
-function scaled(value: string | undefined, unit: string | undefined): number {
-  const number = Number(value);
-  if (unit === "k") return Math.round(number * 1024);
-  if (unit === "m") return Math.round(number * 1024 * 1024);
-  if (unit === "万") return Math.round(number * 10_000);
-  if (unit === "千") return Math.round(number * 1000);
-  return Math.round(number);
-}
-
-function memoryBytes(value: string | undefined, unit: string): number {
-  const number = Number(value);
-  if (unit.startsWith("t")) return number * 1024 * GIB;
-  if (unit.startsWith("m")) return number * MIB;
-  return number * GIB;
-}
-
-function context(tokens: number, bare = false): Fact | undefined {
-  if (tokens < 16) return undefined;
-  return bare ? { kind: "context", tokens, bare } : { kind: "context", tokens };
-}
-
-function sequences(value: string | undefined): Fact | undefined {
-  const count = Number(value);
-  return Number.isInteger(count) && count >= 1 && count <= 4096 ? { kind: "sequences", count } : undefined;
-}
-
-const KV_TYPES: Record<string, KvCacheType> = {
-  f32: "F32",
-  fp32: "F32",
-  f16: "F16",
-  fp16: "F16",
-  bf16: "BF16",
-  q8: "Q8_0",
-  q80: "Q8_0",
-  int8: "Q8_0",
-  "8bit": "Q8_0",
-  q51: "Q5_1",
-  q50: "Q5_0",
-  q5: "Q5_0",
-  q41: "Q4_1",
-  q40: "Q4_0",
-  q4: "Q4_0",
-  int4: "Q4_0",
-  "4bit": "Q4_0",
-  iq4nl: "IQ4_NL",
-};
-const KV_TYPE = "(f32|fp32|f16|fp16|bf16|q8_?0|q8|q5_?1|q5_?0|q5|q4_?1|q4_?0|q4|iq4_?nl|int8|int4|8[- ]?bit|4[- ]?bit)";
-const KV_WORD = "(?:kv|k/v)(?:[-_ ]?(?:cache|缓存))?";
-
-function kvType(name: string | undefined, part: "k" | "v" | "both"): Fact | undefined {
-  const type = KV_TYPES[(name ?? "").replace(/[_ -]/g, "")];
-  return type === undefined ? undefined : { kind: "kvCacheType", type, part };
-}
-
-const COUNT_WORDS: Record<string, number> = {
-  single: 1,
-  one: 1,
-  dual: 2,
-  double: 2,
-  twin: 2,
-  two: 2,
-  three: 3,
-  triple: 3,
-  quad: 4,
-  four: 4,
-  six: 6,
-  eight: 8,
-  单: 1,
-  一: 1,
-  双: 2,
-  两: 2,
-  俩: 2,
-  二: 2,
-  三: 3,
-  四: 4,
-  五: 5,
-  六: 6,
-  八: 8,
-  十: 10,
-};
-
-function count(value: string | undefined, suffix = false): Fact | undefined {
-  const number = COUNT_WORDS[value ?? ""] ?? Number(value);
-  if (!Number.isInteger(number) || number < 1 || number > 64) return undefined;
-  return suffix ? { kind: "count", count: number, suffix } : { kind: "count", count: number };
-}
+import {
+  AT_LEAST,
+  CONTEXT_WORD,
+  context,
+  count,
+  END,
+  type Fact,
+  gpuLayers,
+  KV_TYPE,
+  KV_WORD,
+  kvType,
+  memoryBytes,
+  NUMBER,
+  parameters,
+  RATE_UNIT,
+  type Rule,
+  rule,
+  SCALE,
+  SEQUENCE_WORD,
+  scaled,
+  sequences,
+  wordRule,
+  words,
+} from "./query-grammar.ts";
 
 /** Phrases that start with a digit. Order matters: the more specific stands first. */
 const NUMBER_RULES: readonly Rule[] = [
@@ -210,10 +83,6 @@ const NUMBER_RULES: readonly Rule[] = [
   rule("([2356])[- ]?(?:bits?(?![a-z0-9])|位|比特)(?:量化)?", (m) => ({ kind: "quantization", name: `q${m[1]}` })),
 ];
 
-function parameters(count: number): Fact | undefined {
-  return count >= 1e6 && count <= 1e14 ? { kind: "parameters", count } : undefined;
-}
-
 /** Last resort for a digit: a number whose unit was left out. */
 const BARE_NUMBER = rule(`${NUMBER}`, (m) => ({ kind: "number", value: Number(m[1]) }));
 
@@ -242,83 +111,117 @@ const WORD_RULES: readonly Rule[] = [
   words(["tensorrt llm", "tensorrt", "trt llm", "trtllm"], { kind: "framework", framework: "tensorrt-llm" }),
   words(["mlx", "mlx lm"], { kind: "framework", framework: "mlx" }),
   words(["snug"], { kind: "framework", framework: "snug" }),
-  rule(`(?:cache[-_ ]type[-_ ]k|ctk)\\s*[=:]?\\s*${KV_TYPE}${END}`, (m) => kvType(m[1], "k")),
-  rule(`(?:cache[-_ ]type[-_ ]v|ctv)\\s*[=:]?\\s*${KV_TYPE}${END}`, (m) => kvType(m[1], "v")),
-  rule(`${KV_WORD}\\s*(?:type|in|at|as|is|to|=|:|用|为|量化)?\\s*${KV_TYPE}${END}`, (m) => kvType(m[1], "both")),
-  rule(`${KV_TYPE}[- ]?${KV_WORD}`, (m) => kvType(m[1], "both")),
-  rule(`(?:no|without|disable|off)[- ]?(?:flash[-_ ]?att(?:ention|n)|fa)${END}`, () => ({
+  wordRule("c", `(?:cache[-_ ]type[-_ ]k|ctk)\\s*[=:]?\\s*${KV_TYPE}${END}`, (m) => kvType(m[1], "k")),
+  wordRule("c", `(?:cache[-_ ]type[-_ ]v|ctv)\\s*[=:]?\\s*${KV_TYPE}${END}`, (m) => kvType(m[1], "v")),
+  wordRule("k", `${KV_WORD}\\s*(?:type|in|at|as|is|to|=|:|用|为|量化)?\\s*${KV_TYPE}${END}`, (m) =>
+    kvType(m[1], "both"),
+  ),
+  wordRule("fbqi", `${KV_TYPE}[- ]?${KV_WORD}`, (m) => kvType(m[1], "both")),
+  wordRule("nwdo", `(?:no|without|disable|off)[- ]?(?:flash[-_ ]?att(?:ention|n)|fa)${END}`, () => ({
     kind: "flashAttention",
     on: false,
   })),
-  rule(`(?:flash[-_ ]?att(?:ention|n)|fa)\\s*[=:]?\\s*(?:off|0|no|false|disabled?)${END}`, () => ({
+  wordRule("f", `(?:flash[-_ ]?att(?:ention|n)|fa)\\s*[=:]?\\s*(?:off|0|no|false|disabled?)${END}`, () => ({
     kind: "flashAttention",
     on: false,
   })),
-  rule(`(?:with\\s*)?(?:flash[-_ ]?att(?:ention|n)|fa)(?:\\s*[=:]?\\s*(?:on|1|yes|true|enabled?))?${END}`, () => ({
-    kind: "flashAttention",
-    on: true,
-  })),
-  rule(`prompts?(?:\\s*(?:length|tokens?|size|of))?\\s*[=:]?\\s*${NUMBER}\\s*${SCALE}(?:\\s*tokens?)?${END}`, (m) => ({
-    kind: "promptTokens",
-    tokens: scaled(m[1], m[2]),
-  })),
-  rule(
+  wordRule(
+    "wf",
+    `(?:with\\s*)?(?:flash[-_ ]?att(?:ention|n)|fa)(?:\\s*[=:]?\\s*(?:on|1|yes|true|enabled?))?${END}`,
+    () => ({
+      kind: "flashAttention",
+      on: true,
+    }),
+  ),
+  wordRule(
+    "p",
+    `prompts?(?:\\s*(?:length|tokens?|size|of))?\\s*[=:]?\\s*${NUMBER}\\s*${SCALE}(?:\\s*tokens?)?${END}`,
+    (m) => ({
+      kind: "promptTokens",
+      tokens: scaled(m[1], m[2]),
+    }),
+  ),
+  wordRule(
+    "cnmw",
     `(?:${CONTEXT_WORD}|c(?==))\\s*(?:of|to|at|is|:|=|为|是|到|>=|>)?\\s*${NUMBER}\\s*${SCALE}(?:\\s*tokens?)?${END}`,
     (m) => context(scaled(m[1], m[2])),
   ),
-  rule(
+  wordRule(
+    "npmusc",
     `(?:num_parallel|n_parallel|max[-_]num[-_]seqs|parallel|np|users?|slots?|concurrency|sequences?)\\s*[=:]?\\s*(\\d{1,4})${END}`,
     (m) => sequences(m[1]),
   ),
-  rule(`(?:speed|tps|decode|tok/s|t/s)\\s*${AT_LEAST}?\\s*${NUMBER}\\s*(?:${RATE_UNIT})?${END}`, (m) => ({
+  wordRule("std", `(?:speed|tps|decode|tok/s|t/s)\\s*${AT_LEAST}?\\s*${NUMBER}\\s*(?:${RATE_UNIT})?${END}`, (m) => ({
     kind: "speed",
     tokensPerSecond: Number(m[1]),
   })),
-  rule(`${AT_LEAST}\\s*${NUMBER}\\s*${RATE_UNIT}`, (m) => ({ kind: "speed", tokensPerSecond: Number(m[1]) })),
-  rule(`(?:n[-_]?gpu[-_]?layers|gpu[-_ ]?layers|num_gpu|ngl)\\s*[=:]?\\s*(\\d{1,4}|all|max)${END}`, (m) =>
+  wordRule("aomf", `${AT_LEAST}\\s*${NUMBER}\\s*${RATE_UNIT}`, (m) => ({
+    kind: "speed",
+    tokensPerSecond: Number(m[1]),
+  })),
+  wordRule("ng", `(?:n[-_]?gpu[-_]?layers|gpu[-_ ]?layers|num_gpu|ngl)\\s*[=:]?\\s*(\\d{1,4}|all|max)${END}`, (m) =>
     gpuLayers(m[1]),
   ),
-  rule(
+  wordRule(
+    "af",
     `all layers(?: on (?:the )?(?:gpu|card))?${END}|full(?:y)? offload(?:ed)?${END}|fully on (?:the )?gpu${END}`,
     () => ({ kind: "gpuLayers", count: "all" }),
   ),
-  rule(`(?:n[-_]cpu[-_]moe|ncmoe)\\s*[=:]?\\s*(\\d{1,3})${END}`, (m) => ({
+  wordRule("n", `(?:n[-_]cpu[-_]moe|ncmoe)\\s*[=:]?\\s*(\\d{1,3})${END}`, (m) => ({
     kind: "hostExpertLayers",
     count: Number(m[1]),
   })),
-  rule(`(?:u[-_]?batch(?:[-_ ]?size)?|micro[-_ ]?batch(?:[-_ ]?size)?|ub)\\s*[=:]?\\s*(\\d{1,5})${END}`, (m) => ({
-    kind: "microBatchSize",
-    count: Number(m[1]),
-  })),
-  rule(`(?:n_batch|batch(?:[-_ ]?size)?)\\s*[=:]?\\s*(\\d{1,5})${END}`, (m) => ({
+  wordRule(
+    "um",
+    `(?:u[-_]?batch(?:[-_ ]?size)?|micro[-_ ]?batch(?:[-_ ]?size)?|ub)\\s*[=:]?\\s*(\\d{1,5})${END}`,
+    (m) => ({
+      kind: "microBatchSize",
+      count: Number(m[1]),
+    }),
+  ),
+  wordRule("nb", `(?:n_batch|batch(?:[-_ ]?size)?)\\s*[=:]?\\s*(\\d{1,5})${END}`, (m) => ({
     kind: "batchSize",
     count: Number(m[1]),
   })),
-  rule(
+  wordRule(
+    "nfilwbem",
     `(?:nf4|fp4|fp8|int8|int4|w4a16|w8a8|w8a16|fp16|f16|float16|bf16|bfloat16|fp32|f32|float32|mxfp4|nvfp4|exl2|exl3|llm\\.int8(?:\\(\\))?)${END}`,
     (m) => ({ kind: "quantization", name: m[0].startsWith("llm") ? "int8" : m[0] }),
   ),
-  rule(`(?:gptq|awq)(?:[- _]?marlin)?(?:[- _]?(?:int)?([48])(?:[- ]?bits?)?)?${END}`, (m) => ({
+  wordRule("ga", `(?:gptq|awq)(?:[- _]?marlin)?(?:[- _]?(?:int)?([48])(?:[- ]?bits?)?)?${END}`, (m) => ({
     kind: "quantization",
     name: `${m[0].slice(0, m[0].startsWith("gptq") ? 4 : 3)}${m[1] ?? ""}`,
   })),
-  rule(`(?:half(?:[- ]precision)?)${END}`, () => ({ kind: "quantization", name: "fp16" })),
-  rule(`(?:full[- ]precision|single precision)${END}`, () => ({ kind: "quantization", name: "fp32" })),
-  rule(`${QUANTIZATION_NAME}${END}`, (m) => ({ kind: "quantization", name: m[1]! })),
-  rule(`a${NUMBER}b${END}`, (m) => ({ kind: "activeParameters", count: Number(m[1]) * 1e9 })),
-  rule(`x\\s?(\\d{1,2})(?![a-z0-9.])`, (m) => count(m[1], true)),
-  rule(`(single|dual|double|twin|triple|quad|two|three|four|six|eight)${END}(?:\\s*(?:gpus?|cards?)${END})?`, (m) =>
-    count(m[1]),
+  wordRule("h", `(?:half(?:[- ]precision)?)${END}`, () => ({ kind: "quantization", name: "fp16" })),
+  wordRule("fs", `(?:full[- ]precision|single precision)${END}`, () => ({ kind: "quantization", name: "fp32" })),
+  wordRule("uqit", `${QUANTIZATION_NAME}${END}`, (m) => ({ kind: "quantization", name: m[1]! })),
+  wordRule("a", `a${NUMBER}b${END}`, (m) => ({ kind: "activeParameters", count: Number(m[1]) * 1e9 })),
+  wordRule("x", `x\\s?(\\d{1,2})(?![a-z0-9.])`, (m) => count(m[1], true)),
+  wordRule(
+    "sdtqfe",
+    `(single|dual|double|twin|triple|quad|two|three|four|six|eight)${END}(?:\\s*(?:gpus?|cards?)${END})?`,
+    (m) => count(m[1]),
   ),
-  rule(`(?:keep|leave|reserve|spare)(?: me| at least| about)?${END}`, () => ({ kind: "role", role: "reserve" })),
-  rule(`(?:max vram|vram max|vram limit|at most|up to|limit)${END}`, () => ({ kind: "role", role: "cap" })),
-  rule(`(?:free vram|vram free|available vram|free|available|unused)${END}`, () => ({ kind: "role", role: "free" })),
-  rule(`(?:unified(?: memory| ram)?|shared memory)${END}`, () => ({ kind: "role", role: "unified" })),
-  rule(
+  wordRule("klrs", `(?:keep|leave|reserve|spare)(?: me| at least| about)?${END}`, () => ({
+    kind: "role",
+    role: "reserve",
+  })),
+  wordRule("mvaul", `(?:max vram|vram max|vram limit|at most|up to|limit)${END}`, () => ({
+    kind: "role",
+    role: "cap",
+  })),
+  wordRule("favu", `(?:free vram|vram free|available vram|free|available|unused)${END}`, () => ({
+    kind: "role",
+    role: "free",
+  })),
+  wordRule("us", `(?:unified(?: memory| ram)?|shared memory)${END}`, () => ({ kind: "role", role: "unified" })),
+  wordRule(
+    "ovgc",
     `(?:of )?(?:vram|video ram|video memory|gpu memory|gpu ram|graphics memory|graphics card|gpus?|cards?|video card)${END}`,
     () => ({ kind: "role", role: "vram" }),
   ),
-  rule(
+  wordRule(
+    "oscmhrd",
     `(?:of )?(?:system ram|system memory|main memory|cpu ram|cpu memory|host memory|host ram|ram|ddr[345]|memory)${END}`,
     () => ({ kind: "role", role: "ram" }),
   ),
@@ -326,7 +229,10 @@ const WORD_RULES: readonly Rule[] = [
   words(["vulkan"], { kind: "backend", backend: "vulkan" }),
   words(["rocm", "hip"], { kind: "backend", backend: "rocm" }),
   words(["metal"], { kind: "backend", backend: "metal" }),
-  rule(`(?:cpu[- ]?only|only cpu|no gpu|without (?:a )?gpu|cpu)${END}`, () => ({ kind: "backend", backend: "cpu" })),
+  wordRule("conw", `(?:cpu[- ]?only|only cpu|no gpu|without (?:a )?gpu|cpu)${END}`, () => ({
+    kind: "backend",
+    backend: "cpu",
+  })),
   words(["laptop", "notebook", "mobile", "max-q", "max q", "maxq"], { kind: "laptop" }),
   words(
     [
@@ -368,13 +274,8 @@ const WORD_RULES: readonly Rule[] = [
     { kind: "purpose", purpose: "long" },
   ),
   words(["fast", "fastest", "quick", "real time", "realtime", "low latency"], { kind: "purpose", purpose: "fast" }),
-  rule(`(?:with|plus|and)${END}`, () => ({ kind: "plus" })),
+  wordRule("wpa", `(?:with|plus|and)${END}`, () => ({ kind: "plus" })),
 ];
-
-function gpuLayers(value: string | undefined): Fact {
-  const number = Number(value);
-  return { kind: "gpuLayers", count: Number.isNaN(number) || number >= 99 ? "all" : number };
-}
 
 /** Phrases that start with a symbol. */
 const SYMBOL_RULES: readonly Rule[] = [
@@ -428,6 +329,14 @@ const HAN_RULES: readonly Rule[] = [
   rule("(?:外加|加上|搭配|加|配|和|与|带|以及|还有)", () => ({ kind: "plus" })),
 ];
 
+/** The word rules that may match behind each first letter, in order. */
+const WORD_RULES_BY_LETTER: ReadonlyMap<string, readonly Rule[]> = new Map(
+  [..."abcdefghijklmnopqrstuvwxyz"].map((letter) => [
+    letter,
+    WORD_RULES.filter(({ starts }) => starts?.includes(letter) ?? true),
+  ]),
+);
+
 /** What a phrase at an offset states, and where it ends. */
 export interface RuleMatch {
   fact: Fact;
@@ -452,7 +361,7 @@ export function matchRule(
   kind: "number" | "word" | "han" | "symbol",
 ): RuleMatch | undefined {
   if (kind === "number") return matchFirst(NUMBER_RULES, text, offset);
-  if (kind === "word") return matchFirst(WORD_RULES, text, offset);
+  if (kind === "word") return matchFirst(WORD_RULES_BY_LETTER.get(text[offset]!) ?? [], text, offset);
   if (kind === "han") return matchFirst(HAN_RULES, text, offset);
   return matchFirst(SYMBOL_RULES, text, offset);
 }

@@ -50,7 +50,11 @@ export function normalizeQueryText(text: string): string {
       zh: `问题有 ${text.length} 个字符，最多 ${fitQueryCharsMax} 个。`,
     });
   }
-  const plain = (isAscii(text) ? text : fold(text)).toLowerCase().trim();
+  const plain = (isAscii(text) ? text : fold(text))
+    .toLowerCase()
+    // "4o90": a letter between digits that was meant as one.
+    .replace(/(?<=\d)o(?=\d)/g, "0")
+    .trim();
   if (plain.length === 0) throw queryError({ en: "The question is empty.", zh: "问题是空的。" });
   // Some characters unfold to many; the bound holds for what the rules see as well.
   return plain.length > fitQueryCharsMax ? plain.slice(0, fitQueryCharsMax) : plain;
@@ -68,7 +72,7 @@ function fold(text: string): string {
     .replace(/[‐-―−]/g, "-")
     .replace(/[≥⩾]/g, ">=")
     .replace(/[、。「」『』【】《》]/g, " ")
-    .replace(/[\u0000-\u001f\u007f-\u00a0\u200b-\u200f\u2028-\u202f\u2060\ufeff]/g, " ");
+    .replace(/[\p{Cc}\p{Cf}\p{Z}]/gu, " ");
 }
 
 /** True for a Chinese character. */
@@ -105,6 +109,7 @@ export function cutPieces(text: string): Piece[] {
     } else if (isLetter(code)) {
       kind = "word";
       while (end < text.length && isLetter(text.charCodeAt(end))) end++;
+      if (isTimes(text, start, end, pieces.at(-1))) end = start + 1;
     } else if (isHan(code)) {
       kind = "han";
     }
@@ -112,6 +117,17 @@ export function cutPieces(text: string): Piece[] {
     start = end;
   }
   return pieces;
+}
+
+/** The "x" of "8xh100": glued behind a count, in front of a name. "7900xtx" has none. */
+function isTimes(text: string, start: number, end: number, before: Piece | undefined): boolean {
+  return (
+    text[start] === "x" &&
+    end > start + 1 &&
+    before?.kind === "number" &&
+    before.end === start &&
+    before.text.length <= 2
+  );
 }
 
 function numberEnd(text: string, start: number): number {

@@ -1,6 +1,6 @@
 /** A question about fitting, understood. Plain data: it crosses process borders as JSON. */
 import type { Locale } from "../core/errors.ts";
-import type { Hardware, Wish } from "./types.ts";
+import type { Backend, Hardware, Wish } from "./types.ts";
 
 /** A sentence or label in every language the product speaks. */
 export type Localized = Record<Locale, string>;
@@ -19,8 +19,11 @@ export type ModelReference =
   | { kind: "family"; name: string; candidates: readonly string[] }
   /** Only a size ("13b"): planned as a typical model of that size. Counts of parameters. */
   | { kind: "size"; parameterCount: number; activeParameterCount?: number; name?: string }
-  /** A GGUF file: `hf:owner/repo[:file]`, a URL, or a path. `catalogueName` is the row its name suggests. */
-  | { kind: "gguf"; location: string; catalogueName?: string };
+  /**
+   * A GGUF file: `hf:owner/repo[:file]`, a URL, or a path. Its name suggests the catalogue's row and the quantization,
+   * for when the file itself cannot be read.
+   */
+  | { kind: "gguf"; location: string; catalogueName?: string; quantization?: string };
 
 /**
  * `fit`: this model on this hardware. `models`: what runs on this hardware. `hardware`: what this model needs.
@@ -38,6 +41,8 @@ export interface FitsQuery {
   hardware?: Hardware;
   wish: Wish;
   framework?: Framework;
+  /** Compute backend asked for by name. */
+  backend?: Backend;
   purpose?: Purpose;
   /** Generation speed asked for, tokens per second. */
   decodeTokensPerSecondMin?: number;

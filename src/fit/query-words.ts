@@ -27,12 +27,12 @@ export function isFiller(word: string): boolean {
 const typoCharsMin = 4;
 
 /** The word of `vocabulary` that `word` misspells; undefined when none is near. */
-export function nearestWord(word: string, vocabulary: Iterable<string>): string | undefined {
-  if (word.length < typoCharsMin || word.length > 30) return undefined;
+export function nearestWord(word: string, vocabulary: Iterable<string>, charsMin = typoCharsMin): string | undefined {
+  if (word.length < charsMin || word.length > 30) return undefined;
   const limit = word.length < 7 ? 1 : 2;
   let best: { word: string; distance: number } | undefined;
   for (const candidate of vocabulary) {
-    if (candidate.length < typoCharsMin - 1) continue;
+    if (candidate.length < charsMin - 1) continue;
     const distance = editDistance(word, candidate, limit);
     if (distance <= limit && distance > 0 && (best === undefined || distance < best.distance))
       best = { word: candidate, distance };

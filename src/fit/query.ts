@@ -6,7 +6,7 @@
  */
 import { echoQuery } from "./query-echo.ts";
 import { finishQuery } from "./query-finish.ts";
-import { matchGpu, matchModel } from "./query-names.ts";
+import { isSeries, matchGpu, matchModel } from "./query-names.ts";
 import { addFact, addGpu, addModel, createReading, type Reading } from "./query-reading.ts";
 import { cutReferences } from "./query-references.ts";
 import { matchBareNumber, matchRule, type RuleMatch } from "./query-rules.ts";
@@ -47,6 +47,14 @@ export function parseQuery(text: string): FitsQuery {
   return { ...query, echo: echoQuery(query) };
 }
 
+/**
+ * Builds the tables of names now instead of at the first question. For hosts that count CPU time per request and not
+ * at start, such as Workers.
+ */
+export function prepareQueries(): void {
+  parseQuery("qwen3 8b on a 3060 with 8gb");
+}
+
 function hasHan(text: string): boolean {
   for (let index = 0; index < text.length; index++) if (isHan(text.charCodeAt(index))) return true;
   return false;
@@ -74,6 +82,8 @@ function readAt(text: string, pieces: readonly Piece[], index: number, reading: 
       return skipPlural(pieces, gpu.end);
     }
   }
+  const next = pieces[index + 1];
+  if (isSeries(piece.text) && next?.kind === "number") reading.series ??= text.slice(piece.start, next.end);
   if (rule !== undefined) {
     addFact(reading, rule.fact);
     return ruleEnd;
