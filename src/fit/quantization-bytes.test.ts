@@ -8,6 +8,7 @@ import {
   quantizationTensorBytes,
   quantizationTotalBytes,
   quantizationWeightBytes,
+  quantizationWeightSummary,
 } from "./quantization-bytes.ts";
 import { FORMAT_NAMES } from "./quantization-formats.ts";
 import { findQuantization, QUANTIZATIONS } from "./quantization-list.ts";
@@ -210,6 +211,10 @@ describe("every quantization", () => {
           name,
         ).toBeCloseTo(bytes.total, 3);
         expect(bytes.total, name).toBeCloseTo(quantizationTotalBytes(model, name), 3);
+        const summary = quantizationWeightSummary(model, name);
+        expect(Math.abs(summary.total - bytes.total), name).toBeLessThan(1);
+        expect(Math.abs(summary.input + summary.output + summary.blocks - summary.total), name).toBeLessThan(1);
+        expect(Math.abs(summary.experts - bytes.experts.reduce((sum, one) => sum + one, 0)), name).toBeLessThan(100);
         expect(
           bytes.layers.every((layer, index) => layer > 0 && bytes.experts[index]! <= layer),
           name,

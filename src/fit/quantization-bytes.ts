@@ -6,9 +6,12 @@ import {
   fileWeightBytes,
   isLlamaMix,
   mixWeightBytes,
+  mixWeightSummary,
   quantizationTypes,
+  summarize,
   sumWeightBytes,
   type WeightBytes,
+  type WeightSummary,
 } from "./quantization-mixes.ts";
 import { type QuantizableModel, shapeOf } from "./quantization-shape.ts";
 import { DYNAMIC_MIXES, dynamicFactor, isDynamicMix, isLargeMix, LARGE_MIXES } from "./quantization-variants.ts";
@@ -51,6 +54,21 @@ export function quantizationTotalBytes(model: QuantizableModel, name: string): n
     return bytes;
   }
   throw unknownQuantization(name);
+}
+
+/** `quantizationWeightBytes` with the blocks together: cheap enough for a whole catalogue. */
+export function quantizationWeightSummary(model: QuantizableModel, name: string): WeightSummary {
+  if (isLlamaMix(name)) return mixWeightSummary(model, name);
+  if (isLargeMix(name)) return mixWeightSummary(model, LARGE_MIXES[name], { tableType: "Q8_0" });
+  if (isDynamicMix(name)) {
+    const mix = DYNAMIC_MIXES[name];
+    const [sum, factor] = [mixWeightSummary(model, mix.base), dynamicFactor(mix, model)];
+    for (const part of Object.keys(sum) as (keyof WeightSummary)[]) sum[part] *= factor;
+    return sum;
+  }
+  if (!isFormatName(name)) throw unknownQuantization(name);
+  const hasExperts = model.expertCount > 1;
+  return summarize(shapeOf(model), (group) => group.members.length * formatTensorBytes(name, group, hasExperts));
 }
 
 /**

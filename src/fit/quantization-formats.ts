@@ -81,9 +81,8 @@ export function isFormatName(name: string): name is FormatName {
 /** Bytes of one tensor of a group in this format. `hasExperts`: the model is a mixture of experts. */
 export function formatTensorBytes(format: FormatName, group: TensorGroup, hasExperts: boolean): number {
   const { linear, plain, embeddings, expertsOnly } = FORMATS[format];
-  const elements = group.rowLength * group.rows;
   const table = group.category === "tokenEmbedding" || group.category === "output";
   const quantized = group.quantized && (embeddings || !table) && !(expertsOnly && hasExperts && !group.expert);
-  if (!quantized) return elements * plain;
+  if (!quantized) return group.elements * plain;
   return linear(group.rowLength, group.rows);
 }

@@ -36,13 +36,14 @@ export interface TensorGroup {
   rowLength: number;
   /** Product of the other dimensions. */
   rows: number;
+  elements: number;
+  /** Which part of the model the tensors belong to. */
+  part: "input" | "output" | "block";
   /** Third dimension over 1: stacked experts, or MLA's per-head matrices. */
   stacked: boolean;
   expert: boolean;
   /** The main embedding table, which doubles as the output matrix when there is no other. */
   tokenEmbedding: boolean;
-  /** Token embeddings and their kin, which llama.cpp keeps on the host. */
-  input: boolean;
   members: TensorMember[];
   /** Members per zone, in the order of `ZONES`. */
   zoneCounts: number[];
@@ -52,6 +53,7 @@ export interface QuantizationShape {
   groups: TensorGroup[];
   /** No output matrix of its own. */
   tied: boolean;
+
   falcon: boolean;
   seventyB: boolean;
   headsPerKvHead: number;
@@ -123,25 +125,29 @@ function isSeventyB(architecture: string, layerCount: number, headCount: number,
 
 function collectGroups(tensors: readonly TensorSpec[]): TensorGroup[] {
   const groups: TensorGroup[] = [];
-  const bySuffix = new Map<string, { group: TensorGroup; dims: readonly number[] }[]>();
+  const bySuffix = new Map<string, GroupEntry>();
   for (let index = 0; index < tensors.length; index++) {
     const { name, dims } = tensors[index]!;
     const layer = blockOf(name);
-    const suffix = layer < 0 ? name : name.slice(name.indexOf(".", 4) + 1);
-    let alike = bySuffix.get(suffix);
-    if (alike === undefined) {
-      alike = [];
-      bySuffix.set(suffix, alike);
-    }
-    let entry = alike.find((candidate) => sameDims(candidate.dims, dims));
+    const suffix = layer < 0 ? name : name.slice(name.indexOf(".", 5) + 1);
+    let entry = bySuffix.get(suffix);
+    // Nearly always the first: a name has another shape in few models, and then two or three.
+    while (entry !== undefined && !sameDims(entry.dims, dims)) entry = entry.next;
     if (entry === undefined) {
-      entry = { group: createGroup(suffix, dims), dims };
-      alike.push(entry);
+      entry = { group: createGroup(suffix, dims, layer), dims, next: bySuffix.get(suffix) };
+      bySuffix.set(suffix, entry);
       groups.push(entry.group);
     }
     entry.group.members.push({ index, layer, zones: 0 });
   }
   return groups;
+}
+
+/** Groups of one name with different shapes, chained. */
+interface GroupEntry {
+  group: TensorGroup;
+  dims: readonly number[];
+  next: GroupEntry | undefined;
 }
 
 /** N of "blk.N.…", else -1. */
@@ -157,10 +163,13 @@ export function blockOf(name: string): number {
 }
 
 function sameDims(a: readonly number[], b: readonly number[]): boolean {
-  return a.length === b.length && a.every((dim, index) => dim === b[index]);
+  if (a.length !== b.length) return false;
+  for (let index = 0; index < a.length; index++) if (a[index] !== b[index]) return false;
+  return true;
 }
 
-function createGroup(suffix: string, dims: readonly number[]): TensorGroup {
+function createGroup(suffix: string, dims: readonly number[], layer: number): TensorGroup {
+  const rowLength = dims[0] ?? 1;
   let rows = 1;
   for (let index = 1; index < dims.length; index++) rows *= dims[index]!;
   const stacked = (dims[2] ?? 1) > 1;
@@ -169,17 +178,19 @@ function createGroup(suffix: string, dims: readonly number[]): TensorGroup {
     category: categoryOf(suffix),
     quantized: matrix && isQuantizable(suffix),
     keptType: matrix ? keptTypeOf(suffix) : "F32",
-    rowLength: dims[0] ?? 1,
+    rowLength,
     rows,
+    elements: rowLength * rows,
+    part: layer >= 0 ? "block" : INPUT_NAMES.has(suffix) ? "input" : "output",
     stacked,
     expert: stacked && suffix.includes("_exps."),
     tokenEmbedding: suffix === "token_embd.weight",
-    input: INPUT_NAMES.has(suffix),
     members: [],
     zoneCounts: new Array<number>(ZONES.length).fill(0),
   };
 }
 
+/** Token embeddings and their kin, which llama.cpp keeps on the host. */
 const INPUT_NAMES: ReadonlySet<string> = new Set([
   "token_embd.weight",
   "per_layer_token_embd.weight",
