@@ -6,6 +6,7 @@ import { type FileHandle, open, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { AppError } from "../core/errors.ts";
 import type { GgufHeader } from "../fit/gguf.ts";
+import { requireLoadable } from "../fit/gguf-required.ts";
 import type { ByteSource } from "../fit/gguf-source.ts";
 import { readGgufModel } from "../fit/gguf-split.ts";
 import { fileTypeName } from "../fit/model-file-type.ts";
@@ -31,8 +32,14 @@ export async function checkModelFile(path: string): Promise<CheckedModel> {
     throw invalid("The file does not say which architecture it is (general.architecture).");
   }
   if (tensors.length === 0) throw invalid("The file has no tensors: it holds a vocabulary only.");
-  requireKeys(header, architecture);
-  requireConsistency(header, architecture);
+  requireLoadable(header);
+  if (metadata[`${architecture}.attention.head_count_kv`] === 0) {
+    throw invalid("The file's attention has no key and value heads, by which llama.cpp would divide.");
+  }
+  const contextLengthTrained = metadata[`${architecture}.context_length`];
+  if (typeof contextLengthTrained !== "number" || !(contextLengthTrained > 0)) {
+    throw invalid(`The file's ${architecture}.context_length is not a number above 0.`);
+  }
   const name = metadata["general.name"];
   const quantization = fileTypeName(metadata["general.file_type"]);
   return {
@@ -41,50 +48,8 @@ export async function checkModelFile(path: string): Promise<CheckedModel> {
     ...(quantization === undefined ? {} : { quantization }),
     parameterCount: tensors.reduce((sum, tensor) => sum + tensor.dims.reduce((product, dim) => product * dim, 1), 0),
     fileBytes: header.fileBytes,
-    contextLengthTrained: Number(metadata[`${architecture}.context_length`]),
+    contextLengthTrained,
   };
-}
-
-/**
- * Numbers llama.cpp divides by or allocates with. Found by leaving each key out of working files in turn: without the
- * head count, the FFN width or an expert count the process aborts, without the others the load fails.
- */
-function requireKeys(header: GgufHeader, architecture: string): void {
-  const has = (pattern: RegExp) => header.tensors.some((tensor) => pattern.test(tensor.name));
-  const required = ["context_length", "embedding_length", "block_count"];
-  if (has(/\.attn_(q|qkv)\.weight$/)) required.push("attention.head_count");
-  const experts = has(/\.ffn_(up|down|gate|gate_up)_exps\.weight$/);
-  if (experts) required.push("expert_count", "expert_used_count");
-  const widthOfExperts = header.metadata[`${architecture}.expert_feed_forward_length`];
-  if (has(/\.ffn_(up|down)\.weight$/) || (experts && widthOfExperts === undefined))
-    required.push("feed_forward_length");
-  for (const key of required.map((name) => `${architecture}.${name}`)) {
-    const value = header.metadata[key];
-    if (value === undefined) throw invalid(`The file lacks ${key}, which llama.cpp needs.`);
-    const numbers = Array.isArray(value) ? value : [value];
-    if (!numbers.some((number) => typeof number === "number" && number > 0)) {
-      throw invalid(`The file's ${key} is not a number above 0.`);
-    }
-  }
-}
-
-/** Counts that contradict the tensors make llama.cpp abort too. */
-function requireConsistency({ metadata, tensors }: GgufHeader, architecture: string): void {
-  const number = (key: string) => Number(metadata[`${architecture}.${key}`]);
-  const blocks = tensors.map((tensor) => Number(/^blk\.(\d+)\./.exec(tensor.name)?.[1] ?? -1));
-  const blockCount = blocks.reduce((most, block) => Math.max(most, block + 1), 0);
-  if (blockCount > 0 && number("block_count") > blockCount) {
-    throw invalid(`The file claims ${number("block_count")} blocks and holds ${blockCount}.`);
-  }
-  const experts = tensors.find((tensor) => /\.ffn_(up|down|gate|gate_up)_exps\.weight$/.test(tensor.name))?.dims[2];
-  if (experts !== undefined && number("expert_count") !== experts) {
-    throw invalid(`The file claims ${number("expert_count")} experts and holds ${experts}.`);
-  }
-  if (experts !== undefined && number("expert_used_count") > experts) {
-    throw invalid(`The file uses ${number("expert_used_count")} of ${experts} experts.`);
-  }
-  const kvHeads = metadata[`${architecture}.attention.head_count_kv`];
-  if (kvHeads === 0) throw invalid("The file's attention has no key and value heads.");
 }
 
 async function requireFile(path: string): Promise<void> {
