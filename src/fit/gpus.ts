@@ -152,13 +152,15 @@ function chooseVariant(found: { gpu: GpuFacts; also: GpuFacts[] }, bytes: number
 }
 
 /**
- * Share of a unified-memory machine that its GPU may use. Apple: `recommendedMaxWorkingSetSize` as Metal logs print it, two
- * thirds below 36 GB, three quarters from there (later systems allow up to 0.78). Others: three quarters, the usual
- * largest firmware carve-out of Strix Halo (96 of 128 GB); machines whose CUDA driver sees all of it keep 0.93.
+ * Share of a unified-memory machine that its GPU may use. Apple: `recommendedMaxWorkingSetSize` in Metal logs, two thirds
+ * up to 16 GB (10.7 GiB of 16), 0.74 of 18 GB, 0.78 of 32 and 36 GB. Others: three quarters, the usual largest firmware
+ * carve-out of Strix Halo (96 of 128 GB); machines whose CUDA driver sees all of it keep 0.93.
  */
 export function unifiedShare(facts: GpuFacts, machineBytes: number): number {
-  if (facts.vendor === "apple") return machineBytes >= 36 * GIB ? 0.75 : 2 / 3;
-  return facts.vendor === "nvidia" ? 0.93 : 0.75;
+  if (facts.vendor === "nvidia") return 0.93;
+  if (facts.vendor !== "apple") return 0.75;
+  if (machineBytes <= 16 * GIB) return 2 / 3;
+  return machineBytes < 32 * GIB ? 0.74 : 0.78;
 }
 
 function assemble(cards: readonly Card[], host: Host): Hardware {
@@ -186,6 +188,7 @@ function device({ facts, bytes }: Card, index: number): GpuDevice {
     generation: facts.generation,
     ...(facts.bandwidthBytesPerSecond !== undefined && { bandwidthBytesPerSecond: facts.bandwidthBytesPerSecond }),
     ...(facts.fp16FlopsPerSecond !== undefined && { fp16FlopsPerSecond: facts.fp16FlopsPerSecond }),
+    ...(facts.int8OpsPerSecond !== undefined && { int8OpsPerSecond: facts.int8OpsPerSecond }),
     ...(facts.laptop && { laptop: true }),
   };
 }

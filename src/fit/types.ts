@@ -92,6 +92,8 @@ export interface GpuDevice {
   bandwidthBytesPerSecond?: number;
   /** Half-precision matrix rate, operations per second. */
   fp16FlopsPerSecond?: number;
+  /** INT8 matrix or dot-product rate, operations per second: what quantized prompt processing runs on. */
+  int8OpsPerSecond?: number;
   /** Architecture generation ("ampere", "rdna3", "m4"), for the speed model. */
   generation?: string;
   laptop?: boolean;

@@ -1,0 +1,117 @@
+/**
+ * How fast a plan answers: tokens per second after a prompt of a given length, the time to the first of them, and what
+ * holds it back. The model and how its constants were fitted: docs/speed.md.
+ */
+import { constantsFor, deviceRates, SPEED_CONSTANTS, type SpeedConstants } from "./speed-constants.ts";
+import { type TokenTime, tokenTime, totalSeconds } from "./speed-decode.ts";
+import {
+  type Correction,
+  correctTime,
+  fitCorrection,
+  fitPrefillCorrection,
+  type MeasuredRun,
+} from "./speed-measured.ts";
+import { prefillSeconds } from "./speed-prefill.ts";
+import { tokenWork } from "./speed-work.ts";
+import type { FitPlan, Hardware, ModelSpec } from "./types.ts";
+
+export type { MeasuredRun } from "./speed-measured.ts";
+
+/** What most of a token's time goes to. */
+export type SpeedBottleneck = "memory bandwidth" | "compute" | "CPU layers" | "launch overhead";
+
+export interface SpeedQuestion {
+  model: ModelSpec;
+  /** A plan, or just its settings with the placement in them. */
+  plan: Pick<FitPlan, "settings">;
+  hardware: Hardware;
+  /** Tokens of the prompt; default 512. */
+  promptTokens?: number;
+  /** Tokens in the cache when the answer is half written; default `promptTokens`. */
+  depthTokens?: number;
+  /** Runs measured on this machine; they take the place of the fitted constants. */
+  measured?: readonly MeasuredRun[];
+}
+
+export interface SpeedEstimate {
+  /** One user, one answer at a time. */
+  decodeTokensPerSecond: number;
+  /** Nine of ten measurements of such plans lie between these. */
+  decodeLow: number;
+  decodeHigh: number;
+  prefillTokensPerSecond: number;
+  /** Prompt processing and the first token; no queue, nothing cached. */
+  timeToFirstTokenMs: number;
+  /** The prompt length the rates hold for. */
+  atPromptTokens: number;
+  bottleneck: SpeedBottleneck;
+  /** What was assumed because the machine was not fully named, in plain English. */
+  assumptions: string[];
+}
+
+/** Prompt length of an answer that names none. */
+export const promptTokensDefault = 512;
+
+export function estimateSpeed(question: SpeedQuestion, constants: SpeedConstants = SPEED_CONSTANTS): SpeedEstimate {
+  const { model, hardware } = question;
+  const { settings } = question.plan;
+  const promptTokens = Math.max(1, Math.floor(question.promptTokens ?? promptTokensDefault));
+  const depth = Math.max(0, question.depthTokens ?? promptTokens);
+  const correction = fitCorrection(question.measured ?? [], hardware, constants);
+  const work = tokenWork(model, settings, hardware.gpus.length, depth);
+  const plainTime = tokenTime(work, settings, hardware, constants);
+  const time = correction ? correctTime(plainTime, correction) : plainTime;
+  const seconds = totalSeconds(time);
+  const prefillFactor = fitPrefillCorrection(question.measured ?? [], hardware, constants) ?? 1;
+  const prefill = prefillSeconds(work, settings, hardware, promptTokens, constants) * prefillFactor;
+  const spread = spreadOf(question, correction, constants);
+  return {
+    decodeTokensPerSecond: 1 / seconds,
+    decodeLow: 1 / (seconds * spread),
+    decodeHigh: spread / seconds,
+    prefillTokensPerSecond: promptTokens / prefill,
+    timeToFirstTokenMs: (prefill + seconds) * 1000,
+    atPromptTokens: promptTokens,
+    bottleneck: bottleneckOf(time, hardware),
+    assumptions: assumptionsOf(question),
+  };
+}
+
+/** The largest cause. A machine without a GPU reads its weights from RAM: that is memory bandwidth too. */
+function bottleneckOf(time: TokenTime, hardware: Hardware): SpeedBottleneck {
+  const causes: [SpeedBottleneck, number][] = [
+    ["memory bandwidth", time.memory + (hardware.gpus.length === 0 ? time.cpu : 0)],
+    ["compute", time.compute],
+    ["CPU layers", hardware.gpus.length === 0 ? 0 : time.cpu],
+    ["launch overhead", time.launch],
+  ];
+  return causes.reduce((most, cause) => (cause[1] > most[1] ? cause : most))[0];
+}
+
+/** Half-width of the interval as a factor. */
+function spreadOf(question: SpeedQuestion, correction: Correction | undefined, constants: SpeedConstants): number {
+  const { spread } = constants;
+  if (correction) return spread.measured;
+  const { gpus } = question.hardware;
+  const { settings } = question.plan;
+  const partial = gpus.length === 0 || settings.hostExpertLayers > 0 || settings.gpuLayers <= question.model.layerCount;
+  if (partial) return spread.partial;
+  const known = gpus.every((gpu) => constantsFor(constants, gpu.generation).measured && !deviceRates(gpu).assumed);
+  return known ? spread.full : spread.unmeasured;
+}
+
+function assumptionsOf({ hardware, plan, model }: SpeedQuestion): string[] {
+  const assumptions: string[] = [];
+  for (const gpu of hardware.gpus) {
+    const rates = deviceRates(gpu);
+    if (!rates.assumed) continue;
+    const rate = Math.round(rates.bandwidth / 1e9);
+    assumptions.push(`Speed assumes a GeForce RTX of that size with ${rate} GB/s; name the card for a better figure.`);
+    break;
+  }
+  const hostWork = hardware.gpus.length === 0 || plan.settings.gpuLayers <= model.layerCount;
+  if ((hostWork || plan.settings.hostExpertLayers > 0) && hardware.ramBandwidthBytesPerSecond === undefined) {
+    assumptions.push("Speed assumes dual-channel DDR4-3200 memory (51 GB/s); DDR5 is about 1.7 times as fast.");
+  }
+  return assumptions;
+}
