@@ -30,6 +30,7 @@ describe("a model file is checked before it is loaded", () => {
   test("a sound file tells what it is", async () => {
     const written = writeModel(join(folder, "sound.gguf"), { architecture: "qwen3", type: "Q8_0", name: "Sound" });
     expect(await checkModelFile(written.path)).toEqual({
+      path: written.path,
       architecture: "qwen3",
       name: "Sound",
       quantization: "Q8_0",

@@ -5,13 +5,14 @@
 import { type FileHandle, open, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { AppError } from "../core/errors.ts";
-import type { GgufHeader } from "../fit/gguf.ts";
 import { requireLoadable } from "../fit/gguf-required.ts";
 import type { ByteSource } from "../fit/gguf-source.ts";
-import { readGgufModel } from "../fit/gguf-split.ts";
+import { parsePartName, partName, readGgufModel } from "../fit/gguf-split.ts";
 import { fileTypeName } from "../fit/model-file-type.ts";
 
 export interface CheckedModel {
+  /** What llama.cpp wants to be given: of a split model the first part. */
+  path: string;
   architecture: string;
   name?: string;
   /** The file's mix, when its header says so. */
@@ -43,6 +44,7 @@ export async function checkModelFile(path: string): Promise<CheckedModel> {
   const name = metadata["general.name"];
   const quantization = fileTypeName(metadata["general.file_type"]);
   return {
+    path: firstPart(path),
     architecture,
     ...(typeof name === "string" && name !== "" ? { name } : {}),
     ...(quantization === undefined ? {} : { quantization }),
@@ -50,6 +52,11 @@ export async function checkModelFile(path: string): Promise<CheckedModel> {
     fileBytes: header.fileBytes,
     contextLengthTrained,
   };
+}
+
+function firstPart(path: string): string {
+  const part = parsePartName(basename(path));
+  return part === undefined ? path : join(dirname(path), partName(part.prefix, 0, part.count));
 }
 
 async function requireFile(path: string): Promise<void> {

@@ -115,7 +115,7 @@ export class LlamaRuntime {
   /** @throws AppError model_not_found, model_file_invalid, engine_out_of_memory, invalid_configuration */
   static async load(settings: LoadSettings, hooks: LoadHooks): Promise<LlamaRuntime> {
     const startedAt = performance.now();
-    const checked = await checkModelFile(settings.modelPath);
+    const { path, ...checked } = await checkModelFile(settings.modelPath);
     let complaint: string | undefined;
     const log: LoadHooks["log"] = (level, message) => {
       complaint ??= /error loading model: (.+)/.exec(message)?.[1];
@@ -125,7 +125,7 @@ export class LlamaRuntime {
       const llama = await openLlama(settings.gpu, { ...hooks, log });
       const threads = await limitThreads(llama, checked.fileBytes, settings.threadsMax);
       const contextLength = settings.contextLength ?? Math.min(checked.contextLengthTrained, contextLengthDefault);
-      const model = await loadModel(llama, settings, contextLength);
+      const model = await loadModel(llama, { ...settings, modelPath: path }, contextLength);
       const batch = new BatchStrategy(prefillTokensBesideDecodeMax);
       const context = await createContext(model, settings, { contextLength, threads, batch });
       const wrapper = resolveChatWrapper(model);

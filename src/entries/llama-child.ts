@@ -11,6 +11,8 @@ if (process.send === undefined) {
   console.error("This is the engine's model process; it is started by `snug start` or `snug engine`.");
   process.exit(2);
 }
+// The library tries its binary in a process forked from this one, which needs none of our loaders.
+process.execArgv = [];
 // The parent is gone, in whatever way: nobody can use this model any more.
 process.on("disconnect", vanish);
 // Ctrl-C reaches the whole terminal group; the parent decides when running answers are over.
