@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { afterEach, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { SCRIPT_LINES } from "../../test/support/gguf/vocabulary.ts";
 import type { ModelOptions } from "../../test/support/gguf/write-model.ts";
 import { childProgram, prepareEngine, startEngine, type TestEngine } from "../../test/support/local-engine.ts";
@@ -230,8 +230,15 @@ describe("a model that cannot be loaded", () => {
 });
 
 describe("the line", () => {
+  /** One slot, two places to wait. */
+  let shared: TestEngine;
+  beforeAll(async () => {
+    shared = await startEngine(endless, { settings: { sequenceCount: 1 }, limits: { queueRequestsMax: 2 } });
+  });
+  afterAll(() => shared.close());
+
   test("is bounded, tells places, and refuses with a time to come back", async () => {
-    const test = await started(endless, { settings: { sequenceCount: 1 }, limits: { queueRequestsMax: 2 } });
+    const test = shared;
     const abort = new AbortController();
     const events: Record<string, ChatEvent[]> = {};
     const running: Promise<unknown>[] = [];
@@ -254,7 +261,7 @@ describe("the line", () => {
   });
 
   test("refuses a prompt that is too long at once, not when its turn comes", async () => {
-    const test = await started(endless, { settings: { sequenceCount: 1 } });
+    const test = shared;
     const abort = new AbortController();
     let running: Promise<unknown> = Promise.resolve();
     await new Promise<void>((resolve) => {
@@ -292,15 +299,24 @@ describe("the line", () => {
 });
 
 describe("an answer", () => {
+  let shared: TestEngine;
+  beforeAll(async () => {
+    shared = await startEngine(endless, { limits: { eventsBufferedMax: 4 } });
+  });
+  afterAll(() => shared.close());
+
   test("reuses what an earlier one of the same conversation evaluated", async () => {
-    const test = await started({ ...scripted, shape: "small" });
+    const test = shared;
     const question = {
       role: "user" as const,
       content: "Tell me everything about batching, slots and caches. ".repeat(4),
     };
-    const first = await collect(test, ask({ messages: [question] }));
+    const first = await collect(test, ask({ messages: [question], maxTokens: 30 }));
     const history = [question, { role: "assistant" as const, content: textOf(first) }];
-    const second = await collect(test, ask({ messages: [...history, { role: "user", content: "And more?" }] }));
+    const second = await collect(
+      test,
+      ask({ messages: [...history, { role: "user", content: "And more?" }], maxTokens: 30 }),
+    );
     const usageOf = (events: ChatEvent[]) => (events.at(-1) as Extract<ChatEvent, { type: "finish" }>).usage;
     expect(usageOf(first).cachedPromptTokens).toBe(0);
     expect(usageOf(second).cachedPromptTokens).toBeGreaterThanOrEqual(usageOf(first).promptTokens! - 1);
@@ -325,27 +341,24 @@ describe("an answer", () => {
   });
 
   test("is cancelled in the middle of a long prompt, and keeps what was evaluated", async () => {
-    const test = await started({ shape: "small", brain: "endless" });
+    const test = shared;
     const request = ask({ messages: [{ role: "user", content: "Batching, slots and caches. ".repeat(130) }] });
     const abort = new AbortController();
     const events: ChatEvent[] = [];
-    let abortedAt = 0;
     for await (const event of test.engine.chat(request, { signal: abort.signal })) {
       events.push(event);
-      if (event.type !== "start") continue;
-      setTimeout(() => {
-        abortedAt = performance.now();
-        abort.abort();
-      }, 60);
+      if (event.type === "start") setTimeout(() => abort.abort(), 20);
     }
-    expect(performance.now() - abortedAt).toBeLessThan(300);
     expect(events.at(-1)).toMatchObject({ type: "cancelled", usage: { completionTokens: 0 } });
     const again = await collect(test, { ...request, maxTokens: 1 });
-    expect((again.at(-1) as Extract<ChatEvent, { type: "finish" }>).usage.cachedPromptTokens).toBeGreaterThan(200);
+    const { promptTokens, cachedPromptTokens } = (again.at(-1) as Extract<ChatEvent, { type: "finish" }>).usage;
+    // The chunk under way is finished and kept; the rest of the prompt was spared.
+    expect(cachedPromptTokens).toBeGreaterThan(200);
+    expect(cachedPromptTokens).toBeLessThan(promptTokens! / 2);
   });
 
   test("of a slow reader pauses, and goes on when it reads again", async () => {
-    const test = await started(endless, { limits: { eventsBufferedMax: 4 } });
+    const test = shared;
     let tokens = 0;
     for await (const event of test.engine.chat(ask({ maxTokens: 300 }), { signal: new AbortController().signal })) {
       if (event.type !== "text") continue;
