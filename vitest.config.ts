@@ -9,6 +9,7 @@ export default defineConfig({
           name: "node",
           include: ["src/**/*.test.ts", "test/**/*.test.ts"],
           exclude: ["test/runtime/worker/**"],
+          globalSetup: ["test/support/build.ts"],
           testTimeout: 30_000,
           hookTimeout: 60_000,
         },

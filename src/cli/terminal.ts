@@ -7,6 +7,8 @@ export interface Terminal {
   locale: Locale;
   /** The answer itself: stdout, without a line break added. */
   write(text: string): void;
+  /** The same, resolving when a slow reader has room again. */
+  writeAll(text: string): Promise<void>;
   /** A line of the answer. */
   print(line?: string): void;
   /** A line about the work: stderr. */
@@ -33,6 +35,7 @@ export function createTerminal({ stdout, stderr, environment }: TerminalStreams,
   return {
     locale,
     write: (text) => void stdout.write(text),
+    writeAll: (text) => new Promise((resolve) => stdout.write(text, () => resolve())),
     print: (line = "") => void stdout.write(`${line}\n`),
     note: (line = "") => void stderr.write(`${line}\n`),
     columns: stdout.columns ?? 80,
