@@ -37,7 +37,16 @@ export function toPlatformError(thrown: unknown): ChatPlatformError {
     return new ChatPlatformError(reasonOfStatus(thrown.status), `Discord answered ${thrown.status}`, options);
   }
   const message = thrown instanceof Error ? thrown.message : String(thrown);
-  return new ChatPlatformError("unavailable", `Discord could not be reached: ${message}`, { cause: thrown });
+  return isNetworkFault(thrown)
+    ? new ChatPlatformError("unavailable", `Discord could not be reached: ${message}`, { cause: thrown })
+    : new ChatPlatformError("invalid", `A Discord call failed in an unexpected way: ${message}`, { cause: thrown });
+}
+
+/** Refused, reset and timed out connections, and answers that broke off. */
+function isNetworkFault(thrown: unknown): boolean {
+  if (!(thrown instanceof Error)) return false;
+  if (thrown.name === "AbortError" || thrown.name === "TimeoutError" || thrown instanceof SyntaxError) return true;
+  return "code" in thrown && typeof thrown.code === "string" && /^(E[A-Z]+$|UND_ERR_)/.test(thrown.code);
 }
 
 function reasonOfStatus(status: number): ChatPlatformErrorReason {

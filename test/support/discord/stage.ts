@@ -1,0 +1,167 @@
+/** A stand-in, a bot on it with a scripted engine, one server with two people, and a clock that the test moves. */
+import { setTimeout as delay } from "node:timers/promises";
+import { OPEN_ACCESS } from "../../../src/bots/access.ts";
+import { ChatBot, type ChatBotOptions } from "../../../src/bots/bot.ts";
+import { type DiscordBot, type DiscordOptions, startDiscord } from "../../../src/bots/discord/start.ts";
+import { DEFAULT_PACE } from "../../../src/bots/pace.ts";
+import type { ChatEngine, UsageRow, UsageTotals } from "../../../src/core/ports.ts";
+import { FakeEngine } from "../fake-engine.ts";
+import { ManualTimer } from "../manual-timer.ts";
+import { MemoryBotState } from "../memory-bot-state.ts";
+import { MemoryLogger } from "../memory-logger.ts";
+import type { StandInteraction } from "./interactions.ts";
+import { buttonsOf, DiscordStandIn, type StandInOptions } from "./stand-in.ts";
+import { administrator, type StandChannel, type StandGuild, type StandMessage, type StandUser } from "./world.ts";
+
+export interface StageOptions<Engine extends ChatEngine> {
+  engine?: Engine;
+  bot?: Partial<ChatBotOptions>;
+  discord?: Partial<DiscordOptions>;
+  standIn?: StandInOptions;
+  /** Leaves the bot off line. */
+  offline?: boolean;
+}
+
+export class Stage<Engine extends ChatEngine = FakeEngine> {
+  readonly standIn: DiscordStandIn;
+  readonly timer: ManualTimer;
+  readonly engine: Engine;
+  readonly state: MemoryBotState;
+  readonly logger: MemoryLogger;
+  readonly bot: ChatBot;
+  readonly guild: StandGuild;
+  readonly channel: StandChannel;
+  readonly ann: StandUser;
+  readonly bob: StandUser;
+  readonly admin: StandUser;
+  online: DiscordBot | undefined;
+  readonly #discord: DiscordOptions;
+
+  private constructor(standIn: DiscordStandIn, timer: ManualTimer, engine: Engine, options: StageOptions<Engine>) {
+    this.standIn = standIn;
+    this.timer = timer;
+    this.engine = engine;
+    this.state = new MemoryBotState();
+    this.logger = new MemoryLogger();
+    const { world } = standIn;
+    this.guild = world.addGuild("Lab");
+    this.channel = world.addChannel(this.guild, "general");
+    this.ann = world.addUser("Ann");
+    this.bob = world.addUser("Bob");
+    this.admin = world.addUser("Ada", { permissions: administrator });
+    let ids = 0;
+    const newId = () => `r${++ids}`;
+    this.bot = new ChatBot({
+      engine,
+      state: this.state,
+      usage: emptyUsage,
+      fits: { answer: async (query) => ({ text: `fits ${query}` }), suggest: () => [] },
+      timer,
+      logger: this.logger,
+      newId,
+      newSeed: () => 7,
+      access: OPEN_ACCESS,
+      pace: DEFAULT_PACE,
+      reasoning: "spoiler",
+      ...options.bot,
+    });
+    this.#discord = {
+      token: standIn.token,
+      bot: this.bot,
+      clock: timer,
+      logger: this.logger,
+      newId,
+      apiUrl: standIn.apiUrl,
+      register: true,
+      admins: [],
+      followThreads: "auto",
+      answerIn: "channel",
+      ...options.discord,
+    };
+  }
+
+  /** With an engine of its own the default fake engine is not made. */
+  static async open<Engine extends ChatEngine>(
+    options: StageOptions<Engine> & { engine: Engine },
+  ): Promise<Stage<Engine>>;
+  static async open(options?: StageOptions<FakeEngine>): Promise<Stage<FakeEngine>>;
+  static async open(options: StageOptions<ChatEngine> = {}): Promise<Stage<ChatEngine>> {
+    const timer = new ManualTimer();
+    const standIn = await DiscordStandIn.start({ clock: timer, ...options.standIn });
+    const engine = options.engine ?? new FakeEngine({ clock: timer });
+    const stage = new Stage(standIn, timer, engine, options);
+    if (options.offline !== true) await stage.connect();
+    return stage;
+  }
+
+  async connect(): Promise<DiscordBot> {
+    this.online = await startDiscord(this.#discord);
+    return this.online;
+  }
+
+  async close(): Promise<void> {
+    const stopped = this.online?.stop(0);
+    await this.advanceUntil(() => this.bot.runningCount === 0, "the last answers to end");
+    await stopped;
+    await this.standIn.close();
+  }
+
+  /**
+   * Moves the clock from one due write to the next until the condition holds. Only short waits are skipped: the long
+   * ones (reply tokens) are for tests to pass on purpose.
+   */
+  async advanceUntil<Value>(condition: () => Value | undefined | false, what: string): Promise<Value> {
+    const givenUpAt = performance.now() + 8000;
+    for (;;) {
+      const value = condition();
+      if (value !== undefined && value !== false) return value;
+      if (performance.now() > givenUpAt) throw new Error(`Waited in vain for ${what}; ${this.standIn.violations}`);
+      // Requests on their way get time to arrive before the clock moves on.
+      await delay(2);
+      const due = this.timer.nextDueMs();
+      if (due !== undefined && due <= 2000) this.timer.advance(due);
+    }
+  }
+
+  /** Until every answer is written. */
+  async settled(): Promise<void> {
+    await this.advanceUntil(() => this.bot.runningCount === 0, "all answers to end");
+  }
+
+  /** Until this message is there and no longer being written. */
+  async answered(message: () => StandMessage | undefined, what = "an answer"): Promise<StandMessage> {
+    return await this.advanceUntil(() => {
+      const found = message();
+      return found !== undefined && this.bot.runningCount === 0 && !buttonsOf(found).includes("stop") && found;
+    }, what);
+  }
+
+  /** The whole of /ask: question, acknowledgement, last edit. */
+  async ask(
+    user: StandUser,
+    prompt: string,
+    options: Record<string, string | boolean> = {},
+  ): Promise<StandInteraction> {
+    const interaction = await this.standIn.slash(user, this.channel, "ask", { prompt, ...options });
+    await this.answered(() => interaction.original);
+    return interaction;
+  }
+
+  /** The bot's messages in a channel that are still there. */
+  said(channel: StandChannel = this.channel): StandMessage[] {
+    return channel.messages.filter((message) => message.author.bot && !message.deleted);
+  }
+}
+
+const emptyUsage = {
+  rows: async (): Promise<UsageRow[]> => [],
+  totals: async (): Promise<UsageTotals> => ({
+    requests: 0,
+    aborted: 0,
+    failed: 0,
+    interrupted: 0,
+    promptTokens: 0,
+    completionTokens: 0,
+    cachedPromptTokens: 0,
+  }),
+};
