@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { writeModel } from "../../test/support/gguf/write-model.ts";
 import { GgufBytes } from "../../test/support/gguf-bytes.ts";
-import { readGgufFile } from "./gguf-file.ts";
+import { loadGguf, readGgufFile } from "./gguf-file.ts";
 
 describe("a local GGUF", () => {
   const folder = mkdtempSync(join(tmpdir(), "gguf-file-"));
@@ -41,6 +41,15 @@ describe("a local GGUF", () => {
     renameSync(join(folder, "m-00002-of-00002.gguf"), join(folder, "n.gguf"));
     await expect(readGgufFile(join(folder, "m-00001-of-00002.gguf"))).rejects.toThrow(/no file .*m-00002-of-00002/);
     await expect(readGgufFile(join(folder, "n.gguf"))).rejects.toThrow(/its name does not end in/);
+  });
+
+  it("tells its quantization by its name", async () => {
+    const path = join(folder, "named-UD-Q4_K_XL.gguf");
+    writeModel(path, { brain: "zeros" });
+    const loaded = await loadGguf(path, { fetch });
+    expect(loaded.quantization).toBe("UD-Q4_K_XL");
+    expect(loaded.header.tensors.length).toBeGreaterThan(10);
+    await expect(loadGguf("hf:no", { fetch })).rejects.toMatchObject({ code: "invalid_request" });
   });
 
   it("that is not there, or no file, is told", async () => {

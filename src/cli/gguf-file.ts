@@ -3,8 +3,11 @@ import { type FileHandle, open } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { AppError } from "../core/errors.ts";
 import type { GgufHeader } from "../fit/gguf.ts";
+import type { HubOptions } from "../fit/gguf-hub.ts";
+import { isRemoteLocation, type LoadedGguf, loadRemoteGguf } from "../fit/gguf-load.ts";
 import type { ByteSource } from "../fit/gguf-source.ts";
 import { readGgufModel } from "../fit/gguf-split.ts";
+import { quantizationOfName } from "../fit/quantization-names.ts";
 
 /** Header of the model at `path`; the other parts of a split model are found beside it. Throws AppError. */
 export async function readGgufFile(path: string): Promise<GgufHeader> {
@@ -57,4 +60,11 @@ function fileError(error: unknown, path: string): unknown {
     return new AppError("permission_denied", `${path} may not be read. Check its permissions.`, { cause: error });
   }
   return error;
+}
+
+/** Reads the header behind a path, a URL or an `hf:` reference. Throws AppError. */
+export async function loadGguf(location: string, options: HubOptions): Promise<LoadedGguf> {
+  if (isRemoteLocation(location)) return await loadRemoteGguf(location, { ...options, anyHost: true });
+  const quantization = quantizationOfName(basename(location));
+  return { header: await readGgufFile(location), ...(quantization === undefined ? {} : { quantization }) };
 }

@@ -5,6 +5,7 @@ import { AppError, type ErrorCode } from "../core/errors.ts";
 import { ggufRequestsMax } from "../core/limits.ts";
 import { openHttpGguf } from "./gguf-http.ts";
 import { openRemoteGguf, parseHubReference, resolveHubModel } from "./gguf-hub.ts";
+import { loadRemoteGguf } from "./gguf-load.ts";
 
 const server = new RangeServer();
 let url = "";
@@ -305,6 +306,21 @@ describe("hf: references", () => {
     server.files.set("/m.gguf", { bytes: sample });
     await openRemoteGguf(`${url}/m.gguf`, { fetch, token: "hf_x" });
     expect(server.seen.map(({ authorization }) => authorization)).toEqual(server.seen.map(() => undefined));
+  });
+
+  it("a service reads from the hub alone, unless told otherwise", async () => {
+    server.files.set("/Some-Q8_0.gguf", { bytes: sample });
+    const elsewhere = await failure(loadRemoteGguf(`${url}/Some-Q8_0.gguf`, { fetch }));
+    expect(elsewhere.code).toBe("permission_denied");
+    expect(server.seen).toHaveLength(0);
+    const loaded = await loadRemoteGguf(`${url}/Some-Q8_0.gguf`, { fetch, anyHost: true });
+    expect(loaded.quantization).toBe("Q8_0");
+    server.files.set(tree, json(listing));
+    server.files.set("/acme/Big-GGUF/resolve/main/Big-Q4_K_M.gguf", { bytes: sample });
+    expect(await loadRemoteGguf("hf:acme/Big-GGUF", options())).toMatchObject({
+      quantization: "Q4_K_M",
+      projectorBytes: 500,
+    });
   });
 
   it("an address on the hub is a reference too", () => {
