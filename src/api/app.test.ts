@@ -149,6 +149,66 @@ describe("GET /v1/models", () => {
   });
 });
 
+describe("/v1/fits", () => {
+  const ask = (query: string) => api.app.request(`/v1/fits?q=${encodeURIComponent(query)}`);
+  const post = (body: unknown) =>
+    api.app.request("/v1/fits", {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(body),
+    });
+
+  it("answers a question without a key and without an engine", async () => {
+    api.engine.state = "failed";
+    const response = await ask("13b 6gb");
+    expect(response.status).toBe(200);
+    expect(await response.json()).toMatchObject({
+      plan: { kind: "plan", model: { quantization: "Q4_K_M" }, devices: [{ kind: "gpu" }, { kind: "host" }] },
+    });
+  });
+
+  it("answers the same as JSON, with the request's id", async () => {
+    const response = await post({ id: 7, model: "Qwen3 8B", quantization: "Q4_K_M", hardware: "8gb" });
+    expect(await response.json()).toMatchObject({ id: 7, plan: { model: { name: "Qwen3 8B" }, offload: "full" } });
+  });
+
+  it("gives a refusal as an answer, not as an error", async () => {
+    const response = await post({ model: "llama 3.1 70b", hardware: "6gb", settings: { contextLength: 131072 } });
+    expect(response.status).toBe(200);
+    expect(await response.json()).toHaveProperty("refusal.shortfallBytes");
+  });
+
+  it.each([
+    ["nothing", ""],
+    ["something that is no question about fitting", "osmium"],
+    ["something too long", "13b ".repeat(1000)],
+  ])("refuses %s as problem details", async (_name, query) => {
+    const response = await ask(query);
+    expect(response.status).toBe(400);
+    expect(response.headers.get("content-type")).toBe("application/problem+json");
+    expect(await response.json()).toMatchObject({ type: "urn:snug:error:invalid_request", param: "query" });
+  });
+
+  it.each([
+    ["a file of this machine", { gguf: "/etc/passwd" }],
+    ["a file of this machine by its address", { gguf: "file:///etc/passwd" }],
+    ["an address in this network", { gguf: "http://169.254.169.254/latest.gguf" }],
+    ["an address that only looks like the hub", { gguf: "https://huggingface.co.evil.example/a/b.gguf" }],
+  ])("does not open %s for strangers", async (_name, model) => {
+    const response = await post({ model, hardware: "8gb" });
+    expect(response.status).toBe(403);
+    expect(await response.json()).toMatchObject({ type: "urn:snug:error:permission_denied" });
+  });
+
+  it.each([
+    ["broken", "{", 400],
+    ["huge", " ".repeat(300 * 1024), 413],
+  ])("refuses a %s body", async (_name, body, status) => {
+    const headers = { "content-type": "application/json" };
+    expect((await api.app.request("/v1/fits", { method: "POST", headers, body })).status).toBe(status);
+  });
+});
+
 describe("GET /health", () => {
   it("needs no key and tells engine, store and version", async () => {
     const response = await api.app.request("/health");

@@ -71,6 +71,9 @@ export const restartDelayMsMax = 30_000;
 /** Crashes in a row without a finished answer between them before the engine is called failed. */
 export const restartsInARowMax = 5;
 
+/** Connections that outlast their answers get this long at shutdown: the last bytes are on their way. */
+export const closeMsMax = 1000;
+
 /** Running answers may go on this long after the first Ctrl-C; then they are cut with an error event. */
 export const drainMsMax = 10_000;
 
@@ -86,8 +89,11 @@ export const fitQueryCharsMax = 500;
 /** Longest bearer token looked at; longer ones are refused unhashed. */
 export const apiKeyCharsMax = 200;
 
-/** A comment this often keeps proxies from closing a silent stream; most give up after 60 s, some after 30. */
-export const keepAliveMs = 15_000;
+/**
+ * A comment this often keeps proxies from closing a silent stream; most give up after 60 s, some after 30. It is also
+ * how a Worker learns of a client that closed a silent stream: workerd notices an ordinary close when it writes.
+ */
+export const keepAliveMs = 5_000;
 
 /** Admission to first byte from an engine elsewhere: the longest queue wait and as long again for a large prompt. */
 export const firstByteMsMax = 240_000;
@@ -227,3 +233,6 @@ export const fitBodyBytesMax = 256 * 1024;
 
 /** No answer takes this long: an open row of this age was left by a process that died. */
 export const interruptedAfterMs = 24 * 3_600_000;
+
+/** For reading a model's header from the hub; it is a few megabytes. */
+export const hubHeaderMsMax = 20_000;

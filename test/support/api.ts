@@ -7,6 +7,7 @@ import { type AppDependencies, createApp } from "../../src/api/app.ts";
 import { createKey, createSecret } from "../../src/api/auth.ts";
 import { createKeyStore, createUsageStore } from "../../src/api/usage/store.ts";
 import type { KeyScope, Logger, UsageRow } from "../../src/core/ports.ts";
+import { createFitDesk } from "../../src/entries/fit-desk.ts";
 import { openSqlite } from "../../src/entries/sqlite.ts";
 import { FakeEngine, type FakeEngineOptions } from "./fake-engine.ts";
 
@@ -37,7 +38,7 @@ export async function openApi(options: ApiOptions = {}) {
     engine,
     usageStore,
     keyStore,
-    fits: { answerQuery: async (text) => ({ asked: text }), answerRequest: async (body) => ({ asked: body }) },
+    fits: createFitDesk(),
     clock,
     logger: recordTo(log),
     randomId: () => randomUUID(),
