@@ -190,6 +190,7 @@ class SupervisedEngine implements LocalEngine {
     for (const job of [...this.#jobs.values()]) if (job.phase === "waiting") this.#fail(job, stopping());
     await this.#idle(drainMs);
     for (const job of [...this.#jobs.values()]) this.#fail(job, cut());
+    this.#wakeIdle();
     clearInterval(this.#watch);
     await this.#supervisor.stop();
   }
@@ -356,9 +357,12 @@ class SupervisedEngine implements LocalEngine {
     if (this.#jobs.size === 0) return;
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, waitMs);
+      // A second, more impatient stop must not leave the first one waiting.
+      const wakeOthers = this.#wakeIdle;
       this.#wakeIdle = () => {
         clearTimeout(timer);
         resolve();
+        wakeOthers();
       };
     });
   }

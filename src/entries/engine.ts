@@ -3,7 +3,7 @@ import { describeHardware } from "../cli/banner.ts";
 import { createProgressBar } from "../cli/progress.ts";
 import { renderFacts, type Terminal } from "../cli/terminal.ts";
 import { AppError } from "../core/errors.ts";
-import { drainMsMax } from "../core/limits.ts";
+import { closeMsMax } from "../core/limits.ts";
 import { createEngineApp } from "../engine/app.ts";
 import { createHardwareProbe } from "../engine/hardware.ts";
 import { startEmbeddedEngine } from "./embedded-engine.ts";
@@ -60,10 +60,10 @@ export async function serveEngine(settings: Settings, terminal: Terminal): Promi
       ),
     );
     await aborted(interrupts.first);
-    const closed = listener.close(drainMsMax);
+    listener.refuse();
     const stopped = embedded.stop();
     await Promise.race([stopped, aborted(interrupts.second).then(() => embedded.stop({ drainMs: 0 }))]);
-    await closed;
+    await listener.close(closeMsMax);
     return 0;
   } finally {
     await embedded.stop({ drainMs: 0 });

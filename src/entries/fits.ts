@@ -4,8 +4,9 @@ import { readGgufFile } from "../cli/gguf-file.ts";
 import type { FitsOptions } from "../cli/program.ts";
 import type { Terminal } from "../cli/terminal.ts";
 import { AppError } from "../core/errors.ts";
-import { answerFitsLine, type DoorDependencies, type LoadedGguf } from "../fit/door.ts";
+import { answerFitsLine, type DoorDependencies } from "../fit/door.ts";
 import { openRemoteGguf } from "../fit/gguf-hub.ts";
+import type { LoadedGguf } from "../fit/gguf-load.ts";
 import { quantizationOfName } from "../fit/quantization-names.ts";
 
 /** On the user's own machine every file and address is the user's to read. */

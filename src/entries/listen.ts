@@ -6,9 +6,14 @@ import { AppError } from "../core/errors.ts";
 
 export interface Listener {
   address: string;
-  /** Stops accepting, waits for open responses, and cuts what is left after `waitMs`. */
+  /** Takes no more connections; open ones go on. */
+  refuse(): void;
+  /** Waits for open responses to end and cuts what is left after `waitMs`. */
   close(waitMs: number): Promise<void>;
 }
+
+/** Between two looks for idle connections at shutdown. */
+const idlePollMs = 20;
 
 export type FetchHandler = (request: Request, ...rest: never[]) => Response | Promise<Response>;
 
@@ -22,16 +27,24 @@ export async function listen(fetch: FetchHandler, { host, port }: { host: string
   const shown = host.includes(":") ? `[${host}]` : host;
   return {
     address: `http://${shown}:${bound}`,
-    close: (waitMs) =>
-      new Promise((resolve) => {
-        const cut = setTimeout(() => server.closeAllConnections(), waitMs);
-        server.close(() => {
-          clearTimeout(cut);
-          resolve();
-        });
-        server.closeIdleConnections();
-      }),
+    refuse: () => void server.close(),
+    close: (waitMs) => closeServer(server, waitMs),
   };
+}
+
+async function closeServer(server: Server, waitMs: number): Promise<void> {
+  const until = performance.now() + waitMs;
+  server.close();
+  // A connection turns idle when its response is read; clients keep such connections open for as long as they may.
+  for (;;) {
+    server.closeIdleConnections();
+    const open = await new Promise<number>((resolve) =>
+      server.getConnections((error, count) => resolve(error ? 0 : count)),
+    );
+    if (open === 0) return;
+    if (performance.now() >= until) return server.closeAllConnections();
+    await new Promise((resolve) => setTimeout(resolve, idlePollMs));
+  }
 }
 
 function listenError(error: NodeJS.ErrnoException, host: string, port: number): AppError {

@@ -1,4 +1,5 @@
 /** The process that holds the model. Forked by the engine's supervisor; it lives exactly as long as its parent's channel. */
+import { writeFileSync } from "node:fs";
 import { LlamaChild } from "../engine/child.ts";
 import type { ChildMessage, ParentMessage } from "../engine/ipc.ts";
 
@@ -7,14 +8,25 @@ function vanish(): void {
   process.kill(process.pid, "SIGKILL");
 }
 
+/** If memory runs out, Linux should end this process, which can be started again, and not the server beside it. */
+function volunteerForOutOfMemory(): void {
+  try {
+    writeFileSync("/proc/self/oom_score_adj", "800");
+  } catch {
+    // Not Linux, or not allowed: the system's own choice stands.
+  }
+}
+
 if (process.send === undefined) {
   console.error("This is the engine's model process; it is started by `snug start` or `snug engine`.");
   process.exit(2);
 }
 // The library tries its binary in a process forked from this one, which needs none of our loaders.
 process.execArgv = [];
+volunteerForOutOfMemory();
 // The parent is gone, in whatever way: nobody can use this model any more.
 process.on("disconnect", vanish);
+if (!process.connected) vanish();
 // Ctrl-C reaches the whole terminal group; the parent decides when running answers are over.
 process.on("SIGINT", () => {});
 process.on("SIGTERM", () => {});

@@ -4,7 +4,7 @@ import { createApp, type FitDesk } from "../api/app.ts";
 import { ensureAdminKey } from "../api/auth.ts";
 import { createKeyStore, createUsageStore } from "../api/usage/store.ts";
 import type { AppError } from "../core/errors.ts";
-import { drainMsMax } from "../core/limits.ts";
+import { closeMsMax, drainMsMax } from "../core/limits.ts";
 import type { ChatEngine, Clock, HardwareReading, Logger } from "../core/ports.ts";
 import type { DownloadProgress } from "../engine/models.ts";
 import type { FitPlan } from "../fit/types.ts";
@@ -35,9 +35,6 @@ export interface ServerOptions {
   signal: AbortSignal;
   onProgress?: (progress: DownloadProgress) => void;
 }
-
-/** Connections that outlast their answers get this long at shutdown. */
-const closeMsMax = 1000;
 
 const clock: Clock = { now: () => Date.now() };
 
@@ -71,7 +68,7 @@ export async function startServer(options: ServerOptions): Promise<SnugServer> {
       await backend.stop({ drainMs: 0 });
       throw error;
     });
-    const { address, close } = listener;
+    const { address, refuse, close } = listener;
     return {
       address,
       engine: backend.engine,
@@ -79,9 +76,9 @@ export async function startServer(options: ServerOptions): Promise<SnugServer> {
       newAdminKey,
       ready: backend.ready,
       async stop({ drainMs = drainMsMax } = {}) {
-        const closed = close(drainMs + closeMsMax);
+        refuse();
         await backend.stop({ drainMs });
-        await Promise.race([closed, pause(closeMsMax)]);
+        await close(closeMsMax);
         await Promise.all(settling);
         database.close();
       },
@@ -110,8 +107,4 @@ async function openEngine(options: ServerOptions) {
     ...(settings.engineToken === undefined ? {} : { token: settings.engineToken }),
   });
   return { engine, plan: undefined, ready: Promise.resolve(undefined), stop: async () => {} };
-}
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }
