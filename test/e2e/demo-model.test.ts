@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { ChatEvent } from "../../src/core/chat.ts";
+import type { ChatEvent, ChatMessage } from "../../src/core/chat.ts";
 import { createLocalEngine, type LocalEngine } from "../../src/engine/local-engine.ts";
 import { childProgram } from "../support/local-engine.ts";
 
@@ -23,16 +23,18 @@ beforeAll(async () => {
 });
 afterAll(() => engine.stop({ drainMs: 0 }));
 
-async function ask(content: string) {
+async function converse(messages: ChatMessage[]) {
   let answer = "";
   let finish: Extract<ChatEvent, { type: "finish" }> | undefined;
-  const request = { model: "demo", messages: [{ role: "user" as const, content }], temperature: 0, maxTokens: 160 };
+  const request = { model: "demo", messages, temperature: 0, maxTokens: 160 };
   for await (const event of engine.chat(request, { signal: new AbortController().signal })) {
     if (event.type === "text") answer += event.text;
     if (event.type === "finish") finish = event;
   }
   return { answer, finish };
 }
+
+const ask = (content: string) => converse([{ role: "user", content }]);
 
 describe("the demo model", () => {
   test("is the file its README describes", () => {
@@ -72,17 +74,18 @@ describe("the demo model", () => {
     expect((await ask("Who is the king of Sweden?")).answer).toMatch(/tiny demo|don't know|outside/i);
   });
 
-  test("follows a conversation", async () => {
-    const messages = [
-      { role: "user" as const, content: "My laptop has a GPU with 6 GB" },
-      { role: "assistant" as const, content: "With 6 GB you can run models up to 7B at Q4_K_M, or up to 4B at Q8_0." },
-      { role: "user" as const, content: "could it run a 13B model?" },
+  test("follows a conversation, with and without what was kept of it", async () => {
+    const messages: ChatMessage[] = [
+      { role: "user", content: "My laptop has a GPU with 6 GB" },
+      { role: "assistant", content: "With 6 GB you can run models up to 7B at Q4_K_M, or up to 4B at Q8_0." },
+      { role: "user", content: "could it run a 13B model?" },
     ];
-    let answer = "";
-    const request = { model: "demo", messages, temperature: 0, maxTokens: 160 };
-    for await (const event of engine.chat(request, { signal: new AbortController().signal })) {
-      if (event.type === "text") answer += event.text;
-    }
-    expect(answer).toMatch(/13B.*No, 6 GB is not enough/);
+    const fresh = await converse(messages);
+    expect(fresh.answer).toMatch(/13B.*No, 6 GB is not enough/);
+    expect(fresh.finish?.usage.cachedPromptTokens).toBeLessThan(10);
+    await converse(messages.slice(0, 1));
+    const kept = await converse(messages);
+    expect(kept.finish?.usage.cachedPromptTokens).toBeGreaterThan(30);
+    expect(kept.answer).toBe(fresh.answer);
   });
 });
