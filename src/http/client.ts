@@ -16,7 +16,7 @@ export interface HttpEngineOptions {
   baseUrl: string;
   /** Bearer token it asks for. */
   token?: string;
-  /** Name in usage rows and answers for servers that do not tell one. */
+  /** Name in usage rows and answers for servers that do not tell one; default "remote". */
   engineId?: string;
   clock: Clock;
   fetch?: typeof fetch;
@@ -82,7 +82,7 @@ async function* runChat(
   options: HttpEngineOptions,
   post: (request: ChatRequest, signal: AbortSignal) => Promise<Response>,
 ): AsyncGenerator<ChatEvent, void> {
-  const reader = createChatReader({ model: request.model, ...defined({ engineId: options.engineId }) }, options.clock);
+  const reader = createChatReader({ model: request.model, engineId: options.engineId ?? "remote" }, options.clock);
   if (signal.aborted) return yield reader.cancel();
   const watch = watchUpstream(signal, options.clock);
   try {
