@@ -357,6 +357,18 @@ describe("nonsense is a typed error that names the field:", () => {
   });
 });
 
+describe("docs/fits-batch.md", () => {
+  const page = readFileSync(new URL("../../docs/fits-batch.md", import.meta.url), "utf8");
+  const examples = /```json\n([\s\S]*?)```/.exec(page)![1]!.trim().split("\n");
+
+  it.each(examples)("shows a request that is answered: %s", async (line) => {
+    const path = join(folder, "example.gguf");
+    writeModel(path, { brain: "zeros" });
+    const reply = JSON.parse(await answerFitsLine(line.replace("models/small.gguf", path), dependencies));
+    expect(reply).toMatchObject({ id: JSON.parse(line).id, plan: { kind: "plan" } });
+  });
+});
+
 describe("a line", () => {
   const answer = async (line: string) => JSON.parse(await answerFitsLine(line, dependencies));
 
