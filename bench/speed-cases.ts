@@ -2,7 +2,8 @@
 import { findGpu, parseHardwareName } from "../src/fit/gpus.ts";
 import { specFromKeys } from "../src/fit/model.ts";
 import { offloadableLayers, splitByFreeMemory } from "../src/fit/placement.ts";
-import { isLlamaMix } from "../src/fit/quantization-mixes.ts";
+import { quantizationTotalBytes } from "../src/fit/quantization-bytes.ts";
+import { canonicalQuantization } from "../src/fit/quantization-names.ts";
 import { metadataOfFacts, type ShapeFacts } from "../src/fit/shape-facts.ts";
 import type { Hardware, ModelSpec, RuntimeSettings } from "../src/fit/types.ts";
 import models from "./data/speed-models.json" with { type: "json" };
@@ -63,13 +64,18 @@ export function specOf(name: string): ModelSpec {
   return spec;
 }
 
-/** The plain mix nearest to a publisher's own ("UD-Q4_K_XL"); gpt-oss keeps its MXFP4 experts whatever the mix. */
-export function plainMix(quantization: string): string {
-  const name = quantization.replace(/^UD-/, "").replace(/_XL$/, quantization.includes("Q3_K") ? "_L" : "_M");
-  const known: Record<string, string> = { MXFP4: "Q8_0", Q2_K_M: "Q2_K", Q6_K_M: "Q6_K", Q8_K_M: "Q8_0" };
-  const mix = known[name] ?? name;
-  if (!isLlamaMix(mix)) throw new Error(`No mix for ${quantization}.`);
-  return mix;
+/** The planner's name of a row's mix: "Q4_K_M" for "UD-Q4_K_M" where no recipe of that name is known. */
+function mixOf(model: ModelSpec, quantization: string): string {
+  const name = canonicalQuantization(quantization);
+  for (const known of [name, name.replace(/_XL$/, "_L"), name.replace(/^UD-/, ""), name.replace(/_M$/, "")]) {
+    try {
+      quantizationTotalBytes(model, known);
+      return known;
+    } catch {
+      // Not a name of the planner's: the next spelling.
+    }
+  }
+  throw new Error(`No mix for ${quantization}.`);
 }
 
 const ALL_ROWS = rows.rows as readonly SpeedRow[];
@@ -90,7 +96,7 @@ export function leftOutCases(): SpeedCase[] {
 function toCase(row: SpeedRow, index: number): SpeedCase {
   const model = specOf(row.model);
   const hardware = hardwareOf(row);
-  const quantization = plainMix(row.quantization);
+  const quantization = mixOf(model, row.quantization);
   const settings = settingsOf(row, model, hardware, quantization);
   const offload =
     settings.gpuLayers === 0
