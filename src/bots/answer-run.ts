@@ -82,7 +82,7 @@ export class AnswerRun {
       else end = await this.#converse(prepared);
       if (end?.type === "error") failure = this.#failure(AppError.fromFacts(end.error));
     } catch (thrown) {
-      failure = this.#failure(toAppError(thrown));
+      if (!this.#abort.signal.aborted) failure = this.#failure(toAppError(thrown));
     }
     await this.#finish(end, failure);
   }
@@ -98,13 +98,15 @@ export class AnswerRun {
     const { source, channelId, parentChannelId } = question.where;
     const files = await readQuestionFiles(question.files, this.#texts, this.#abort.signal);
     if ("refusal" in files) return files;
-    const [settings, above, marks, messages, models] = await Promise.all([
-      state.channelSettings(source, channelId),
-      parentChannelId === undefined ? {} : state.channelSettings(source, parentChannelId),
-      state.forgottenMarks(source, channelId),
-      question.history(),
-      this.#options.models(),
-    ]);
+    const [settings, above, marks, messages, models] = await this.#unlessStopped(
+      Promise.all([
+        state.channelSettings(source, channelId),
+        parentChannelId === undefined ? {} : state.channelSettings(source, parentChannelId),
+        state.forgottenMarks(source, channelId),
+        question.history(),
+        this.#options.models(),
+      ]),
+    );
     const { model: channelModel, persona } = { ...above, ...settings };
     const model = chooseModel(models, question.model, channelModel ?? this.#options.defaultModel);
     const history = withoutForgotten(book.conversationOf(messages), question.asker.id, marks);
@@ -116,12 +118,29 @@ export class AnswerRun {
           model: model.id,
           history,
           question: text,
+          asker: question.asker,
           userId: `${source}:${question.asker.id}`,
           budgetShare,
           ...(persona === undefined ? {} : { persona }),
           ...(model.contextLength === undefined ? {} : { contextLength: model.contextLength }),
         }),
     };
+  }
+
+  /** Stop must work while something that cannot be cancelled hangs. */
+  async #unlessStopped<Value>(work: Promise<Value>): Promise<Value> {
+    const { signal } = this.#abort;
+    let stop = () => {};
+    const stopped = new Promise<never>((_, reject) => {
+      stop = () => reject(new AppError("engine_unavailable", "The question was stopped before it was asked."));
+      if (signal.aborted) stop();
+      else signal.addEventListener("abort", stop, { once: true });
+    });
+    try {
+      return await Promise.race([work, stopped]);
+    } finally {
+      signal.removeEventListener("abort", stop);
+    }
   }
 
   async #converse({ converse }: Exclude<Prepared, { refusal: string }>): Promise<TerminalChatEvent | undefined> {

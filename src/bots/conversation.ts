@@ -9,7 +9,8 @@ export interface ConversationParts {
   /** Oldest first. */
   history: readonly HistoryMessage[];
   question: string;
-  /** Of the asker, as the ledger and the scheduler know them. */
+  asker: { id: string; name: string };
+  /** The asker as the ledger and the scheduler know them. */
   userId: string;
   /** Tokens of one sequence; unknown takes everything. */
   contextLength?: number;
@@ -44,13 +45,15 @@ export function buildConversation(parts: ConversationParts): Conversation {
   const kept = newestWithin(parts.history, historyBudget(parts));
   // A conversation that starts with an answer would miss its question.
   while (kept[0]?.own === true) kept.shift();
-  const named = new Set(kept.filter((message) => !message.own).map((message) => message.author.id)).size > 1;
+  // Among several people the model has to know who says what.
+  const severalPeople = kept.some((message) => !message.own && message.author.id !== parts.asker.id);
+  const said = (name: string, text: string) => (severalPeople ? `${name}: ${text}` : text);
   const turns: ChatMessage[] = kept.map((message) =>
     message.own
       ? { role: "assistant", content: message.text }
-      : { role: "user", content: named ? `${message.author.name}: ${message.text}` : message.text },
+      : { role: "user", content: said(message.author.name, message.text) },
   );
-  turns.push({ role: "user", content: parts.question });
+  turns.push({ role: "user", content: said(parts.asker.name, parts.question) });
   const system: ChatMessage[] = parts.persona === undefined ? [] : [{ role: "system", content: parts.persona }];
   return {
     request: { model: parts.model, messages: [...system, ...joinTurns(turns)], userId: parts.userId },

@@ -31,16 +31,17 @@ async function isQuestion(message: Message, context: DiscordContext): Promise<bo
 }
 
 /** A thread is followed once the bot was called or has spoken in it. */
-async function isFollowedThread({ channel, client }: Message, context: DiscordContext): Promise<boolean> {
+async function isFollowedThread({ id, channel, client }: Message, context: DiscordContext): Promise<boolean> {
   if (!channel.isThread()) return false;
   const known = context.threads.get(channel.id);
   if (known !== undefined) return known;
-  const recent = await channel.messages.fetch({ limit: 50 }).catch(() => undefined);
+  // Not later messages: the mention that makes the thread followed may come while this one is looked up.
+  const recent = await channel.messages.fetch({ limit: 50, before: id }).catch(() => undefined);
   if (recent === undefined) return false;
   const follows = recent.some(
     ({ author, mentions }) => author.id === client.user.id || mentions.users.has(client.user.id),
   );
-  rememberThread(channel.id, follows, context);
+  if (follows || !context.threads.has(channel.id)) rememberThread(channel.id, follows, context);
   return follows;
 }
 

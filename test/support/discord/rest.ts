@@ -530,7 +530,7 @@ function openThread(request: RestRequest, state: RestState): unknown {
 
 /** A message as the bot may see it. */
 function json(message: StandMessage, state: RestState): JsonObject {
-  return messageJson(message, state.world, state.url(), hidesContent(message, state));
+  return messageJson(message, state.world, state.url(), (one) => hidesContent(one, state));
 }
 
 /** Without the intent the bot reads its own messages, those that mention it, and direct ones. */

@@ -14,7 +14,7 @@ import { buttonsOf, DiscordStandIn, type StandInOptions } from "./stand-in.ts";
 import { administrator, type StandChannel, type StandGuild, type StandMessage, type StandUser } from "./world.ts";
 
 export interface StageOptions<Engine extends ChatEngine> {
-  engine?: Engine;
+  engine?: (timer: ManualTimer) => Engine;
   bot?: Partial<ChatBotOptions>;
   discord?: Partial<DiscordOptions>;
   standIn?: StandInOptions;
@@ -28,7 +28,7 @@ export class Stage<Engine extends ChatEngine = FakeEngine> {
   readonly engine: Engine;
   readonly state: MemoryBotState;
   readonly logger: MemoryLogger;
-  readonly bot: ChatBot;
+  bot: ChatBot;
   readonly guild: StandGuild;
   readonly channel: StandChannel;
   readonly ann: StandUser;
@@ -36,6 +36,7 @@ export class Stage<Engine extends ChatEngine = FakeEngine> {
   readonly admin: StandUser;
   online: DiscordBot | undefined;
   readonly #discord: DiscordOptions;
+  readonly #newBot: () => ChatBot;
 
   private constructor(standIn: DiscordStandIn, timer: ManualTimer, engine: Engine, options: StageOptions<Engine>) {
     this.standIn = standIn;
@@ -51,7 +52,7 @@ export class Stage<Engine extends ChatEngine = FakeEngine> {
     this.admin = world.addUser("Ada", { permissions: administrator });
     let ids = 0;
     const newId = () => `r${++ids}`;
-    this.bot = new ChatBot({
+    const botOptions: ChatBotOptions = {
       engine,
       state: this.state,
       usage: emptyUsage,
@@ -64,7 +65,9 @@ export class Stage<Engine extends ChatEngine = FakeEngine> {
       pace: DEFAULT_PACE,
       reasoning: "spoiler",
       ...options.bot,
-    });
+    };
+    this.#newBot = () => new ChatBot(botOptions);
+    this.bot = this.#newBot();
     this.#discord = {
       token: standIn.token,
       bot: this.bot,
@@ -82,13 +85,13 @@ export class Stage<Engine extends ChatEngine = FakeEngine> {
 
   /** With an engine of its own the default fake engine is not made. */
   static async open<Engine extends ChatEngine>(
-    options: StageOptions<Engine> & { engine: Engine },
+    options: StageOptions<Engine> & { engine: (timer: ManualTimer) => Engine },
   ): Promise<Stage<Engine>>;
   static async open(options?: StageOptions<FakeEngine>): Promise<Stage<FakeEngine>>;
   static async open(options: StageOptions<ChatEngine> = {}): Promise<Stage<ChatEngine>> {
     const timer = new ManualTimer();
     const standIn = await DiscordStandIn.start({ clock: timer, ...options.standIn });
-    const engine = options.engine ?? new FakeEngine({ clock: timer });
+    const engine = options.engine?.(timer) ?? new FakeEngine({ clock: timer });
     const stage = new Stage(standIn, timer, engine, options);
     if (options.offline !== true) await stage.connect();
     return stage;
@@ -97,6 +100,14 @@ export class Stage<Engine extends ChatEngine = FakeEngine> {
   async connect(): Promise<DiscordBot> {
     this.online = await startDiscord(this.#discord);
     return this.online;
+  }
+
+  /** The program ends and starts again; Discord and what is stored stay. */
+  async restart(): Promise<void> {
+    await this.online?.stop(0);
+    this.bot = this.#newBot();
+    this.#discord.bot = this.bot;
+    await this.connect();
   }
 
   async close(): Promise<void> {

@@ -352,8 +352,8 @@ export class DiscordStandIn {
   }
 
   #messageEvent(message: StandMessage, user: StandUser, channel: StandChannel): JsonObject {
-    const hidden = hidesContent(message, { world: this.world, gateway: () => this.gateway });
-    const event = messageJson(message, this.world, this.url, hidden);
+    const receiver = { world: this.world, gateway: () => this.gateway };
+    const event = messageJson(message, this.world, this.url, (one) => hidesContent(one, receiver));
     if (channel.guildId === undefined) return { ...event, channel_type: 1 };
     return { ...event, guild_id: channel.guildId, member: memberJson(user) };
   }

@@ -241,13 +241,26 @@ export function guildJson(guild: StandGuild, bot: StandUser, everybody: readonly
   };
 }
 
-/** @param hideContent for receivers without the Message Content intent */
-export function messageJson(message: StandMessage, world: World, cdn: string, hideContent = false): JsonObject {
+/**
+ * @param hides whether the receiver may not read a message's content
+ * @param nested a message inside another one names what it replies to, but does not hold it
+ */
+export function messageJson(
+  message: StandMessage,
+  world: World,
+  cdn: string,
+  hides: (message: StandMessage) => boolean = () => false,
+  nested = false,
+): JsonObject {
+  const hideContent = hides(message);
   const channel = world.channel(message.channelId);
   const mentioned = message.mentions
     .map((id) => world.users.find((user) => user.id === id))
     .filter((one) => one !== undefined);
-  const referenced = message.repliesTo === undefined ? undefined : world.message(message.repliesTo);
+  const referencedJson = () => {
+    const referenced = world.message(message.repliesTo ?? "");
+    return referenced === undefined || referenced.deleted ? null : messageJson(referenced, world, cdn, hides, true);
+  };
   return {
     id: message.id,
     type: message.interaction !== undefined ? 20 : message.repliesTo !== undefined ? 19 : 0,
@@ -276,10 +289,7 @@ export function messageJson(message: StandMessage, world: World, cdn: string, hi
             channel_id: message.channelId,
             guild_id: channel?.guildId,
           },
-          referenced_message:
-            referenced === undefined || referenced.deleted
-              ? null
-              : messageJson({ ...referenced, repliesTo: undefined }, world, cdn),
+          ...(nested ? {} : { referenced_message: referencedJson() }),
         }),
     ...(message.interaction === undefined
       ? {}
