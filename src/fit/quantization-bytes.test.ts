@@ -131,6 +131,30 @@ describe.runIf(existsSync(measurements))("llama.cpp's own size tables", () => {
   });
 });
 
+describe("parts as llama.cpp loads them", () => {
+  // Buffers of fully offloaded models in load logs of llama.cpp b9849, MiB: GPU, and host for the token
+  // embedding. Source: HilbertraumAI/HilbertRaum, eval/results/hardware.
+  it.each([
+    ["Qwen3 8B", "Q4_K_M", 4455.34, 333.84],
+    ["Ministral 3 8B", "Q4_K_M", 4662.05, 288],
+    ["Gemma 4 12B", "Q4_0", 6637.63, 787.5],
+    ["Gemma 4 E4B", "Q4_0", 2696.04, 2730],
+  ])("%s in %s: %d on the GPU, %d on the host", (name, quantization, gpu, host) => {
+    const { total, input, tiedOutput } = quantizationWeightSummary(catalogueSpec(name), quantization);
+    expect((total - input + tiedOutput) / 1024 ** 2).toBeCloseTo(gpu, 0);
+    expect(input / 1024 ** 2).toBeCloseTo(host, 1);
+  });
+
+  it.each([
+    ["Qwen3.5 4B", "UD-Q4_K_XL", 2766.74, 497.31],
+    ["Qwen3.5 9B", "UD-Q4_K_XL", 5133.63, 545.62],
+  ])("%s in %s: %d within 2 %% on the GPU, %d on the host", (name, quantization, gpu, host) => {
+    const { total, input, tiedOutput } = quantizationWeightSummary(catalogueSpec(name), quantization);
+    expect(Math.abs((total - input + tiedOutput) / 1024 ** 2 / gpu - 1)).toBeLessThan(0.02);
+    expect(input / 1024 ** 2).toBeCloseTo(host, 1);
+  });
+});
+
 describe("formats other than GGUF", () => {
   const qwen = catalogueSpec("Qwen2.5 7B");
 

@@ -13,7 +13,7 @@ import {
   type WeightBytes,
   type WeightSummary,
 } from "./quantization-mixes.ts";
-import { type QuantizableModel, shapeOf } from "./quantization-shape.ts";
+import { isInputName, type QuantizableModel, shapeOf } from "./quantization-shape.ts";
 import { DYNAMIC_MIXES, dynamicFactor, isDynamicMix, isLargeMix, LARGE_MIXES } from "./quantization-variants.ts";
 
 /**
@@ -62,9 +62,10 @@ export function quantizationWeightSummary(model: QuantizableModel, name: string)
   if (isLargeMix(name)) return mixWeightSummary(model, LARGE_MIXES[name], { tableType: "Q8_0" });
   if (isDynamicMix(name)) {
     const mix = DYNAMIC_MIXES[name];
-    const [sum, factor] = [mixWeightSummary(model, mix.base), dynamicFactor(mix, model)];
-    for (const part of Object.keys(sum) as (keyof WeightSummary)[]) sum[part] *= factor;
-    return sum;
+    const sum = mixWeightSummary(model, mix.base);
+    const total = sum.total * dynamicFactor(mix, model);
+    const rest = restFactor(sum, total);
+    return { ...sum, total, output: sum.output * rest, blocks: sum.blocks * rest, experts: sum.experts * rest };
   }
   if (!isFormatName(name)) throw unknownQuantization(name);
   const hasExperts = model.expertCount > 1;
@@ -85,18 +86,25 @@ export function quantizationTensorBytes(model: QuantizableModel, name: string): 
     }
     return (index) => sizes[index]!;
   }
-  const { types, factor } = typesOf(model, name);
-  return (index) => tensorBytes(types[index]!, model.tensors[index]!.dims) * factor;
+  const { types, rest } = typesOf(model, name);
+  return (index) => {
+    const { name: tensor, dims } = model.tensors[index]!;
+    return tensorBytes(types[index]!, dims) * (rest === 1 || isInputName(tensor) ? 1 : rest);
+  };
 }
 
-function typesOf(model: QuantizableModel, name: string): { types: TensorType[]; factor: number } {
-  if (isLlamaMix(name)) return { types: quantizationTypes(model, name), factor: 1 };
-  if (isLargeMix(name)) return { types: quantizationTypes(model, LARGE_MIXES[name], { tableType: "Q8_0" }), factor: 1 };
-  if (isDynamicMix(name)) {
-    const mix = DYNAMIC_MIXES[name];
-    return { types: quantizationTypes(model, mix.base), factor: dynamicFactor(mix, model) };
-  }
-  throw unknownQuantization(name);
+function typesOf(model: QuantizableModel, name: string): { types: TensorType[]; rest: number } {
+  if (isLlamaMix(name)) return { types: quantizationTypes(model, name), rest: 1 };
+  if (isLargeMix(name)) return { types: quantizationTypes(model, LARGE_MIXES[name], { tableType: "Q8_0" }), rest: 1 };
+  if (!isDynamicMix(name)) throw unknownQuantization(name);
+  const mix = DYNAMIC_MIXES[name];
+  const sum = mixWeightSummary(model, mix.base);
+  return { types: quantizationTypes(model, mix.base), rest: restFactor(sum, sum.total * dynamicFactor(mix, model)) };
+}
+
+/** Dynamic mixes leave the token embedding as it is (seen in load logs): the difference is in all the rest. */
+function restFactor({ total, input }: { total: number; input: number }, wanted: number): number {
+  return Math.max(0.1, (wanted - input) / (total - input));
 }
 
 /** Size of the file to download: the weights, and for GGUF a header that mostly holds the vocabulary. */
@@ -115,11 +123,13 @@ function headerBytes({ architecture, vocabularySize }: { architecture: string; v
 }
 
 function scaled(bytes: WeightBytes, factor: number): WeightBytes {
-  const round = (value: number) => Math.round(value * factor);
-  const [total, input, layers] = [round(bytes.total), round(bytes.input), bytes.layers.map(round)];
+  const total = Math.round(bytes.total * factor);
+  const rest = restFactor(bytes, total);
+  const scale = (value: number) => Math.round(value * rest);
+  const layers = bytes.layers.map(scale);
   // What rounding left over goes to the output, so that the parts still sum to the total.
-  const output = layers.reduce((rest, layer) => rest - layer, total - input);
-  return { total, input, output, tiedOutput: round(bytes.tiedOutput), layers, experts: bytes.experts.map(round) };
+  const output = layers.reduce((left, layer) => left - layer, total - bytes.input);
+  return { ...bytes, total, output, layers, experts: bytes.experts.map(scale) };
 }
 
 function unknownQuantization(name: string): AppError {

@@ -198,6 +198,11 @@ const INPUT_NAMES: ReadonlySet<string> = new Set([
   "token_types.weight",
 ]);
 
+/** Whether llama.cpp keeps this tensor on the host with the token embedding. */
+export function isInputName(name: string): boolean {
+  return INPUT_NAMES.has(name);
+}
+
 function categoryOf(suffix: string): TensorCategory {
   if (suffix === "output.weight") return "output";
   if (suffix === "token_embd.weight" || suffix === "per_layer_token_embd.weight") return "tokenEmbedding";
