@@ -54,7 +54,8 @@ function describeAnswers(harness: () => ChatEngineHarness): void {
     expect(events.filter((event) => event.type !== "queued")[0]).toBe(start);
     expect(events.at(-1)).toBe(finish);
     expect(textOf(events).trim()).toBe(text);
-    expect(events.filter((event) => event.type === "text").length).toBeGreaterThan(1);
+    // How many depends on the reader: text it has not taken yet is joined.
+    expect(events.some((event) => event.type === "text")).toBe(true);
     expect(start.producer.model).toBe(harness().model);
     expect(finish.finishReason).toBe("stop");
     expect(finish.usage.promptTokens).toBeGreaterThan(0);
@@ -164,9 +165,27 @@ function describeAborts(harness: () => ChatEngineHarness): void {
     await slotsFree(engine, performance.now());
   });
 
+  test("an endless answer comes in pieces while it is written", timed, async () => {
+    const { engine } = harness();
+    let pieces = 0;
+    for await (const event of engine.chat(question(harness()), { signal: new AbortController().signal })) {
+      if (event.type === "text" && ++pieces === 3) break;
+    }
+    await slotsFree(engine, performance.now());
+  });
+
+  test("two at once both stream, neither waiting for the other's end", timed, async () => {
+    const { engine } = harness();
+    await using busy = await occupySlots(harness());
+    expect(await engine.health()).toMatchObject({ active: 2, queued: 0 });
+    const abortedAt = performance.now();
+    await busy.abort();
+    await slotsFree(engine, abortedAt);
+  });
+
   test("an abort while waiting for a slot leaves the line and disturbs nobody", timed, async () => {
     const { engine } = harness();
-    const busy = await occupySlots(harness());
+    await using busy = await occupySlots(harness());
     const abort = new AbortController();
     const waiting = collect(engine, question(harness(), { userId: "cas" }), abort.signal);
     await until(async () => (await engine.health()).queued === 1);
@@ -213,13 +232,16 @@ async function occupySlots(harness: ChatEngineHarness) {
   const abort = new AbortController();
   const answers = ["ann", "bob"].map((userId) => speak(harness, userId, abort.signal));
   await Promise.all(answers.map((answer) => answer.speaking));
+  const ends = async () => (await Promise.all(answers.map((answer) => answer.end))).map((end) => end.type);
   return {
     async abort() {
       abort.abort();
-      expect((await Promise.all(answers.map((answer) => answer.end))).map((end) => end.type)).toEqual([
-        "cancelled",
-        "cancelled",
-      ]);
+      expect(await ends()).toEqual(["cancelled", "cancelled"]);
+    },
+    /** A failed test must not leave the slots taken for the next one. */
+    async [Symbol.asyncDispose]() {
+      abort.abort();
+      await ends();
     },
   };
 }

@@ -6,13 +6,19 @@ import { describeChatEngine } from "./chat-engine.ts";
 
 const text = "The fake engine says eight words in all.";
 
-describeChatEngine("the scripted fake", async (answer) => ({
-  engine: new FakeEngine({ script: answer === "finite" ? sayWords(text) : sayForever }),
-  model: "fake",
-  text,
-  contextLength: 64,
-  close: async () => {},
-}));
+describeChatEngine("the scripted fake", async (answer) => {
+  const contextLength = answer === "finite" ? 64 : 1e9;
+  return {
+    engine: new FakeEngine({
+      models: [{ id: "fake", contextLength, loaded: true }],
+      script: answer === "finite" ? sayWords(text) : sayForever,
+    }),
+    model: "fake",
+    text,
+    contextLength,
+    close: async () => {},
+  };
+});
 
 test("a hold keeps the answer until it is released", async () => {
   const engine = new FakeEngine({ script: () => [{ text: "one " }, { hold: "middle" }, { text: "two" }] });

@@ -31,15 +31,19 @@ async function overHttp(inner: ChatEngineHarness): Promise<ChatEngineHarness> {
 
 const fakeText = "The fake engine says eight words in all.";
 
-describeChatEngine("an HTTP client of a scripted engine", (answer) =>
-  overHttp({
-    engine: new FakeEngine({ script: answer === "finite" ? sayWords(fakeText) : sayForever }),
+describeChatEngine("an HTTP client of a scripted engine", (answer) => {
+  const contextLength = answer === "finite" ? 64 : 1e9;
+  return overHttp({
+    engine: new FakeEngine({
+      models: [{ id: "fake", contextLength, loaded: true }],
+      script: answer === "finite" ? sayWords(fakeText) : sayForever,
+    }),
     model: "fake",
     text: fakeText,
-    contextLength: 64,
+    contextLength,
     close: async () => {},
-  }),
-);
+  });
+});
 
 describeChatEngine("an HTTP client of the local engine", async (answer) => {
   const { engine, close } = await startEngine(

@@ -33,7 +33,7 @@ export function sayWords(text: string): () => FakeStep[] {
   return () => [...text.matchAll(/\s*\S+/g)].map((word) => ({ text: word[0] }));
 }
 
-/** A script that never ends. */
+/** A script that never ends; only a model with room for it shows that. */
 export function* sayForever(): Generator<FakeStep> {
   for (;;) yield { text: "again " };
 }
