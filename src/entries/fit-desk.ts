@@ -3,7 +3,7 @@ import type { FitDesk } from "../api/app.ts";
 import { AppError, ERROR_CODES, type ErrorCode } from "../core/errors.ts";
 import { hubHeaderMsMax } from "../core/limits.ts";
 import { answerFitsRequest } from "../fit/door.ts";
-import { isRemoteLocation, type LoadedGguf, loadRemoteGguf } from "../fit/gguf-load.ts";
+import { loadRemoteGguf } from "../fit/gguf-load.ts";
 
 export interface FitDeskOptions {
   fetch?: typeof fetch;
@@ -22,16 +22,8 @@ export function createFitDesk(options: FitDeskOptions = {}): FitDesk {
     ...(options.hubUrl === undefined ? {} : { hubUrl: options.hubUrl }),
   };
 
-  const loadGguf = async (location: string): Promise<LoadedGguf> => {
-    if (!isRemoteLocation(location)) {
-      throw new AppError(
-        "permission_denied",
-        "Files of this machine are not read here; write hf:owner/repo:Q4_K_M, send the GGUF metadata, or run `snug fits`.",
-        { param: "model" },
-      );
-    }
-    return await loadRemoteGguf(location, { ...hub, signal: AbortSignal.timeout(hubHeaderMsMax) });
-  };
+  const loadGguf = (location: string) =>
+    loadRemoteGguf(location, { ...hub, signal: AbortSignal.timeout(hubHeaderMsMax) });
 
   const answer = async (body: unknown): Promise<object> => {
     const reply = await answerFitsRequest(body, { loadGguf });
