@@ -1,10 +1,14 @@
 /** Model names as people type them: cut into words, numbers and sizes that can be compared. */
 
 export interface NameTokens {
-  /** Everything but letters and digits dropped: equal for "Qwen3-8B" and "qwen 3 8b". */
+  /** Letters and digits alone, after packing and tuning words went: equal for "Qwen3-8B-GGUF" and "qwen 3 8b". */
   squashed: string;
+  /** The same with those words kept: tells "GLM-4-9B-Chat" from "GLM-4-9B". */
+  squashedWhole: string;
   words: readonly string[];
   numbers: readonly string[];
+  /** Numbers written with a v: a fine-tune's own count ("-V2"), or part of the name ("DeepSeek V3"). */
+  versions: readonly string[];
   /** "8b", "0.6b", "8x7b", "a3b", "e4b". */
   sizes: readonly string[];
 }
@@ -19,14 +23,21 @@ const SIZE = /^(?:\d+x\d+(?:\.\d+)?|[ae]?\d+(?:\.\d+)?)[bmt]$/;
 
 /** Cuts a name; packing, quantization and tuning words are dropped. */
 export function tokensOf(text: string): NameTokens {
-  const cleaned = cleanName(text);
+  const named = withoutOwner(text);
+  const cleaned = cleanName(named);
   const words: string[] = [];
   const numbers: string[] = [];
+  const versions: string[] = [];
   const sizes: string[] = [];
   for (const piece of cleaned.split(/[\s_\-/:,()+|]+/)) {
     if (piece === "") continue;
     if (SIZE.test(piece)) {
       sizes.push(normalSize(piece));
+      continue;
+    }
+    const version = /^v(\d+(?:\.\d+)?)$/.exec(piece)?.[1];
+    if (version !== undefined) {
+      versions.push(version);
       continue;
     }
     for (const part of piece.match(/\d+(?:\.\d+)?[bmt](?![a-z0-9])|\d+(?:\.\d+)?|[^\d.]+/g) ?? []) {
@@ -35,10 +46,15 @@ export function tokensOf(text: string): NameTokens {
       else if (part !== "v") words.push(part);
     }
   }
-  return { squashed: cleaned.replace(/[^\p{L}\p{N}]/gu, ""), words, numbers, sizes };
+  return { squashed: squash(cleaned), squashedWhole: squash(named), words, numbers, versions, sizes };
 }
 
-function cleanName(text: string): string {
+function squash(text: string): string {
+  return text.replace(/[^\p{L}\p{N}+]/gu, "");
+}
+
+/** Lower case, without an address, a repository's owner, or the file's ending. */
+function withoutOwner(text: string): string {
   let name = text.trim().toLowerCase().slice(0, 300);
   name = name
     .replace(/^https?:\/\/[^/]+\//, "")
@@ -46,7 +62,11 @@ function cleanName(text: string): string {
     .replace(/\.gguf$/, "");
   // "Qwen/Qwen3-8B-GGUF" or "Qwen/Qwen3-8B-GGUF/file": the owner says nothing the name does not.
   const parts = name.split("/").filter((part) => part !== "");
-  if (parts.length > 1) name = parts[1] ?? name;
+  return parts.length > 1 ? (parts[1] ?? name) : name;
+}
+
+function cleanName(text: string): string {
+  let name = text;
   for (const pattern of [QUANTIZATION, PACKING, TUNING]) {
     // Twice: neighbouring matches share the separator between them.
     name = name.replace(pattern, " ").replace(pattern, " ");

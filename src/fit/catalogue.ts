@@ -46,7 +46,7 @@ export function findCatalogueModel(text: string): CatalogueMatch | undefined {
   const query = tokensOf(text);
   if (query.squashed === "") return undefined;
   const { exact, entries } = index();
-  const same = exact.get(query.squashed);
+  const same = exact.get(query.squashedWhole) ?? exact.get(query.squashed);
   const ranked = rank(query, entries);
   const best = same?.[0] ?? ranked[0];
   if (best === undefined) return undefined;
@@ -57,13 +57,13 @@ export function findCatalogueModel(text: string): CatalogueMatch | undefined {
 /** Names near to `text`, for "did you mean". */
 export function suggestModels(text: string, count: number): CatalogueModel[] {
   const query = tokensOf(text);
-  const scored: { model: CatalogueModel; score: number }[] = [];
-  for (const model of CATALOGUE_MODELS) {
-    const score = Math.min(...namesOf(model).map((name) => closeness(query, tokensOf(name))));
-    if (score <= closenessMax) scored.push({ model, score });
+  const best = new Map<CatalogueModel, number>();
+  for (const { model, tokens } of index().entries) {
+    const score = closeness(query, tokens);
+    if (score <= closenessMax && score < (best.get(model) ?? Number.POSITIVE_INFINITY)) best.set(model, score);
   }
-  scored.sort((left, right) => left.score - right.score);
-  return scored.slice(0, count).map(({ model }) => model);
+  const ranked = [...best].sort(([, left], [, right]) => left - right);
+  return ranked.slice(0, count).map(([model]) => model);
 }
 
 const specs = new Map<string, ModelSpec>();
@@ -106,9 +106,13 @@ function index(): Index {
       const tokens = tokensOf(name);
       entries.push({ model, tokens });
       for (const word of tokens.words) words.add(word);
-      const list = exact.get(tokens.squashed) ?? [];
-      if (!list.includes(model)) list.push(model);
-      exact.set(tokens.squashed, list);
+      for (const key of new Set([tokens.squashedWhole, tokens.squashed])) {
+        const list = exact.get(key) ?? [];
+        // A name written just so comes before one that only reads the same with words dropped.
+        if (key === tokens.squashedWhole) list.unshift(model);
+        else list.push(model);
+        exact.set(key, [...new Set(list)]);
+      }
     }
   }
   built = { exact, entries, words };
@@ -138,30 +142,34 @@ function rank(query: NameTokens, entries: readonly Entry[]): CatalogueModel[] {
     .map(([model]) => model);
 }
 
+/** Words that come and go with a release of the same model. */
+const SOFT_WORDS = new Set(["thinking", "terminus", "exp"]);
+/** A date of a release ("2507", "0528") may be left out of the catalogue; a family's number may not. */
+const DATE = /^(?:2\d[01]\d|[01]\d[0-3]\d|\d{6,8})$/;
+
 /** How many parts of the name the query leaves out; undefined when the query says something the name does not. */
 function furtherParts(query: NameTokens, name: NameTokens): number | undefined {
-  if (query.words.length === 0) return undefined;
-  for (const size of query.sizes) if (!name.sizes.includes(size)) return undefined;
-  let unmatched = 0;
-  for (const number of query.numbers) {
-    if (name.numbers.includes(number)) continue;
-    // A date or version of a release ("2507") may be left out of the catalogue; a family's number may not.
-    if (!/^(?:2\d[01]\d|\d{6,8})$/.test(number)) return undefined;
-    unmatched++;
-  }
+  const first = name.words[0];
+  if (first === undefined || !query.words.includes(first)) return undefined;
+  if (!query.sizes.every((size) => name.sizes.includes(size))) return undefined;
   const { words } = index();
-  let matched = 0;
-  for (const word of query.words) {
-    if (name.words.includes(word)) matched++;
-    else if (words.has(word) || query.sizes.length === 0) return undefined;
-    else unmatched++;
-  }
-  if (matched === 0 || !name.words.some((word, at) => at === 0 && query.words.includes(word))) return undefined;
+  const unknownWords = query.words.filter((word) => !words.has(word));
+  // A fine-tune's name is fine beside a family and a size; without a size it may be anything.
+  if (unknownWords.length > 0 && query.sizes.length === 0) return undefined;
+  const missingWords = query.words.filter((word) => words.has(word) && !name.words.includes(word));
+  if (missingWords.some((word) => !SOFT_WORDS.has(word))) return undefined;
+  const known = [...name.numbers, ...name.versions];
+  const missingNumbers = query.numbers.filter((number) => !known.includes(number));
+  if (missingNumbers.some((number) => !DATE.test(number))) return undefined;
+  const missingVersions = query.versions.filter((version) => !known.includes(version));
+  if (missingVersions.length > 0 && unknownWords.length === 0) return undefined;
+  const said = [...query.numbers, ...query.versions];
   const extra =
     name.words.filter((word) => !query.words.includes(word)).length +
-    name.numbers.filter((number) => !query.numbers.includes(number)).length * 0.5 +
+    known.filter((number) => !said.includes(number)).length * 0.5 +
     name.sizes.filter((size) => !query.sizes.includes(size)).length * 0.25;
-  return extra + unmatched * 2;
+  const missing = unknownWords.length + missingWords.length + missingNumbers.length + missingVersions.length;
+  return extra + missing * 2;
 }
 
 function closeness(query: NameTokens, name: NameTokens): number {

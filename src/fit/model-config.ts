@@ -118,8 +118,9 @@ function addHeadLengths(reader: ConfigReader, set: (key: string, value: unknown)
     set("rope.dimension_count", rope);
     set("attention.key_length_mla", nope + rope);
     set("attention.value_length_mla", value);
-    set("attention.key_length", nope + rope);
-    set("attention.value_length", value);
+    // What is cached: one row of the latent and the rotary part.
+    set("attention.key_length", rank + rope);
+    set("attention.value_length", rank);
     return;
   }
   set("attention.key_length", head);

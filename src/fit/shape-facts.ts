@@ -1,5 +1,6 @@
 /** Shapes in few words, as `data/models.json` and the typical shapes by size write them, turned into GGUF metadata. */
 import type { PerLayer } from "./model-keys.ts";
+import { traitsOf } from "./model-traits.ts";
 import type { TensorHints } from "./shapes-list.ts";
 
 /** A model's shape. What is left out follows from the architecture. */
@@ -79,13 +80,15 @@ export function metadataOfFacts(facts: ShapeFacts): { metadata: Record<string, u
 
 type Setter = (key: string, value: unknown) => void;
 
-function addExperts({ experts, shared, dense }: ShapeFacts, set: Setter): void {
+function addExperts({ arch, experts, shared, dense }: ShapeFacts, set: Setter): void {
   set("expert_count", experts?.[0]);
   set("expert_used_count", experts?.[1]);
   set("expert_feed_forward_length", experts?.[2]);
   if (shared !== undefined) {
-    set("expert_shared_feed_forward_length", shared);
-    set("expert_shared_count", 1);
+    const width = experts?.[2] ?? shared;
+    const count = shared % width === 0 ? shared / width : 1;
+    set("expert_shared_count", count);
+    set("expert_shared_feed_forward_length", traitsOf(arch).sharedWidthIsPerExpert ? shared / count : shared);
   }
   set("leading_dense_block_count", dense);
 }
@@ -104,8 +107,9 @@ function addAttention({ window, pattern, sharedKv, mla, ssm, perLayer }: ShapeFa
     set("rope.dimension_count", mla[2]);
     set("attention.key_length_mla", mla[3]);
     set("attention.value_length_mla", mla[4]);
-    set("attention.key_length", mla[3]);
-    set("attention.value_length", mla[4]);
+    // What is cached: one row of the latent and the rotary part.
+    set("attention.key_length", mla[1] + mla[2]);
+    set("attention.value_length", mla[1]);
   }
   if (ssm !== undefined) {
     const names = ["conv_kernel", "inner_size", "state_size", "time_step_rank", "group_count"];

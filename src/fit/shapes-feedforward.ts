@@ -14,6 +14,9 @@ export function addFeedForward(list: TensorList, shape: ModelShape, index: numbe
     // One job per block: attention, state or feed-forward, behind a single norm; MTP blocks do two.
     if (index < shape.layerCount && isRecurrent(shape, index)) return;
     if (index >= shape.layerCount) addNorm(list, shape, "post_attention_norm");
+  } else if (shape.architecture === "falcon-h1") {
+    // Its converter leaves the suffix off.
+    list.plain("ffn_norm", shape.embeddingLength);
   } else if (hasFfnNorm(shape)) {
     addNorm(list, shape, "ffn_norm");
   }
