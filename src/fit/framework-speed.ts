@@ -29,7 +29,7 @@ const hostMs: Readonly<Record<FormatName, number>> = {
   awq: 1.08,
   nf4: 1.28,
   "nf4-double": 1.4,
-  int8: 2.2,
+  int8: 2,
   fp8: 1.55,
   nvfp4: 1.55,
   mxfp4: 1.3,
