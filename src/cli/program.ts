@@ -25,7 +25,10 @@ export interface ChatCommandOptions {
 export interface FitsOptions {
   json?: boolean;
   batch?: boolean;
+  /** Every tool's settings instead of Snug's alone. */
+  launch?: boolean;
   svg?: string;
+  png?: string;
   lang?: Locale;
 }
 
@@ -62,7 +65,9 @@ const texts = {
     url: "a running Snug or other OpenAI-compatible server, with SNUG_API_KEY",
     json: "print JSON",
     batch: "read one JSON request per line from stdin, write one answer per line",
-    svg: "write the picture to a file",
+    launch: "settings for other tools too: llama.cpp, Ollama, LM Studio, Transformers, vLLM",
+    svg: "write the picture as SVG",
+    png: "write the picture as PNG",
     lang: "language of the answer",
     whole: "a whole number, please",
     number: "a number, please",
@@ -86,7 +91,9 @@ const texts = {
     url: "正在运行的 Snug 或其他 OpenAI 兼容服务，密钥用 SNUG_API_KEY",
     json: "输出 JSON",
     batch: "从 stdin 每行读一个 JSON 请求，每行写一个回答",
-    svg: "把图写入文件",
+    launch: "同时给出其他工具的设置：llama.cpp、Ollama、LM Studio、Transformers、vLLM",
+    svg: "把图保存为 SVG",
+    png: "把图保存为 PNG",
     lang: "回答所用语言",
     whole: "请输入整数",
     number: "请输入数字",
@@ -151,7 +158,9 @@ export function createProgram(
     .argument("[query...]", t.fits)
     .option("--json", t.json)
     .option("--batch", t.batch)
+    .option("--launch", t.launch)
     .option("--svg <file>", t.svg)
+    .option("--png <file>", t.png)
     .addOption(new Option("--lang <language>", t.lang).choices(["en", "zh"]))
     .action(async (words: string[], options: FitsOptions) => finish(await actions.fits(words.join(" "), options)));
 

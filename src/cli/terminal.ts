@@ -18,6 +18,8 @@ export interface Terminal {
   /** True when the answer goes to a person, not a pipe. */
   interactive: boolean;
   paint(style: Paint, text: string): string;
+  /** Whether `paint` does anything. */
+  coloured: boolean;
 }
 
 export type Paint = "bold" | "dim" | "green" | "yellow" | "red" | "cyan";
@@ -39,6 +41,7 @@ export function createTerminal({ stdout, stderr, environment }: TerminalStreams,
     print: (line = "") => void stdout.write(`${line}\n`),
     note: (line = "") => void stderr.write(`${line}\n`),
     columns: stdout.columns ?? 80,
+    coloured,
     interactive: stdout.isTTY === true,
     paint: (style, text) => (coloured ? styleText(style, text, { validateStream: false }) : text),
   };
