@@ -45,9 +45,12 @@ export interface CatalogueMatch {
 export function findCatalogueModel(text: string): CatalogueMatch | undefined {
   const query = tokensOf(text);
   if (query.squashed === "") return undefined;
-  const { exact, entries } = index();
+  const { exact, byFamilyWord } = index();
   const same = exact.get(query.squashedWhole) ?? exact.get(query.squashed);
-  const ranked = rank(query, entries);
+  const ranked = rank(
+    query,
+    [...new Set(query.words)].flatMap((word) => byFamilyWord.get(word) ?? []),
+  );
   const best = same?.[0] ?? ranked[0];
   if (best === undefined) return undefined;
   const also = [...(same ?? []), ...ranked].filter((model, at, all) => model !== best && all.indexOf(model) === at);
@@ -91,6 +94,8 @@ interface Entry {
 interface Index {
   exact: Map<string, CatalogueModel[]>;
   entries: readonly Entry[];
+  /** Entries by the first word of their name, the family's: a query must say it. */
+  byFamilyWord: ReadonlyMap<string, readonly Entry[]>;
   words: ReadonlySet<string>;
 }
 
@@ -100,11 +105,15 @@ function index(): Index {
   if (built !== undefined) return built;
   const exact = new Map<string, CatalogueModel[]>();
   const entries: Entry[] = [];
+  const byFamilyWord = new Map<string, Entry[]>();
   const words = new Set<string>();
   for (const model of CATALOGUE_MODELS) {
     for (const name of namesOf(model)) {
       const tokens = tokensOf(name);
-      entries.push({ model, tokens });
+      const entry = { model, tokens };
+      entries.push(entry);
+      const first = tokens.words[0] ?? "";
+      byFamilyWord.set(first, [...(byFamilyWord.get(first) ?? []), entry]);
       for (const word of tokens.words) words.add(word);
       for (const key of new Set([tokens.squashedWhole, tokens.squashed])) {
         const list = exact.get(key) ?? [];
@@ -115,7 +124,7 @@ function index(): Index {
       }
     }
   }
-  built = { exact, entries, words };
+  built = { exact, entries, byFamilyWord, words };
   return built;
 }
 
@@ -149,8 +158,6 @@ const DATE = /^(?:2\d[01]\d|[01]\d[0-3]\d|\d{6,8})$/;
 
 /** How many parts of the name the query leaves out; undefined when the query says something the name does not. */
 function furtherParts(query: NameTokens, name: NameTokens): number | undefined {
-  const first = name.words[0];
-  if (first === undefined || !query.words.includes(first)) return undefined;
   if (!query.sizes.every((size) => name.sizes.includes(size))) return undefined;
   const { words } = index();
   const unknownWords = query.words.filter((word) => !words.has(word));

@@ -187,7 +187,10 @@ function readSliding(keys: KeyReader, traits: ArchitectureTraits, layerCount: nu
   if (sliding === undefined) return { slidingWindow: 0, slidingLayers: undefined };
   const window = sliding.windowFixed ?? given ?? sliding.window ?? 0;
   const off =
-    given === 0 || window === 0 || (sliding.onlyLayerCount !== undefined && sliding.onlyLayerCount !== layerCount);
+    given === 0 ||
+    (sliding.keyRequired && given === undefined) ||
+    window === 0 ||
+    (sliding.onlyLayerCount !== undefined && sliding.onlyLayerCount !== layerCount);
   if (off) return { slidingWindow: 0, slidingLayers: undefined };
   const listed = keys.flags("attention.sliding_window_pattern", layerCount);
   const period = listed ? 0 : keys.integer("attention.sliding_window_pattern", sliding.period, { max: layersMax });

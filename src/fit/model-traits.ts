@@ -59,6 +59,8 @@ export interface SlidingTraits {
   window?: number;
   /** Window whatever the metadata says. */
   windowFixed?: number;
+  /** Nothing slides unless the metadata names a window. */
+  keyRequired?: boolean;
   /** Only models of this many blocks slide. */
   onlyLayerCount?: number;
 }
@@ -79,16 +81,21 @@ export interface ArchitectureTraits {
   sliding?: SlidingTraits;
   /** Output matrix: always the embedding, never, or depending on the model. */
   tied: "always" | "never" | "either";
+  /** Blocks that own a cache, where the loader fixes their number. */
   kvLayersFromStart?: number;
+  /** The metadata may name blocks at the end that read an earlier one's cache. */
   sharesKv?: boolean;
   /** Nothing is cached: embedding and diffusion models. */
   noCache?: boolean;
+  /** Shared experts when the metadata names none. */
   sharedExpertCount?: number;
+  /** `expert_shared_feed_forward_length` is one shared expert's width, not all of them together. */
   sharedWidthIsPerExpert?: boolean;
+  /** Width of one expert when the metadata names none. */
   expertWidth?: (own: PerLayer, used: number) => PerLayer;
-  /** Block `index` is MoE in a model with experts, beyond `leading_dense_block_count` and steps. */
+  /** MTP blocks have a dense feed-forward part beside experts in the main ones. */
   mtpDense?: boolean;
-  mtp?: "full" | "plain";
+  /** False for an architecture never heard of. */
   known: boolean;
 }
 
@@ -98,11 +105,12 @@ const dividedByUsed = (own: PerLayer, used: number): PerLayer => Math.floor(perL
 const alternating: SlidingTraits = { kind: "sliding", period: 2 };
 const everyFourth: SlidingTraits = { kind: "sliding", period: 4 };
 const deltaNet: RecurrentTraits = { blocks: "interval", interval: 4, state: "deltaNet" };
+const kimiDelta: RecurrentTraits = { blocks: "zeroKvHeads", state: "kda" };
 const encoder: Draft = { tied: "always", noCache: true };
 
 const DRAFTS: Record<string, Draft> = {
   llama: {},
-  "llama-embed": { noCache: false },
+  "llama-embed": {},
   mistral3: {},
   minicpm: {},
   smollm3: {},
@@ -208,7 +216,7 @@ const DRAFTS: Record<string, Draft> = {
   "minimax-m2": { flags: ["qkNormRow", "expertProbsBias"], tied: "never" },
   "minimax-m3": { flags: ["qkNorm", "expertProbsBias"], tied: "never" },
   apertus: { flags: ["qkNorm", "noGate"], tied: "never" },
-  smallthinker: { sliding: { ...everyFourth, windowFixed: 4096, fullFirst: true } },
+  smallthinker: { sliding: { ...everyFourth, windowFixed: 4096, keyRequired: true, fullFirst: true } },
   mellum: { flags: ["qkNorm"], sliding: everyFourth, tied: "never", expertWidth: dividedByUsed },
   afmoe: {
     flags: ["qkNorm", "gateElement", "postAttnNorm", "postFfnNorm", "expertProbsBias"],
@@ -245,11 +253,19 @@ const DRAFTS: Record<string, Draft> = {
   "kimi-linear": {
     attention: "mla",
     flags: ["expertProbsBias"],
-    recurrent: { blocks: "zeroKvHeads", state: "kda" },
+    recurrent: kimiDelta,
     sharedExpertCount: 1,
     tied: "never",
   },
   "minimax-01": { recurrent: { blocks: "interval", interval: 8, state: "lightning" } },
+  // Only layers and caches of the next three are exact; their tensors come from the file.
+  "kimi-k3": { attention: "mla", flags: ["expertProbsBias"], recurrent: kimiDelta, tied: "never" },
+  bailingmoe3: { attention: "mla", flags: ["expertProbsBias"], recurrent: kimiDelta },
+  qwen4exp: { flags: ["gatedQuery", "qkNorm", "sharedGate"], recurrent: deltaNet, sharedExpertCount: 1 },
+  dream: { flags: ["qkvBias"], noCache: true },
+  llada: { noCache: true },
+  "llada-moe": { flags: ["qkNorm"], noCache: true },
+  rnd1: { flags: ["qkNorm"], noCache: true },
   rwkv6: { recurrent: { blocks: "all", state: "wkv" }, tied: "never" },
   rwkv7: { recurrent: { blocks: "all", state: "wkv" }, tied: "never" },
   rwkv6qwen2: { recurrent: { blocks: "all", state: "wkv" } },

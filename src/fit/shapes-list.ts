@@ -18,27 +18,22 @@ export interface TensorHints {
   ssmNorm?: boolean;
 }
 
-/** Collects tensors under a block's prefix. */
+/** Collects tensors; those of a block without the block's prefix. */
 export class TensorList {
   readonly tensors: TensorSpec[] = [];
-  #prefix = "";
-
-  set block(index: number | undefined) {
-    this.#prefix = index === undefined ? "" : `blk.${index}.`;
-  }
 
   /** Adds `<name>.weight`. */
   weight(name: string, ...dims: number[]): void {
-    this.tensors.push({ name: `${this.#prefix}${name}.weight`, dims });
+    this.tensors.push({ name: `${name}.weight`, dims });
   }
 
   bias(name: string, ...dims: number[]): void {
-    this.tensors.push({ name: `${this.#prefix}${name}.bias`, dims });
+    this.tensors.push({ name: `${name}.bias`, dims });
   }
 
   /** Adds a tensor whose name carries no suffix. */
   plain(name: string, ...dims: number[]): void {
-    this.tensors.push({ name: `${this.#prefix}${name}`, dims });
+    this.tensors.push({ name, dims });
   }
 }
 

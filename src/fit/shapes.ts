@@ -2,6 +2,8 @@
  * The tensors a GGUF of a given shape holds: names as in the file, dims in ggml order (row length first).
  * Facts from llama.cpp's loader and converter; a file read from disk brings its own list instead.
  */
+import { perLayerAt } from "./model-keys.ts";
+import { hasIndexer, isExpertLayer, isRecurrent } from "./model-layers.ts";
 import type { ModelShape } from "./model-shape.ts";
 import { addAttention } from "./shapes-attention.ts";
 import { addFeedForward } from "./shapes-feedforward.ts";
@@ -10,16 +12,39 @@ import { addNorm, type TensorHints, TensorList } from "./shapes-list.ts";
 import { addRwkvBlock } from "./shapes-rwkv.ts";
 import type { TensorSpec } from "./types.ts";
 
-/** Every tensor of the model, MTP blocks included. */
+/** Every tensor of the model, MTP blocks included. Blocks alike are worked out once. */
 export function tensorsOf(shape: ModelShape, vocabularySize: number, hints: TensorHints): TensorSpec[] {
   const list = new TensorList();
   addModelTensors(list, shape, vocabularySize, hints);
+  const { tensors } = list;
+  const alike = new Map<string, readonly TensorSpec[]>();
   const count = shape.layerCount + shape.mtpLayerCount;
   for (let index = 0; index < count; index++) {
-    list.block = index;
-    addBlock(list, shape, index, vocabularySize, hints);
+    const kind = blockKind(shape, index);
+    let block = alike.get(kind);
+    if (block === undefined) {
+      block = blockTensors(shape, index, vocabularySize, hints);
+      alike.set(kind, block);
+    }
+    const prefix = `blk.${index}.`;
+    for (const { name, dims } of block) tensors.push({ name: prefix + name, dims });
   }
-  return list.tensors;
+  return tensors;
+}
+
+/** Everything about a block that its tensors depend on. */
+function blockKind(shape: ModelShape, index: number): string {
+  const marks =
+    (isRecurrent(shape, index) ? 1 : 0) |
+    (isExpertLayer(shape, index) ? 2 : 0) |
+    (hasIndexer(shape, index) ? 4 : 0) |
+    (shape.slidingLayers?.[index] ? 8 : 0) |
+    (index >= shape.kvLayersFromStart ? 16 : 0) |
+    (index >= shape.layerCount ? 32 : 0) |
+    (index === 0 ? 64 : 0);
+  const heads = `${perLayerAt(shape.headCount, index)},${perLayerAt(shape.headCountKv, index)}`;
+  const widths = `${perLayerAt(shape.feedForwardLength, index)},${perLayerAt(shape.expertFeedForwardLength, index)}`;
+  return `${marks},${heads},${widths}`;
 }
 
 /** Elements of all tensors together: the parameter count. */
@@ -68,21 +93,22 @@ function typeCount(shape: ModelShape): number {
   return shape.reader.integer("tokenizer.ggml.token_type_count", 2, { max: 4096 });
 }
 
-function addBlock(
-  list: TensorList,
+function blockTensors(
   shape: ModelShape,
   index: number,
   vocabularySize: number,
   hints: TensorHints,
-): void {
+): readonly TensorSpec[] {
+  const list = new TensorList();
   if (shape.traits.recurrent?.state === "wkv") {
     addRwkvBlock(list, shape, index);
-    return;
+    return list.tensors;
   }
   addAttention(list, shape, index, hints);
   addFeedForward(list, shape, index);
   addPerLayerInputBlock(list, shape, index);
   if (index >= shape.layerCount) addMtp(list, shape, vocabularySize);
+  return list.tensors;
 }
 
 /** What turns a copy of a block into a predictor of the next token but one. */
