@@ -1,6 +1,7 @@
 /** Answers this process gave or is giving: for Stop, Regenerate, thumbs and reply chains. Bounded; the oldest go first. */
 import type { Producer, Timings } from "../core/chat.ts";
-import { answersRememberedMax } from "../core/limits.ts";
+import { answersRememberedMax, eventsRememberedMax } from "../core/limits.ts";
+import { BoundedSet } from "./bounded-set.ts";
 import type { HistoryMessage, Question } from "./question.ts";
 
 export type StopReason = "stopped" | "question_deleted" | "answer_lost" | "reply_limit" | "restart";
@@ -24,6 +25,8 @@ export interface AnswerRecord {
 export class AnswerBook {
   readonly #records = new Map<string, AnswerRecord>();
   readonly #byMessage = new Map<string, string>();
+  /** A deletion can be told before the message it is about is known here. */
+  readonly #deletedMessages = new BoundedSet(eventsRememberedMax);
 
   add(record: AnswerRecord): void {
     this.#records.set(record.id, record);
@@ -37,6 +40,20 @@ export class AnswerBook {
   link(record: AnswerRecord, messageId: string): void {
     record.messageIds.push(messageId);
     this.#byMessage.set(messageId, record.id);
+    if (this.#deletedMessages.has(messageId)) record.stop?.("answer_lost");
+  }
+
+  /** A deleted question stops its answer, a deleted answer stops itself. */
+  messageDeleted(messageId: string): void {
+    this.#deletedMessages.add(messageId);
+    for (const record of this.running()) {
+      if (record.question.messageId === messageId) record.stop?.("question_deleted");
+      else if (record.messageIds.includes(messageId)) record.stop?.("answer_lost");
+    }
+  }
+
+  isDeleted(messageId: string): boolean {
+    return this.#deletedMessages.has(messageId);
   }
 
   find(id: string): AnswerRecord | undefined {

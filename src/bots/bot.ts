@@ -91,6 +91,7 @@ export class ChatBot {
    */
   async ask(question: Question, place: ChatPlace): Promise<void> {
     if (!this.#seen.add(`${question.where.source} ${question.id}`)) return;
+    if (question.messageId !== undefined && this.#book.isDeleted(question.messageId)) return;
     await this.#answer(question, place);
   }
 
@@ -186,12 +187,9 @@ export class ChatBot {
       .slice(0, countMax);
   }
 
-  /** A message is gone: a question stops its answer, an answer stops itself. */
+  /** A message is gone, whoever wrote it. */
   messageDeleted(messageId: string): void {
-    for (const record of this.#book.running()) {
-      if (record.question.messageId === messageId) record.stop?.("question_deleted");
-      else if (record.messageIds.includes(messageId)) record.stop?.("answer_lost");
-    }
+    this.#book.messageDeleted(messageId);
   }
 
   /** A channel, thread or server is gone. */

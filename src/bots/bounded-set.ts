@@ -7,6 +7,10 @@ export class BoundedSet {
     this.#countMax = countMax;
   }
 
+  has(id: string): boolean {
+    return this.#ids.has(id);
+  }
+
   /** False when it was there already. */
   add(id: string): boolean {
     if (this.#ids.has(id)) return false;

@@ -153,13 +153,12 @@ export class ReplyWriter {
     const facts = { reason: error.reason, platformCode: error.platformCode, error: error.message };
     if (error.reason === "expired" || error.reason === "forbidden") {
       logger.info("a reply has to move", facts);
-      await this.#moveAway(error.reason);
+      await this.#moveAway(error.reason, facts);
       return;
     }
     this.#failures++;
     if (error.reason !== "unavailable" || (this.#final && this.#failures >= writeTriesMax)) {
-      logger.warn("a reply can no longer be written", facts);
-      this.#lose(error.reason);
+      this.#lose(error.reason, facts);
       return;
     }
     logger.info("a write of a reply failed and will be repeated", { ...facts, failures: this.#failures });
@@ -168,7 +167,7 @@ export class ReplyWriter {
   }
 
   /** The place has refused: goes on in the next one. Finished pages stay, the last one is written again there. */
-  async #moveAway(reason: ChatPlatformErrorReason): Promise<void> {
+  async #moveAway(reason: ChatPlatformErrorReason, facts: Record<string, unknown>): Promise<void> {
     const next = await this.#place.successor().catch(() => undefined);
     if (next !== undefined) {
       this.#moveTo(next);
@@ -179,7 +178,7 @@ export class ReplyWriter {
       this.#pages = pages;
       this.#stay();
     } else {
-      this.#lose(reason);
+      this.#lose(reason, facts);
     }
   }
 
@@ -226,9 +225,9 @@ export class ReplyWriter {
   async #watchExpiry(): Promise<void> {
     const { timer } = this.#options;
     while (this.#place.expiresAt !== undefined && !this.#staying && !this.#over.signal.aborted) {
-      // Without a page there is nothing to carry over; the first write goes to the right place by itself.
-      if (this.#moveDue() && this.#pages.length === 0) return;
       if (this.#moveDue() && !this.#writing) {
+        // Without a page there is nothing to carry over; the first write goes to the right place by itself.
+        if (this.#pages.length === 0) return;
         this.#wanted = this.#pages.map((page) => page.shown);
         this.#pump();
       }
@@ -237,7 +236,8 @@ export class ReplyWriter {
     }
   }
 
-  #lose(reason: ChatPlatformErrorReason): void {
+  #lose(reason: ChatPlatformErrorReason, facts: Record<string, unknown>): void {
+    this.#options.logger.warn("a reply can no longer be written", facts);
     this.#lost = reason;
     this.#wanted = undefined;
     this.#over.abort();

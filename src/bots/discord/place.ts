@@ -96,6 +96,8 @@ export class ChannelPlace implements ChatPlace {
   readonly #options: ChannelPlaceOptions;
   /** Kept until a send worked, so that a repeated send cannot show twice. */
   #nonce: string;
+  /** An earlier try may have arrived: Discord then gives back that message, with what it said. */
+  #tried = false;
   #postCount = 0;
 
   constructor(routes: DiscordRoutes, options: ChannelPlaceOptions) {
@@ -119,10 +121,15 @@ export class ChannelPlace implements ChatPlace {
       body: { ...body, ...reference, nonce: this.#nonce, enforce_nonce: true },
       ...(files === undefined ? {} : { files }),
     });
+    const triedBefore = this.#tried;
+    this.#tried = true;
     const message = await call<APIMessage>(request);
+    this.#tried = false;
     this.#postCount++;
     this.#nonce = this.#routes.newNonce();
-    return this.#posted(message.id);
+    const posted = this.#posted(message.id);
+    if (triedBefore) await posted.edit(post);
+    return posted;
   }
 
   async typing(): Promise<void> {

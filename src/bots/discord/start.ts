@@ -205,8 +205,8 @@ function watchConnection(client: Client, { logger, onFatal }: DiscordOptions): v
       ),
     );
   });
-  client.rest.on("rateLimited", ({ route, timeToReset, scope }) =>
-    logger.warn("Discord asked to slow down", { route, scope, timeToReset }),
-  );
+  client.rest.on("response", ({ method, route }, { status }) => {
+    if (status === 429) logger.warn("Discord asked to slow down", { method, route });
+  });
   client.rest.on("invalidRequestWarning", ({ count }) => logger.warn("many refused Discord requests", { count }));
 }

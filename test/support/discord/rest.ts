@@ -56,6 +56,8 @@ export interface RestState {
   onChange: () => void;
   /** Looked at before every request; a refusal it returns is sent. */
   fault: (request: RestRequest) => Refusal | "hang up" | undefined;
+  /** Looked at after a request was carried out: true breaks the connection before the reply. */
+  losesReply: (request: RestRequest) => boolean;
   limits: { channel: BucketRule; webhook: BucketRule; other: BucketRule };
   /** Words that the server's filter refuses. */
   blockedWords: Set<string>;
@@ -196,6 +198,10 @@ export class Rest {
       this.#check(request);
       const result = handler(request, this.#state);
       request.status = result === undefined ? 204 : 200;
+      if (this.#state.losesReply(request)) {
+        incoming.socket.destroy();
+        return;
+      }
       send(response, request.status, result, bucket.headers);
     } catch (thrown) {
       const refusal = thrown instanceof Refusal ? thrown : new Refusal(500, 0, String(thrown));

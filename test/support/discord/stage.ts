@@ -91,10 +91,17 @@ export class Stage<Engine extends ChatEngine = FakeEngine> {
   static async open(options: StageOptions<ChatEngine> = {}): Promise<Stage<ChatEngine>> {
     const timer = new ManualTimer();
     const standIn = await DiscordStandIn.start({ clock: timer, ...options.standIn });
-    const engine = options.engine?.(timer) ?? new FakeEngine({ clock: timer });
+    // Without a context length nothing but the test ends an endless answer.
+    const models = [{ id: "fake", quantization: "F16", loaded: true }];
+    const engine = options.engine?.(timer) ?? new FakeEngine({ clock: timer, models });
     const stage = new Stage(standIn, timer, engine, options);
     if (options.offline !== true) await stage.connect();
     return stage;
+  }
+
+  /** What the bot connects with. */
+  get discordOptions(): DiscordOptions {
+    return this.#discord;
   }
 
   async connect(): Promise<DiscordBot> {
@@ -121,16 +128,23 @@ export class Stage<Engine extends ChatEngine = FakeEngine> {
    * Moves the clock from one due write to the next until the condition holds. Only short waits are skipped: the long
    * ones (reply tokens) are for tests to pass on purpose.
    */
-  async advanceUntil<Value>(condition: () => Value | undefined | false, what: string): Promise<Value> {
+  async advanceUntil<Value>(
+    condition: () => Value | undefined | false,
+    what: string,
+    stepMsMax = 2000,
+  ): Promise<Value> {
     const givenUpAt = performance.now() + 8000;
     for (;;) {
       const value = condition();
       if (value !== undefined && value !== false) return value;
-      if (performance.now() > givenUpAt) throw new Error(`Waited in vain for ${what}; ${this.standIn.violations}`);
+      if (performance.now() > givenUpAt) {
+        const log = this.logger.lines.slice(-4).map((line) => JSON.stringify(line));
+        throw new Error(`Waited in vain for ${what}; ${[...this.standIn.recentRequests(), ...log].join("\n")}`);
+      }
       // Requests on their way get time to arrive before the clock moves on.
       await delay(2);
       const due = this.timer.nextDueMs();
-      if (due !== undefined && due <= 2000) this.timer.advance(due);
+      if (due !== undefined && due <= stepMsMax) this.timer.advance(due);
     }
   }
 
@@ -140,11 +154,19 @@ export class Stage<Engine extends ChatEngine = FakeEngine> {
   }
 
   /** Until this message is there and no longer being written. */
-  async answered(message: () => StandMessage | undefined, what = "an answer"): Promise<StandMessage> {
-    return await this.advanceUntil(() => {
-      const found = message();
-      return found !== undefined && this.bot.runningCount === 0 && !buttonsOf(found).includes("stop") && found;
-    }, what);
+  async answered(
+    message: () => StandMessage | undefined,
+    what = "an answer",
+    stepMsMax?: number,
+  ): Promise<StandMessage> {
+    return await this.advanceUntil(
+      () => {
+        const found = message();
+        return found !== undefined && this.bot.runningCount === 0 && !buttonsOf(found).includes("stop") && found;
+      },
+      what,
+      stepMsMax,
+    );
   }
 
   /** The whole of /ask: question, acknowledgement, last edit. */

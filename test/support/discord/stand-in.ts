@@ -76,6 +76,7 @@ export class DiscordStandIn {
       violation,
       onChange: changed,
       fault: (request) => this.#fault(request),
+      losesReply: () => false,
       limits: {
         channel: { limit: 5, windowMs: 5000 },
         webhook: { limit: 5, windowMs: 2000 },
@@ -126,6 +127,12 @@ export class DiscordStandIn {
     return this.#state.commands.get(guildId) ?? [];
   }
 
+  /** For messages of failed tests. */
+  recentRequests(): string[] {
+    const tail = this.rest.requests.slice(-6).map((one) => `${one.method} ${one.path} ${one.status}`);
+    return [...tail, ...this.violations];
+  }
+
   /** Requests to routes that contain this text, oldest first. */
   requests(method: string, part: string): RestRequest[] {
     return this.rest.requests.filter((request) => request.method === method && request.route.includes(part));
@@ -141,6 +148,17 @@ export class DiscordStandIn {
         return refusal;
       }
       return before(request);
+    };
+  }
+
+  /** Takes the next matching request but breaks the connection instead of answering it. */
+  loseReply(match: (request: RestRequest) => boolean): void {
+    let left = 1;
+    const before = this.#state.losesReply;
+    this.#state.losesReply = (request) => {
+      if (left === 0 || !match(request)) return before(request);
+      left--;
+      return true;
     };
   }
 
