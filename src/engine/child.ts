@@ -4,7 +4,8 @@ import type { ChatRequest } from "../core/chat.ts";
 import { toAppError } from "../core/errors.ts";
 import { pulseIntervalMs, tokenFlushMs } from "../core/limits.ts";
 import type { ChildMessage, GpuChoice, LoadSettings, ParentMessage } from "./ipc.ts";
-import { LlamaRuntime, type LoadHooks, type Prompt, probeDevices } from "./llama.ts";
+import { LlamaRuntime, type Prompt } from "./llama.ts";
+import { type LoadHooks, probeDevices } from "./llama-load.ts";
 import { TextFrames } from "./text-frames.ts";
 
 interface ChildJob {

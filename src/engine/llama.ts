@@ -1,20 +1,16 @@
 /**
- * llama.cpp through node-llama-cpp: one loaded model, one context, several sequences. The only importer of that library;
- * its errors become `AppError`s here. Runs in the llama child, because native code may take its process with it.
+ * llama.cpp through node-llama-cpp: one loaded model, one context, several sequences. With llama-load.ts the only importer
+ * of that library. Runs in the llama child, because native code may take its process with it.
  */
 import { randomInt } from "node:crypto";
 import {
   type BuiltInChatWrapperType,
   type ChatHistoryItem,
-  getLlama,
-  InsufficientMemoryError,
   type Llama,
   type LlamaContext,
   type LlamaContextSequence,
-  LlamaLogLevel,
   type LlamaModel,
   LlamaText,
-  NoBinaryFoundError,
   resolveChatWrapper,
   type Token,
 } from "node-llama-cpp";
@@ -26,35 +22,25 @@ import {
   prefillChunkTokens,
   prefillTokensBesideDecodeMax,
 } from "../core/limits.ts";
-import { MIB } from "../core/units.ts";
-import type { Backend } from "../fit/types.ts";
+import { AnswerAccount } from "./answer-account.ts";
 import { BatchStrategy } from "./batching.ts";
 import { checkModelFile } from "./check-model.ts";
 import { chooseSequence } from "./choose-sequence.ts";
-import { readUsableCores } from "./cpu-quota.ts";
-import { mayHaveGpu } from "./gpu-presence.ts";
-import type {
-  AnswerEnd,
-  ChildMessage,
-  GpuChoice,
-  LlamaDevices,
-  LoadedModel,
-  LoadSettings,
-  MemorySample,
-} from "./ipc.ts";
+import type { AnswerEnd, LoadedModel, LoadSettings, MemorySample } from "./ipc.ts";
+import {
+  backendOf,
+  createContext,
+  isMemoryError,
+  type LoadHooks,
+  limitThreads,
+  loadModel,
+  openLlama,
+  translateLoadError,
+} from "./llama-load.ts";
 import { TextStream } from "./text-stream.ts";
 
 /** What llama.cpp's own server samples with when a request does not say; cuts the improbable tail small models have. */
 const samplingDefaults = { temperature: 0.8, topP: 0.95, topK: 40, minP: 0.05 } as const;
-
-/** Work for one thread; measured: 10 and 4 million parameters run fastest on one, 440 million gain from a second. */
-const weightBytesPerThread = 64 * MIB;
-
-export interface LoadHooks {
-  log(level: Extract<ChildMessage, { type: "log" }>["level"], message: string): void;
-  /** The backend has no usable device; the CPU is taken instead. */
-  gpuUnusable(backend: Backend): void;
-}
 
 /** A request whose conversation is rendered and counted, ready to run. */
 export interface Prompt {
@@ -129,6 +115,7 @@ export class LlamaRuntime {
       const batch = new BatchStrategy(prefillTokensBesideDecodeMax);
       const context = await createContext(model, settings, { contextLength, threads, batch });
       const wrapper = resolveChatWrapper(model);
+      await warmUp(model, context);
       const facts: LoadedModel = {
         ...checked,
         // The library may pad a context up; what was asked for stays the promise.
@@ -168,15 +155,20 @@ export class LlamaRuntime {
 
   /** Answers on a free sequence. Never throws: failures are in the returned end. */
   async answer(prompt: Prompt, hooks: AnswerHooks): Promise<AnswerEnd> {
-    const answer = new Answer(prompt, this.facts.contextLength);
+    const tokensLeft = this.facts.contextLength - prompt.tokens.length;
+    // The context ends the answer at the latest: past it the library would silently drop the beginning.
+    const account = new AnswerAccount(
+      prompt.tokens.length,
+      Math.min(prompt.request.maxTokens ?? tokensLeft, tokensLeft),
+    );
     const slot = this.#takeSlot(prompt.tokens);
-    if (slot === undefined) return answer.failed(new AppError("engine_overloaded", "No sequence is free; try again."));
+    if (slot === undefined) return account.failed(new AppError("engine_overloaded", "No sequence is free; try again."));
     try {
-      return await this.#generate(answer, slot.sequence, hooks);
+      return await this.#generate(prompt, account, slot.sequence, hooks);
     } catch (thrown) {
       // The sequence's state is unknown now; it must not serve as a prefix.
       await slot.sequence.clearHistory().catch(() => {});
-      return answer.failed(translateAnswerError(thrown));
+      return account.failed(translateAnswerError(thrown));
     } finally {
       slot.busy = false;
     }
@@ -230,16 +222,20 @@ export class LlamaRuntime {
     return slot;
   }
 
-  async #generate(answer: Answer, sequence: LlamaContextSequence, hooks: AnswerHooks): Promise<AnswerEnd> {
-    const { tokens } = answer.prompt;
+  async #generate(
+    prompt: Prompt,
+    account: AnswerAccount,
+    sequence: LlamaContextSequence,
+    hooks: AnswerHooks,
+  ): Promise<AnswerEnd> {
     // At least the last token is evaluated again: its logits choose the first word.
-    await sequence.adaptStateToTokens(tokens.slice(0, -1), false);
-    answer.cachedPromptTokens = sequence.nextTokenIndex;
-    hooks.started(answer.cachedPromptTokens);
+    await sequence.adaptStateToTokens(prompt.tokens.slice(0, -1), false);
+    account.cachedPromptTokens = sequence.nextTokenIndex;
+    hooks.started(account.cachedPromptTokens);
     this.#batch.enter();
     try {
-      const rest = await this.#prefill(answer, sequence, hooks);
-      return rest === undefined ? answer.cancelled() : await this.#decode(answer, sequence, rest, hooks);
+      const rest = await this.#prefill(prompt.tokens, sequence, hooks);
+      return rest === undefined ? account.cancelled() : await this.#decode(prompt, account, sequence, rest, hooks);
     } finally {
       this.#batch.leave();
     }
@@ -248,38 +244,49 @@ export class LlamaRuntime {
   /**
    * Evaluates all but the last chunk, looking at the signal between chunks: the library itself finishes a whole prompt
    * before it honours an abort. What was evaluated stays as a prefix for the next try.
+   *
+   * @returns the last chunk, undefined when aborted
    */
-  async #prefill(answer: Answer, sequence: LlamaContextSequence, hooks: AnswerHooks): Promise<Token[] | undefined> {
-    let rest = answer.prompt.tokens.slice(answer.cachedPromptTokens);
+  async #prefill(
+    tokens: readonly Token[],
+    sequence: LlamaContextSequence,
+    hooks: AnswerHooks,
+  ): Promise<Token[] | undefined> {
+    let rest = tokens.slice(sequence.nextTokenIndex);
     while (rest.length > prefillChunkTokens) {
       if (hooks.signal.aborted) return undefined;
       await sequence.evaluateWithoutGeneratingNewTokens(rest.slice(0, prefillChunkTokens));
       rest = rest.slice(prefillChunkTokens);
-      hooks.progress(answer.prompt.tokens.length - rest.length);
+      hooks.progress(tokens.length - rest.length);
     }
     return hooks.signal.aborted ? undefined : rest;
   }
 
-  async #decode(answer: Answer, sequence: LlamaContextSequence, rest: Token[], hooks: AnswerHooks): Promise<AnswerEnd> {
-    const { prompt } = answer;
+  async #decode(
+    prompt: Prompt,
+    account: AnswerAccount,
+    sequence: LlamaContextSequence,
+    rest: Token[],
+    hooks: AnswerHooks,
+  ): Promise<AnswerEnd> {
     const text = new TextStream<Token>(
       (tokens, before) => this.#model.detokenize(tokens, false, before),
       prompt.stopTexts,
     );
     const generated = sequence.evaluate(rest, { ...samplingOf(prompt.request), yieldEogToken: true });
     for await (const token of generated) {
-      answer.count();
+      account.count();
       if (this.#model.isEogToken(token) || prompt.stopTokens.has(token)) {
         hooks.token(text.end());
-        return answer.finished("stop");
+        return account.finished("stop");
       }
       const piece = text.push(token);
-      const full = !piece.stopped && answer.completionTokens >= answer.tokensMax;
+      const full = account.full && !piece.stopped;
       hooks.token(full ? piece.text + text.end() : piece.text);
-      if (piece.stopped) return answer.finished("stop");
-      if (full) return answer.finished("length");
+      if (piece.stopped) return account.finished("stop");
+      if (full) return account.finished("length");
       await this.#waitForReader(hooks);
-      if (hooks.signal.aborted) return answer.cancelled();
+      if (hooks.signal.aborted) return account.cancelled();
     }
     throw new Error("the token stream ended by itself");
   }
@@ -293,71 +300,14 @@ export class LlamaRuntime {
   }
 }
 
-/** The devices llama.cpp finds, without a model. */
-export async function probeDevices(gpu: GpuChoice, hooks: LoadHooks): Promise<LlamaDevices> {
-  try {
-    const llama = await openLlama(gpu, hooks);
-    const vram = llama.gpu === false ? { total: 0, free: 0 } : await llama.getVramState();
-    const devices: LlamaDevices = {
-      backend: backendOf(llama),
-      names: llama.gpu === false ? [] : await llama.getGpuDeviceNames(),
-      vramBytesTotal: vram.total,
-      vramBytesFree: vram.free,
-      mathCores: llama.cpuMathCores,
-    };
-    await llama.dispose();
-    return devices;
-  } catch (thrown) {
-    throw translateLoadError(thrown);
-  }
-}
-
-/** What one answer has cost so far. */
-class Answer {
-  readonly prompt: Prompt;
-  /** The context ends the answer at the latest: past it the library would silently drop the beginning. */
-  readonly tokensMax: number;
-  cachedPromptTokens = 0;
-  completionTokens = 0;
-  readonly #startedAt = performance.now();
-  #firstTokenAt: number | undefined;
-  #lastTokenAt = 0;
-
-  constructor(prompt: Prompt, contextLength: number) {
-    this.prompt = prompt;
-    this.tokensMax = Math.min(prompt.request.maxTokens ?? contextLength, contextLength - prompt.tokens.length);
-  }
-
-  count(): void {
-    this.completionTokens++;
-    this.#lastTokenAt = performance.now();
-    this.#firstTokenAt ??= this.#lastTokenAt;
-  }
-
-  finished(finishReason: "stop" | "length"): AnswerEnd {
-    return { end: { type: "finish", finishReason }, ...this.#account() };
-  }
-
-  cancelled(): AnswerEnd {
-    return { end: { type: "cancelled" }, ...this.#account() };
-  }
-
-  failed(error: AppError): AnswerEnd {
-    return { end: { type: "error", error: error.toFacts() }, ...this.#account() };
-  }
-
-  #account(): Omit<AnswerEnd, "end"> {
-    const { cachedPromptTokens, completionTokens } = this;
-    const promptTokens = this.prompt.tokens.length;
-    const timings: AnswerEnd["timings"] = {};
-    if (this.#firstTokenAt !== undefined) {
-      const prefillMs = this.#firstTokenAt - this.#startedAt;
-      const decodeMs = this.#lastTokenAt - this.#firstTokenAt;
-      if (prefillMs > 0) timings.prefillTokensPerSecond = ((promptTokens - cachedPromptTokens) / prefillMs) * 1000;
-      if (decodeMs > 0) timings.completionTokensPerSecond = ((completionTokens - 1) / decodeMs) * 1000;
-    }
-    return { usage: { promptTokens, completionTokens, cachedPromptTokens }, timings };
-  }
+/**
+ * One token, before anybody waits for it: the first step compiles GPU kernels (a minute and more on a new driver), reads
+ * the weights from disk and touches all buffers. All that belongs to loading.
+ */
+async function warmUp(model: LlamaModel, context: LlamaContext): Promise<void> {
+  const sequence = context.getSequence();
+  for await (const _ of sequence.evaluate(model.tokenize("Hi"), samplingDefaults)) break;
+  await sequence.dispose();
 }
 
 function toHistoryItem({ role, content }: ChatMessage): ChatHistoryItem {
@@ -376,76 +326,6 @@ function samplingOf({ temperature, topP, seed }: ChatRequest) {
   };
 }
 
-async function openLlama(gpu: GpuChoice, hooks: LoadHooks): Promise<Llama> {
-  const options = {
-    // Never compile: a missing binary must be an error at once, not minutes of compiler.
-    build: "never",
-    skipDownload: true,
-    progressLogs: false,
-    logLevel: LlamaLogLevel.warn,
-    logger: (level: LlamaLogLevel, message: string) => hooks.log(toLogLevel(level), message.trimEnd()),
-  } as const;
-  const wanted = gpu === "auto" && !(await mayHaveGpu()) ? false : gpu;
-  let llama = await getLlama({ ...options, gpu: wanted });
-  if (!(await hasUsableDevice(llama))) {
-    hooks.gpuUnusable(backendOf(llama));
-    await llama.dispose();
-    llama = await getLlama({ ...options, gpu: false });
-  }
-  return llama;
-}
-
-/**
- * Threads that pay. They wait for each other many times per token by spinning, so one more than there are free cores
- * makes all of them slow (the library's default of 4 on 2 cores: 100 times), and a small model is fastest on one.
- */
-async function limitThreads(llama: Llama, fileBytes: number, threadsMax = Number.POSITIVE_INFINITY): Promise<number> {
-  const cores = Math.min(llama.cpuMathCores, await readUsableCores());
-  const threads = Math.max(1, Math.min(cores, threadsMax, Math.ceil(fileBytes / weightBytesPerThread)));
-  llama.maxThreads = threads;
-  return threads;
-}
-
-/** A Vulkan loader with only a software driver reports itself as a GPU with no device and no memory. */
-async function hasUsableDevice(llama: Llama): Promise<boolean> {
-  if (llama.gpu === false) return true;
-  const names = await llama.getGpuDeviceNames();
-  return names.length > 0 && (await llama.getVramState()).total > 0;
-}
-
-function backendOf(llama: Llama): Backend {
-  return llama.gpu === false ? "cpu" : llama.gpu;
-}
-
-async function loadModel(llama: Llama, settings: LoadSettings, contextLength: number): Promise<LlamaModel> {
-  const { gpuLayers, sequenceCount } = settings;
-  return await llama.loadModel({
-    modelPath: settings.modelPath,
-    gpuLayers: gpuLayers === "auto" ? { fitContext: { contextSize: contextLength * sequenceCount } } : gpuLayers,
-    defaultContextFlashAttention: settings.flashAttention,
-    experimentalDefaultContextKvCacheKeyType: settings.kvCacheTypeK,
-    experimentalDefaultContextKvCacheValueType: settings.kvCacheTypeV,
-    ...(settings.checkTensors === undefined ? {} : { checkTensors: settings.checkTensors }),
-  });
-}
-
-async function createContext(
-  model: LlamaModel,
-  settings: LoadSettings,
-  { contextLength, threads, batch }: { contextLength: number; threads: number; batch: BatchStrategy },
-): Promise<LlamaContext> {
-  return await model.createContext({
-    contextSize: contextLength,
-    sequences: settings.sequenceCount,
-    batchSize: settings.batchSize,
-    threads,
-    flashAttention: settings.flashAttention,
-    // A smaller context than asked for would be a silent change of the plan.
-    failedCreationRemedy: false,
-    batching: { itemPrioritizationStrategy: ({ items, size }) => batch.plan(items, size) },
-  });
-}
-
 function tooLong(promptTokens: number, contextLength: number): AppError {
   return new AppError(
     "context_length_exceeded",
@@ -454,37 +334,7 @@ function tooLong(promptTokens: number, contextLength: number): AppError {
   );
 }
 
-function toLogLevel(level: LlamaLogLevel): "debug" | "info" | "warn" | "error" {
-  if (level === LlamaLogLevel.fatal || level === LlamaLogLevel.error) return "error";
-  if (level === LlamaLogLevel.warn) return "warn";
-  return level === LlamaLogLevel.debug ? "debug" : "info";
-}
-
-/** @param complaint what llama.cpp logged, which says more than the library's "Failed to load model" */
-function translateLoadError(cause: unknown, complaint?: string): AppError {
-  if (cause instanceof AppError) return cause;
-  if (cause instanceof NoBinaryFoundError) {
-    const message =
-      "llama.cpp has no ready-made binary for this system; run `npm ci` again, or use an engine elsewhere.";
-    return new AppError("invalid_configuration", message, { cause });
-  }
-  if (isMemoryError(cause)) {
-    const message =
-      "The model and its context need more memory than is free. Take a smaller quantization, a shorter context or fewer parallel answers.";
-    return new AppError("engine_out_of_memory", message, { cause });
-  }
-  const words = complaint ?? (cause instanceof Error ? cause.message : String(cause));
-  return new AppError("model_file_invalid", `llama.cpp could not load the model: ${words}. Try another file.`, {
-    cause,
-  });
-}
-
 function translateAnswerError(cause: unknown): AppError {
   if (!isMemoryError(cause)) return toAppError(cause);
   return new AppError("engine_out_of_memory", "The model ran out of memory while answering.", { cause });
-}
-
-function isMemoryError(cause: unknown): boolean {
-  if (cause instanceof InsufficientMemoryError) return true;
-  return cause instanceof Error && /memory|failed to create context|failed to allocate/i.test(cause.message);
 }
