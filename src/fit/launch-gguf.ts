@@ -14,6 +14,8 @@ export function isGguf(quantization: string): boolean {
 export function fileName({ plan, files }: LaunchInput): string {
   const named = files.location?.split(/[/:\\]/).at(-1);
   if (named !== undefined && /\.gguf$/i.test(named)) return named;
+  // A bare size is no model one could download.
+  if (plan.model.provenance === "size") return `YOUR-MODEL-${plan.model.quantization}.gguf`;
   return `${plan.model.name.replace(/[^\w.]+/g, "-")}-${plan.model.quantization}.gguf`;
 }
 

@@ -7,7 +7,7 @@ import type { Localized } from "./query-types.ts";
 const gpuMemoryUtilization = 0.9;
 
 /** Bits per weight class of a quantization: which format of another runtime is nearest. */
-function weightBits(quantization: string): 4 | 8 | 16 | 32 {
+export function weightBits(quantization: string): 4 | 8 | 16 | 32 {
   const name = quantization.toUpperCase();
   if (/^(?:F32|FP32)/.test(name)) return 32;
   if (/^(?:F16|BF16|FP16)/.test(name)) return 16;
@@ -15,7 +15,8 @@ function weightBits(quantization: string): 4 | 8 | 16 | 32 {
 }
 
 function repositoryOf({ plan, files }: LaunchInput): string {
-  return files.repository ?? plan.model.name.replace(/\s+/g, "-");
+  if (files.repository !== undefined) return files.repository;
+  return plan.model.provenance === "size" ? "OWNER/MODEL" : plan.model.name.replace(/\s+/g, "-");
 }
 
 /** What differs when a GGUF plan is run in another format. */
@@ -38,7 +39,9 @@ export function launchTransformers(input: LaunchInput): LaunchRecipe | undefined
   if (hardware.backend !== "cuda" && hardware.backend !== "cpu") return undefined;
   const bits = weightBits(plan.model.quantization);
   const spilled = plan.offload !== "full" && hardware.gpus.length > 0;
-  const config = quantizationConfig(bits, spilled);
+  // Nested quantization is free to take where the plan left the format open.
+  const doubleQuant = plan.model.quantization !== "nf4";
+  const config = quantizationConfig(bits, spilled, doubleQuant);
   const memory = plan.devices.map((device, index) => {
     const key = device.kind === "host" ? '"cpu"' : `${index}`;
     // Accelerate's cap is for weights; what a device needs besides stays outside of it.
@@ -77,7 +80,7 @@ export function launchTransformers(input: LaunchInput): LaunchRecipe | undefined
   };
 }
 
-function quantizationConfig(bits: number, spilled: boolean): string | undefined {
+function quantizationConfig(bits: number, spilled: boolean, doubleQuant: boolean): string | undefined {
   const cpu = spilled ? ", llm_int8_enable_fp32_cpu_offload=True" : "";
   const skip = 'llm_int8_skip_modules=["lm_head"]';
   if (bits === 8) return `BitsAndBytesConfig(load_in_8bit=True, ${skip}${cpu})`;
@@ -85,7 +88,7 @@ function quantizationConfig(bits: number, spilled: boolean): string | undefined 
   const parts = [
     "load_in_4bit=True",
     'bnb_4bit_quant_type="nf4"',
-    "bnb_4bit_use_double_quant=True",
+    `bnb_4bit_use_double_quant=${doubleQuant ? "True" : "False"}`,
     "bnb_4bit_compute_dtype=torch.bfloat16",
   ];
   return `BitsAndBytesConfig(\n        ${parts.join(",\n        ")},\n        ${skip}${cpu},\n    )`;

@@ -4,7 +4,10 @@
  */
 import type { Locale } from "../core/errors.ts";
 import { formatBytes, formatTokens } from "../core/units.ts";
-import { MEMORY_PART_NAMES, type MemoryBar, type MemoryPartKind } from "./render-memory.ts";
+import { planName } from "./answer-sentences.ts";
+import type { FitsAnswer } from "./answer-types.ts";
+import { hardwareLabel } from "./query-echo.ts";
+import { MEMORY_PART_NAMES, type MemoryBar, type MemoryPart, type MemoryPartKind } from "./render-memory.ts";
 
 /** Speed at one depth of context, tokens per second, with the interval it lies in. */
 export interface SpeedPoint {
@@ -25,6 +28,29 @@ export interface PictureInput {
   locale: Locale;
   /** "auto" follows the viewer's setting where CSS works, and is light elsewhere. */
   theme?: "light" | "dark" | "auto";
+}
+
+/** The picture of an answer; undefined where there is nothing to draw (a word, a refusal without a nearest plan). */
+export function pictureOf(
+  answer: FitsAnswer,
+  options: { locale: Locale; theme?: "light" | "dark" | "auto" },
+): string | undefined {
+  if (answer.memory.length === 0) return undefined;
+  const { locale } = options;
+  const best = answer.plan ?? answer.models[0]?.plan ?? answer.refusal?.nearest;
+  const machine = answer.hardware === undefined ? "" : hardwareLabel(answer.hardware, locale);
+  const subtitle = [answer.query.echo[locale]];
+  if (answer.plan === undefined && answer.refusal === undefined && best !== undefined)
+    subtitle.push(planName(best, locale));
+  if (answer.query.hardware === undefined && machine !== "") subtitle.push(machine);
+  return drawPicture({
+    title: answer.verdict.line[locale],
+    subtitle: subtitle.join(" · "),
+    bars: answer.memory,
+    speed: answer.speedByContext,
+    locale,
+    ...(options.theme !== undefined && { theme: options.theme }),
+  });
 }
 
 const width = 720;
@@ -79,7 +105,10 @@ export function drawPicture(input: PictureInput): string {
   const theme = input.theme === "dark" ? DARK : LIGHT;
   const parts: string[] = [];
   let y = margin + 14;
-  parts.push(text(margin, y, input.title, { size: 19, weight: 700, cls: "ink", fill: theme.ink, max: inner }));
+  for (const [index, line] of titleLines(input.title).entries()) {
+    if (index > 0) y += 25;
+    parts.push(text(margin, y, line, { size: titleSize, weight: 700, cls: "ink", fill: theme.ink, max: inner }));
+  }
   y += 22;
   parts.push(text(margin, y, input.subtitle, { size: 13, cls: "quiet", fill: theme.quiet, max: inner }));
   y += 16;
@@ -105,6 +134,20 @@ export function drawPicture(input: PictureInput): string {
     ...parts,
     "</svg>",
   ].join("");
+}
+
+const titleSize = 19;
+
+/** The title on one line, or on two broken at a space or between Chinese characters. */
+function titleLines(title: string): string[] {
+  // Bold letters are a little wider than the estimate for plain ones.
+  const limit = inner / 1.04;
+  if (textWidth(title, titleSize) <= limit) return [title];
+  let end = title.length;
+  while (end > 1 && textWidth(title.slice(0, end), titleSize) > limit) end--;
+  const space = title.lastIndexOf(" ", end);
+  const cut = space > end * 0.6 && !/[\u4e00-\u9fff，。：]/.test(title[end - 1] ?? "") ? space : end;
+  return [title.slice(0, cut).trimEnd(), title.slice(cut).trimStart()];
 }
 
 function darkStyle(): string {
@@ -220,7 +263,9 @@ function drawLegend(bar: MemoryBar, top: number, theme: Theme, locale: Locale): 
   const svg: string[] = [];
   let x = margin;
   let y = top;
-  for (const { kind, bytes } of bar.parts) {
+  const over = bar.totalBytes - bar.capacityBytes;
+  const parts: readonly MemoryPart[] = over > 0 ? [...bar.parts, { kind: "over", bytes: over }] : bar.parts;
+  for (const { kind, bytes } of parts) {
     const label = `${MEMORY_PART_NAMES[kind][locale]} ${formatBytes(bytes)}`;
     const wide = 18 + textWidth(label, 12) + 14;
     if (x > margin && x + wide > width - margin) {

@@ -1,6 +1,6 @@
 /** Memory sizes, counts and card names of a question, put together as one machine; each guess is said. */
 import { formatBytes, GIB } from "../core/units.ts";
-import { type GpuFacts, unifiedShare } from "./gpus.ts";
+import type { GpuFacts } from "./gpus.ts";
 import type { MemoryRole } from "./query-grammar.ts";
 import type { Localized } from "./query-types.ts";
 import type { Backend, GpuDevice, Hardware } from "./types.ts";
@@ -190,10 +190,10 @@ function sayOther(named: NamedGpu, facts: GpuFacts, sized: boolean, draft: Draft
 }
 
 function deviceOf(facts: GpuFacts, bytes: number): Omit<GpuDevice, "id"> {
-  const vramBytesTotal = facts.unifiedMemory ? Math.floor(bytes * unifiedShare(facts, bytes)) : bytes;
+  // Of unified memory the GPU is given all; what the system keeps of it is the planner's to know.
   return {
     name: facts.name,
-    vramBytesTotal,
+    vramBytesTotal: bytes,
     generation: facts.generation,
     ...(facts.bandwidthBytesPerSecond !== undefined && { bandwidthBytesPerSecond: facts.bandwidthBytesPerSecond }),
     ...(facts.fp16FlopsPerSecond !== undefined && { fp16FlopsPerSecond: facts.fp16FlopsPerSecond }),
@@ -222,14 +222,13 @@ function addUnifiedMachine(mentions: readonly HardwareMention[], flags: Hardware
   const size = mentions.find((mention) => mention.kind === "memory" && (mention.role ?? "unified") !== "reserve");
   if (size?.kind !== "memory") return;
   const apple = flags.apple || flags.backend === "metal";
-  const share = apple ? (size.bytes >= 36 * GIB ? 0.75 : 2 / 3) : 0.75;
   draft.unified = true;
   draft.ramBytes = size.bytes;
   if (apple) draft.name = `Mac ${gibLabel(size.bytes)}`;
-  addDevice({ vramBytesTotal: Math.floor(size.bytes * share) }, apple ? "metal" : "vulkan", draft);
+  addDevice({ vramBytesTotal: size.bytes }, apple ? "metal" : "vulkan", draft);
   draft.reading.notes.push({
-    en: `The chip was not named, so the speed is a guess; ${formatBytes(size.bytes * share)} of its memory may serve the GPU.`,
-    zh: `没有写明芯片，速度只是估计；其中约 ${formatBytes(size.bytes * share)} 可供 GPU 使用。`,
+    en: "The chip was not named, so the speed is a guess.",
+    zh: "没有写明芯片，速度只是估计。",
   });
 }
 

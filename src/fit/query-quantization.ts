@@ -102,7 +102,7 @@ function isPython(framework: Framework | undefined): boolean {
 export function readQuantization(name: string, framework: Framework | undefined): QuantizationReading | undefined {
   const key = squash(name);
   const python = isPython(framework);
-  if (framework === "mlx") return { quantization: /8/.test(key) ? "mlx-8bit" : /4/.test(key) ? "mlx-4bit" : "bf16" };
+  if (framework === "mlx") return readMlx(key);
   if (HALF.has(key)) return { quantization: python ? "fp16" : "F16" };
   if (BRAIN.has(key)) return { quantization: python ? "bf16" : "BF16" };
   if (SINGLE.has(key)) return { quantization: python ? "fp32" : "F32" };
@@ -112,6 +112,19 @@ export function readQuantization(name: string, framework: Framework | undefined)
   if (short !== undefined)
     return short.toLowerCase().startsWith(`${key}_0`) ? { quantization: short } : shortened(name, short);
   return readFormat(key, framework, python);
+}
+
+/** MLX packs weights in 4 or 8 bits; the planner takes the GGUF mix of the same size for it. */
+function readMlx(key: string): QuantizationReading {
+  const bits = /8/.test(key) ? 8 : /16/.test(key) ? 16 : 4;
+  const mix = bits === 16 ? "F16" : bits === 8 ? "Q8_0" : "Q4_K_M";
+  return {
+    quantization: bits === 16 ? "BF16" : `mlx-${bits}bit`,
+    note: {
+      en: `MLX ${bits}-bit is planned as GGUF ${mix}, which takes about the same.`,
+      zh: `MLX ${bits} 位按占用相近的 GGUF ${mix} 规划。`,
+    },
+  };
 }
 
 function shortened(name: string, mix: string): QuantizationReading {

@@ -61,11 +61,15 @@ function gpuBar(device: DeviceBreakdown, hardware: Hardware, index: number, rese
   const gpu = hardware.gpus[index]!;
   const free = gpuFreeMemory(gpu, hardware);
   const margin = Math.max(0, free.bytes - usableBytes(free)) + reserveBytes;
-  const capacityBytes = Math.max(gpu.vramBytesTotal, device.freeBytesBefore);
+  // Of unified memory only the GPU's share counts.
+  const capacityBytes =
+    hardware.unifiedMemory === true ? device.freeBytesBefore : Math.max(gpu.vramBytesTotal, device.freeBytesBefore);
   const parts = ownParts(device);
   const others = gpu.vramBytesFree === undefined ? 0 : capacityBytes - device.freeBytesBefore;
   if (others > 0) parts.unshift({ kind: "others", bytes: others });
-  return finish(device, gpu.name ?? "GPU", capacityBytes, parts, margin);
+  const alike = hardware.gpus.filter(({ name }) => name === gpu.name).length > 1;
+  const name = gpu.name ?? "GPU";
+  return finish(device, alike ? `${name} #${index + 1}` : name, capacityBytes, parts, margin);
 }
 
 function hostBar(device: DeviceBreakdown): MemoryBar {

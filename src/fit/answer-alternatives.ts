@@ -1,0 +1,295 @@
+/** What stands near to a plan and does better: another quantization, model, context, placement, or card. */
+import { formatBytes, GIB } from "../core/units.ts";
+import { planFramework, pythonFrameworkOf } from "./answer-frameworks.ts";
+import { deviceBytes, type PlannedFit, type PlanQuestion, planWithFigures } from "./answer-plan.ts";
+import { contextLabel, formatPercent, formatRate, fullOffloadBytes, planName } from "./answer-sentences.ts";
+import type { Alternative } from "./answer-types.ts";
+import type { CatalogueModel } from "./catalogue.ts";
+import { gpuFreeMemory, usableBytes } from "./free-memory.ts";
+import { weightBits } from "./launch-python.ts";
+import type { FitsQuery, Localized } from "./query-types.ts";
+import { recommendModels } from "./recommend.ts";
+import type { FitPlan, FitRefusal, Hardware, ModelSpec, Wish } from "./types.ts";
+
+export interface AlternativesInput {
+  query: FitsQuery;
+  model: ModelSpec;
+  /** The catalogue's row, when the model is one. */
+  row?: CatalogueModel;
+  hardware: Hardware;
+  wish: Wish;
+  question: PlanQuestion;
+  planned: PlannedFit | FitRefusal;
+}
+
+/** Slower than this, something else is worth naming. */
+const comfortableTokensPerSecond = 8;
+
+/** Alternatives in the order of their use; at most six. */
+export function alternativesFor(input: AlternativesInput): Alternative[] {
+  const { planned } = input;
+  if (pythonFrameworkOf(input.query.framework) !== undefined) return frameworkAlternatives(input);
+  const full = planned.kind === "plan" && planned.offload === "full";
+  const found = full
+    ? [...quantizationTrade(input, planned)]
+    : [
+        expertPlacement(input),
+        smallerQuantization(input),
+        shorterContext(input),
+        ...otherModels(input),
+        largerCard(input),
+      ];
+  return found.filter((one) => one !== undefined).slice(0, 6);
+}
+
+/** For Transformers and vLLM: a smaller format of theirs, the same model as GGUF, a larger card. */
+function frameworkAlternatives(input: AlternativesInput): Alternative[] {
+  const { planned } = input;
+  const found = [smallerFormat(input), asGguf(input), planned.kind === "plan" ? undefined : largerCard(input)];
+  return found.filter((one) => one !== undefined);
+}
+
+/** Formats by size, largest first. */
+const FORMAT_STEPS = ["fp32", "bf16", "int8", "nf4"];
+
+function smallerFormat({
+  query,
+  model,
+  hardware,
+  wish,
+  question,
+  planned,
+}: AlternativesInput): Alternative | undefined {
+  const framework = pythonFrameworkOf(query.framework);
+  if (planned.kind === "plan" || framework === undefined) return undefined;
+  const bits = weightBits(wish.quantization ?? "bf16");
+  for (const step of FORMAT_STEPS.filter((name) => weightBits(name) < bits)) {
+    const quantization =
+      framework === "vllm" && step === "nf4" ? "awq" : framework === "vllm" && step === "int8" ? "fp8" : step;
+    const plan = planFramework(model, hardware, { ...wish, quantization }, framework, question);
+    if (plan.kind === "plan") return { kind: "quantization", plan, line: smallerLine(plan) };
+  }
+  return undefined;
+}
+
+/** The GGUF mix nearest in size to a format. */
+function mixOf(quantization: string): string {
+  const bits = weightBits(quantization);
+  return bits >= 16 ? "F16" : bits === 8 ? "Q8_0" : "Q4_K_M";
+}
+
+/** The same size of weights in llama.cpp, which can also leave layers in main memory. */
+function asGguf({ model, hardware, wish, question, planned }: AlternativesInput): Alternative | undefined {
+  const now = planned.kind === "plan" ? planned.model.quantization : (wish.quantization ?? "bf16");
+  const { quantization: _format, ...rest } = wish;
+  const plan = planWithFigures(model, hardware, { ...rest, quantization: mixOf(now) }, question);
+  if (plan.kind !== "plan") return undefined;
+  const used = formatBytes(deviceBytes(plan));
+  const whole = plan.offload === "full";
+  const loss = plan.quality.perplexityIncreasePercent;
+  const cost: Localized =
+    loss === undefined || loss === 0
+      ? { en: "", zh: "" }
+      : { en: `, +${formatPercent(loss)} % perplexity`, zh: `，困惑度 +${formatPercent(loss)} %` };
+  return {
+    kind: "gguf",
+    plan,
+    line: {
+      en: `As GGUF ${plan.model.quantization} in Snug or llama.cpp: ${whole ? `${used} of GPU memory` : "partly on the CPU"}, about ${rateOf(plan)} tokens/s${cost.en}.`,
+      zh: `用 GGUF ${plan.model.quantization}（Snug 或 llama.cpp）：${whole ? `占用显存 ${used}` : "部分在 CPU"}，约 ${rateOf(plan)} tokens/s${cost.zh}。`,
+    },
+  };
+}
+
+/** Mixes tried when the planned one does not fit whole, best first. */
+const SMALLER_MIXES = ["Q6_K", "Q5_K_M", "Q4_K_M", "IQ4_XS", "Q3_K_M", "IQ3_XXS", "Q2_K", "IQ2_M"];
+
+function rateOf(plan: PlannedFit): string {
+  return formatRate(plan.speed.decodeTokensPerSecond);
+}
+
+/** Bytes of the mixes to tell which are smaller; order of the list, not arithmetic. */
+function mixesBelow(quantization: string | undefined): string[] {
+  const index = SMALLER_MIXES.indexOf(quantization ?? "");
+  if (index >= 0) return SMALLER_MIXES.slice(index + 1);
+  if (/^(?:F32|BF16|F16|FP|Q8)/.test(quantization ?? "")) return SMALLER_MIXES;
+  return SMALLER_MIXES.slice(SMALLER_MIXES.indexOf("IQ4_XS"));
+}
+
+/** The best smaller mix that lies on the GPUs whole. */
+function smallerQuantization(input: AlternativesInput): Alternative | undefined {
+  const { model, hardware, wish, question, planned } = input;
+  if (hardware.gpus.length === 0 || model.provenance === "gguf") return undefined;
+  const now =
+    planned.kind === "plan" ? planned.model.quantization : (planned.nearest?.model.quantization ?? wish.quantization);
+  for (const quantization of mixesBelow(now)) {
+    const plan = planWithFigures(model, hardware, { ...wish, quantization }, question);
+    if (plan.kind !== "plan" || plan.offload !== "full") continue;
+    return { kind: "quantization", plan, line: smallerLine(plan) };
+  }
+  return undefined;
+}
+
+function smallerLine(plan: PlannedFit): Localized {
+  const loss = plan.quality.perplexityIncreasePercent;
+  const cost: Localized =
+    loss === undefined
+      ? { en: "", zh: "" }
+      : {
+          en: `, at ${formatPercent(loss)} % more perplexity than 16 bits`,
+          zh: `，困惑度比 16 位高 ${formatPercent(loss)} %`,
+        };
+  const context = contextLabel(plan);
+  return {
+    en: `${plan.model.quantization} fits whole with ${context.en}: about ${rateOf(plan)} tokens/s${cost.en}.`,
+    zh: `${plan.model.quantization} 可完整放入（${context.zh}）：约 ${rateOf(plan)} tokens/s${cost.zh}。`,
+  };
+}
+
+/** For a plan that fits: what one step up or down in quantization costs and buys. */
+function quantizationTrade(input: AlternativesInput, plan: PlannedFit): Alternative[] {
+  const { model, hardware, wish, question } = input;
+  if (model.provenance === "gguf") return [];
+  const { contextLength, sequenceCount } = plan.settings;
+  const fixed: Wish = { ...wish, contextLength, sequenceCount };
+  const steps = ["Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M"];
+  const at = steps.indexOf(plan.model.quantization);
+  if (at < 0) return [];
+  // The planner takes the largest mix that fits, so there is a step up only when the question fixed a smaller one.
+  const names = [
+    wish.quantization === undefined ? undefined : steps[at - 1],
+    steps[Math.min(at + (at === 0 ? 3 : 1), steps.length - 1)],
+  ];
+  return names.flatMap((quantization) => {
+    if (quantization === undefined || quantization === plan.model.quantization) return [];
+    const other = planWithFigures(model, hardware, { ...fixed, quantization }, question);
+    return other.kind === "plan" && other.offload === "full"
+      ? [{ kind: "quantization" as const, plan: other, line: tradeLine(plan, other) }]
+      : [];
+  });
+}
+
+function tradeLine(now: PlannedFit, other: PlannedFit): Localized {
+  const bytes = deviceBytes(other) - deviceBytes(now);
+  const size = formatBytes(Math.abs(bytes));
+  const before = now.quality.perplexityIncreasePercent;
+  const after = other.quality.perplexityIncreasePercent;
+  const cost: Localized =
+    before === undefined || after === undefined
+      ? { en: "", zh: "" }
+      : {
+          en: `, perplexity +${formatPercent(after)} % instead of +${formatPercent(before)} %`,
+          zh: `，困惑度 +${formatPercent(after)} %（现为 +${formatPercent(before)} %）`,
+        };
+  return {
+    en: `${other.model.quantization}: ${bytes > 0 ? "takes" : "saves"} ${size}${bytes > 0 ? " more" : ""}, about ${rateOf(other)} tokens/s instead of ${rateOf(now)}${cost.en}.`,
+    zh: `${other.model.quantization}：${bytes > 0 ? "多占" : "节省"} ${size}，约 ${rateOf(other)} tokens/s（现为 ${rateOf(now)}）${cost.zh}。`,
+  };
+}
+
+/** Less context where the question fixed it and the whole model would then fit. */
+function shorterContext(input: AlternativesInput): Alternative | undefined {
+  const { model, hardware, wish, question } = input;
+  if (wish.contextLength === undefined || wish.contextLength <= 4096 || hardware.gpus.length === 0) return undefined;
+  const { contextLength: _asked, ...rest } = wish;
+  const plan = planWithFigures(
+    model,
+    hardware,
+    { ...rest, contextLength: wish.contextLength, contextLengthMin: 4096 },
+    question,
+  );
+  if (plan.kind !== "plan" || plan.offload !== "full" || plan.settings.contextLength >= wish.contextLength)
+    return undefined;
+  const context = contextLabel(plan);
+  return {
+    kind: "context",
+    plan,
+    line: {
+      en: `With ${context.en} it fits whole: ${plan.model.quantization}, about ${rateOf(plan)} tokens/s.`,
+      zh: `${context.zh}时可完整放入：${plan.model.quantization}，约 ${rateOf(plan)} tokens/s。`,
+    },
+  };
+}
+
+/** Experts in main memory, which llama.cpp's server can do and our engine cannot. */
+function expertPlacement(input: AlternativesInput): Alternative | undefined {
+  const { model, hardware, wish, question, planned } = input;
+  if (model.expertCount === 0 || wish.buildFamily === "llama-server" || hardware.gpus.length === 0) return undefined;
+  const plan = planWithFigures(model, hardware, { ...wish, buildFamily: "llama-server" }, question);
+  if (plan.kind !== "plan" || plan.settings.hostExpertLayers === 0) return undefined;
+  const before = planned.kind === "plan" ? planned.speed.decodeTokensPerSecond : 0;
+  if (plan.speed.decodeTokensPerSecond < before * 1.1) return undefined;
+  const { hostExpertLayers } = plan.settings;
+  return {
+    kind: "experts",
+    plan,
+    line: {
+      en: `llama.cpp's server can keep the experts of ${hostExpertLayers} layers in main memory and the rest on the GPU: about ${rateOf(plan)} tokens/s.`,
+      zh: `llama.cpp server 可把 ${hostExpertLayers} 层的专家放在内存、其余在 GPU：约 ${rateOf(plan)} tokens/s。`,
+    },
+  };
+}
+
+/** What the machine runs well instead. */
+function otherModels(input: AlternativesInput): Alternative[] {
+  const { query, row, hardware, wish, planned, question } = input;
+  if (planned.kind === "plan" && planned.speed.decodeTokensPerSecond >= comfortableTokensPerSecond) return [];
+  const { quantization: _mix, gpuLayers: _layers, hostExpertLayers: _experts, ...rest } = wish;
+  const picks = recommendModels(hardware, {
+    purposes: [query.purpose ?? "chat"],
+    count: 3,
+    wish: rest,
+    decodeTokensPerSecondMin: query.decodeTokensPerSecondMin ?? comfortableTokensPerSecond,
+    ...(question.measured !== undefined && { measured: question.measured }),
+  });
+  return picks
+    .filter(({ model }) => model !== row?.name)
+    .slice(0, 2)
+    .map(({ plan }) => ({ kind: "model", plan, line: modelLine(plan) }));
+}
+
+function modelLine(plan: PlannedFit): Localized {
+  const whole = plan.offload === "full";
+  const context = contextLabel(plan);
+  return {
+    en: `${planName(plan)} runs ${whole ? "fully on the GPU" : "there"} with ${context.en}: about ${rateOf(plan)} tokens/s.`,
+    zh: `${planName(plan, "zh")} ${whole ? "可完整放进显卡" : "可以运行"}（${context.zh}）：约 ${rateOf(plan)} tokens/s。`,
+  };
+}
+
+/** Sizes cards come in, GiB; beyond the largest, several are needed. */
+const CARD_SIZES = [4, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64, 80, 96];
+/** Card that big servers are made of, GiB. */
+const serverCard = 80;
+
+/** The smallest card, or cards as many as asked about, that would hold the whole model. */
+function largerCard(input: AlternativesInput): Alternative | undefined {
+  const { model, hardware, wish, planned } = input;
+  const gpu = hardware.gpus[0];
+  const plan: FitPlan | undefined = planned.kind === "plan" ? planned : planned.nearest;
+  if (plan === undefined || gpu === undefined || hardware.unifiedMemory === true) return undefined;
+  const bytes = fullOffloadBytes(model, hardware, wish, plan);
+  const usable = (gib: number): number => {
+    const card = { id: "gpu0", vramBytesTotal: gib * GIB };
+    return usableBytes(gpuFreeMemory(card, hardware)) - (wish.reserveBytes ?? 0);
+  };
+  const count = hardware.gpus.length;
+  const size = CARD_SIZES.find((gib) => usable(gib) >= bytes / count);
+  if (size === undefined) return cardLine(plan, bytes, Math.ceil(bytes / usable(serverCard)), serverCard);
+  return size * GIB <= gpu.vramBytesTotal ? undefined : cardLine(plan, bytes, count, size);
+}
+
+function cardLine(plan: FitPlan, bytes: number, count: number, size: number): Alternative {
+  const context = contextLabel(plan);
+  const cards: Localized =
+    count === 1
+      ? { en: `A${/^(?:8|80)$/.test(`${size}`) ? "n" : ""} ${size} GB card holds`, zh: `${size} GB 显卡` }
+      : { en: `${count} cards of ${size} GB hold`, zh: `${count} 张 ${size} GB 显卡` };
+  return {
+    kind: "memory",
+    line: {
+      en: `${cards.en} all of ${planName(plan)} with ${context.en} (${formatBytes(bytes)}).`,
+      zh: `${cards.zh}可完整放下 ${planName(plan, "zh")}，${context.zh}，共 ${formatBytes(bytes)}。`,
+    },
+  };
+}

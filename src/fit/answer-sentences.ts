@@ -1,0 +1,390 @@
+/** The two lines everyone reads: the verdict and its reason, in each language. Numbers come from the plan alone. */
+import type { Locale } from "../core/errors.ts";
+import { formatBytes, formatParameterCount, formatTokens } from "../core/units.ts";
+import { deviceBytes, layersOf, type PlannedFit } from "./answer-plan.ts";
+import type { MachinePick, ModelPick, Verdict } from "./answer-types.ts";
+import { planFit } from "./plan.ts";
+import { hardwareLabel } from "./query-echo.ts";
+import { gibLabel } from "./query-hardware.ts";
+import type { FitsQuery, Localized } from "./query-types.ts";
+import type { SpeedBottleneck } from "./speed.ts";
+import type { DeviceBreakdown, FitPlan, FitRefusal, Hardware, ModelSpec, Wish } from "./types.ts";
+
+/** "4.2", "42", "1250": tokens per second as precise as they are sure. */
+export function formatRate(tokensPerSecond: number): string {
+  if (tokensPerSecond >= 10) return `${Math.round(tokensPerSecond)}`;
+  return tokensPerSecond >= 1 ? tokensPerSecond.toFixed(1) : tokensPerSecond.toFixed(2);
+}
+
+export const BOTTLENECK_NAMES: Record<SpeedBottleneck, Localized> = {
+  "memory bandwidth": { en: "memory bandwidth", zh: "显存带宽" },
+  compute: { en: "compute", zh: "算力" },
+  "CPU layers": { en: "the layers on the CPU", zh: "CPU 上的层" },
+  "launch overhead": { en: "launch overhead", zh: "内核启动开销" },
+};
+
+/** "Qwen3 8B Q4_K_M", "a 13B model at Q4_K_M"; the quantization is left out when the name holds it. */
+export function planName(plan: Pick<FitPlan, "model"> & { framework?: string }, locale: Locale = "en"): string {
+  const { name, quantization, provenance } = plan.model;
+  if (provenance === "size" && name.endsWith(" model")) {
+    const size = name.slice(0, -" model".length);
+    const article = /^(?:8|11\D|18\D|8\d)/.test(size) ? "an" : "a";
+    return locale === "zh" ? `${size} 模型（${quantization}）` : `${article} ${size} model at ${quantization}`;
+  }
+  return name.includes(quantization) ? name : `${name} ${quantization}`;
+}
+
+/** "a 6 GB GPU", "2 GPUs of 16 GB", "RTX 4090 24 GB", "CPU only + 32 GB RAM": a machine inside a sentence. */
+export function machineName(hardware: Hardware, locale: Locale, withRam = false): string {
+  const [first] = hardware.gpus;
+  const label = hardwareLabel(hardware, locale);
+  if (first === undefined) return label;
+  const ram = withRam && hardware.ramBytesTotal !== undefined && hardware.unifiedMemory !== true;
+  const suffix = ram
+    ? locale === "zh"
+      ? ` + 内存 ${gibLabel(hardware.ramBytesTotal!)}`
+      : ` + ${gibLabel(hardware.ramBytesTotal!)} RAM`
+    : "";
+  const count = hardware.gpus.length;
+  const alike = hardware.gpus.every((gpu) => gpu.name === undefined && gpu.vramBytesTotal === first.vramBytesTotal);
+  if (!alike || hardware.unifiedMemory === true) return `${hardware.name ?? label}${suffix}`;
+  const size = gibLabel(first.vramBytesTotal);
+  if (locale === "zh") return `${count > 1 ? `${count} 张 ` : ""}${size} 显卡${suffix}`;
+  return `${count > 1 ? `${count} GPUs of ${size}` : `${/^(?:8|11|18|80)\b/.test(size) ? "an" : "a"} ${size} GPU`}${suffix}`;
+}
+
+/** "2.9", "0.42", "12": percent as precise as it is sure. */
+export function formatPercent(percent: number): string {
+  return percent >= 10 ? percent.toFixed(0) : percent >= 1 ? percent.toFixed(1) : `${Number(percent.toPrecision(2))}`;
+}
+
+/** A Chinese sentence sets a space behind Latin letters, none behind its own brackets. */
+function spaced(name: string): string {
+  return /[）】]$/.test(name) ? name : `${name} `;
+}
+
+/** A sentence's first letter, where a name begins with an article. */
+function capital(sentence: string): string {
+  return sentence[0]!.toUpperCase() + sentence.slice(1);
+}
+
+interface FitFacts {
+  query: FitsQuery;
+  model: ModelSpec;
+  hardware: Hardware;
+  wish: Wish;
+  plan: PlannedFit;
+}
+
+export function fitVerdict(facts: FitFacts): Verdict {
+  const { plan, hardware } = facts;
+  if (hardware.gpus.length === 0) return cpuVerdict(facts);
+  if (plan.offload === "full") return fullVerdict(facts);
+  if (plan.offload === "none") return noLayerVerdict(facts);
+  return plan.settings.hostExpertLayers > 0 && plan.settings.gpuLayers >= layersOf(facts.model)
+    ? expertVerdict(facts)
+    : partialVerdict(facts);
+}
+
+function speedClause({ plan, query }: FitFacts): Localized {
+  const rate = formatRate(plan.speed.decodeTokensPerSecond);
+  const wanted = query.decodeTokensPerSecondMin;
+  if (wanted === undefined || plan.speed.decodeTokensPerSecond >= wanted) {
+    return { en: `about ${rate} tokens/s`, zh: `约 ${rate} tokens/s` };
+  }
+  return {
+    en: `about ${rate} tokens/s, less than the ${wanted} you asked for`,
+    zh: `约 ${rate} tokens/s，低于要求的 ${wanted}`,
+  };
+}
+
+function fullVerdict(facts: FitFacts): Verdict {
+  const { plan, hardware } = facts;
+  const speed = speedClause(facts);
+  const name: Localized = { en: planName(plan), zh: planName(plan, "zh") };
+  return {
+    code: "full",
+    line: {
+      en: `Yes: ${name.en} runs fully on ${machineName(hardware, "en")}, ${speed.en}.`,
+      zh: `可以：${spaced(name.zh)}能完整放进 ${machineName(hardware, "zh")}，${speed.zh}。`,
+    },
+    reason: memoryReason(plan),
+  };
+}
+
+function gpuDevices(plan: FitPlan): DeviceBreakdown[] {
+  return plan.devices.filter(({ kind }) => kind === "gpu");
+}
+
+function sumOf(devices: readonly DeviceBreakdown[], part: (device: DeviceBreakdown) => number): number {
+  return devices.reduce((sum, device) => sum + part(device), 0);
+}
+
+/** "context 8k", "context 8k x 4 users". */
+export function contextLabel(plan: Pick<FitPlan, "settings">): Localized {
+  const { contextLength, sequenceCount } = plan.settings;
+  const tokens = formatTokens(contextLength);
+  if (sequenceCount === 1) return { en: `${tokens} context`, zh: `${tokens} 上下文` };
+  return { en: `${sequenceCount} x ${tokens} context`, zh: `${sequenceCount} × ${tokens} 上下文` };
+}
+
+function memoryReason(plan: PlannedFit): Localized {
+  const gpus = gpuDevices(plan);
+  const used = formatBytes(sumOf(gpus, ({ totalBytes }) => totalBytes));
+  const capacity = formatBytes(sumOf(gpus, ({ freeBytesBefore }) => freeBytesBefore));
+  const weights = formatBytes(sumOf(gpus, ({ weightBytes }) => weightBytes));
+  const cache = formatBytes(sumOf(gpus, ({ kvCacheBytes, recurrentStateBytes }) => kvCacheBytes + recurrentStateBytes));
+  const rest = formatBytes(
+    sumOf(gpus, (device) => device.computeBufferBytes + device.outputBufferBytes + device.runtimeBytes),
+  );
+  const context = contextLabel(plan);
+  const bound = BOTTLENECK_NAMES[plan.speed.bottleneck];
+  return {
+    en: `${used} of ${capacity}: weights ${weights}, KV cache ${cache} for ${context.en}, buffers and runtime ${rest}. Speed is bound by ${bound.en}.`,
+    zh: `占用 ${used} / ${capacity}：权重 ${weights}，${context.zh}的 KV 缓存 ${cache}，缓冲与运行时 ${rest}。速度受${bound.zh}限制。`,
+  };
+}
+
+/** The same settings with every layer on the GPUs, whether they have room or not. */
+export function wholePlan(model: ModelSpec, hardware: Hardware, wish: Wish, plan: FitPlan): FitPlan | undefined {
+  const { contextLength, sequenceCount, quantization, kvCacheTypeK, kvCacheTypeV } = plan.settings;
+  const fixed: Wish = {
+    ...wish,
+    contextLength,
+    sequenceCount,
+    kvCacheTypeK,
+    kvCacheTypeV,
+    gpuLayers: layersOf(model),
+    hostExpertLayers: 0,
+    ...(quantization !== undefined && model.provenance !== "gguf" && { quantization }),
+  };
+  const whole = planFit(model, hardware, fixed);
+  return whole.kind === "plan" ? whole : undefined;
+}
+
+/** GPU memory the whole model would take with the plan's settings. */
+export function fullOffloadBytes(model: ModelSpec, hardware: Hardware, wish: Wish, plan: FitPlan): number {
+  // Plans for Transformers and vLLM are whole by nature.
+  if ("framework" in plan) return deviceBytes(plan);
+  return deviceBytes(wholePlan(model, hardware, wish, plan) ?? plan);
+}
+
+function partialVerdict(facts: FitFacts): Verdict {
+  const { plan, hardware, model, wish } = facts;
+  const speed = speedClause(facts);
+  const all = layersOf(model);
+  const layers = plan.settings.gpuLayers;
+  const name: Localized = { en: planName(plan), zh: planName(plan, "zh") };
+  const need = formatBytes(fullOffloadBytes(model, hardware, wish, plan));
+  const usable = formatBytes(sumOf(gpuDevices(plan), ({ totalBytes }) => totalBytes));
+  const capacity = formatBytes(sumOf(gpuDevices(plan), ({ freeBytesBefore }) => freeBytesBefore));
+  const host = formatBytes(plan.devices.find(({ kind }) => kind === "host")?.weightBytes ?? 0);
+  const context = contextLabel(plan);
+  return {
+    code: "partial",
+    line: {
+      en: `Partly: ${layers} of ${all} layers of ${name.en} fit on ${machineName(hardware, "en")}, the rest runs on the CPU: ${speed.en}.`,
+      zh: `部分可以：${spaced(name.zh)}的 ${all} 层有 ${layers} 层能放进 ${machineName(hardware, "zh")}，其余在 CPU 上运行：${speed.zh}。`,
+    },
+    reason: {
+      en: `All of it would take ${need} at ${context.en}; ${usable} of ${capacity} is used safely, and ${host} of weights in main memory set the pace.`,
+      zh: `全部放入需要 ${need}（${context.zh}）；${capacity} 中可安全使用 ${usable}，留在内存里的 ${host} 权重决定速度。`,
+    },
+  };
+}
+
+function expertVerdict(facts: FitFacts): Verdict {
+  const { plan, hardware } = facts;
+  const speed = speedClause(facts);
+  const name: Localized = { en: planName(plan), zh: planName(plan, "zh") };
+  const host = formatBytes(plan.devices.find(({ kind }) => kind === "host")?.weightBytes ?? 0);
+  const gpu = formatBytes(sumOf(gpuDevices(plan), ({ totalBytes }) => totalBytes));
+  return {
+    code: "partial",
+    line: {
+      en: `Yes, with experts in main memory: ${name.en} on ${machineName(hardware, "en")}, ${speed.en}.`,
+      zh: `可以，专家放在内存：${name.zh}，${machineName(hardware, "zh")}，${speed.zh}。`,
+    },
+    reason: {
+      en: `All layers and the KV cache lie on the GPU (${gpu}); the experts of ${plan.settings.hostExpertLayers} layers (${host}) stay in main memory, and each token needs only a few of them.`,
+      zh: `所有层和 KV 缓存在 GPU（${gpu}）；${plan.settings.hostExpertLayers} 层的专家（${host}）留在内存，每个 token 只用其中少数。`,
+    },
+  };
+}
+
+function noLayerVerdict(facts: FitFacts): Verdict {
+  const { plan, hardware } = facts;
+  const speed = speedClause(facts);
+  return {
+    code: "cpu",
+    line: {
+      en: `Not on the GPU: ${planName(plan)} runs on the CPU beside ${machineName(hardware, "en")}, ${speed.en}.`,
+      zh: `显卡放不下：${spaced(planName(plan, "zh"))}只能在 CPU 上运行（${machineName(hardware, "zh")}），${speed.zh}。`,
+    },
+    reason: {
+      en: "With the settings asked for not one layer fits beside the KV cache and the buffers.",
+      zh: "按要求的设置，KV 缓存和缓冲之外连一层都放不下。",
+    },
+  };
+}
+
+function cpuVerdict(facts: FitFacts): Verdict {
+  const { plan, hardware } = facts;
+  const speed = speedClause(facts);
+  const host = plan.devices.find(({ kind }) => kind === "host");
+  const used = formatBytes(host?.totalBytes ?? 0);
+  const free = formatBytes(host?.freeBytesBefore ?? 0);
+  const context = contextLabel(plan);
+  return {
+    code: "cpu",
+    line: {
+      en: `Yes, on the CPU: ${planName(plan)} with ${ramName(hardware, "en")}, ${speed.en}.`,
+      zh: `可以，用 CPU：${planName(plan, "zh")}，${ramName(hardware, "zh")}，${speed.zh}。`,
+    },
+    reason: {
+      en: `${used} of ${free} free main memory at ${context.en}; every token reads its weights from there, so memory bandwidth sets the speed.`,
+      zh: `${context.zh}占用 ${used}，空闲内存 ${free}；每个 token 都要从内存读一遍权重，速度由内存带宽决定。`,
+    },
+  };
+}
+
+function ramName(hardware: Hardware, locale: Locale): string {
+  const ram = hardware.ramBytesTotal ?? hardware.ramBytesFree;
+  if (ram === undefined) return locale === "zh" ? "内存" : "main memory";
+  return locale === "zh" ? `内存 ${gibLabel(ram)}` : `${gibLabel(ram)} RAM`;
+}
+
+export function refusalVerdict(hardware: Hardware, refusal: FitRefusal): Verdict {
+  const nearest = refusal.nearest;
+  const quantization = refusal.model.quantization ?? nearest?.model.quantization;
+  const named = { model: { ...refusal.model, quantization: quantization ?? "" } };
+  const name: Localized = { en: planName(named), zh: planName(named, "zh") };
+  const need =
+    nearest === undefined
+      ? undefined
+      : formatBytes(nearest.devices.reduce((sum, { totalBytes }) => sum + totalBytes, 0));
+  const short = formatBytes(refusal.shortfallBytes);
+  const python = nearest !== undefined && "framework" in nearest;
+  const context = nearest === undefined ? undefined : contextLabel(nearest);
+  return {
+    code: "none",
+    line: {
+      en: `No: ${name.en} does not fit on ${machineName(hardware, "en", true)}.`,
+      zh: `不行：${machineName(hardware, "zh", true)} 放不下 ${name.zh}。`,
+    },
+    reason: {
+      en:
+        need === undefined
+          ? refusal.reason
+          : python
+            ? `It needs ${need} of GPU memory at ${context!.en}; ${short} is missing, and these libraries cannot leave part of it in main memory at a bearable speed.`
+            : `GPU and main memory together would need ${need} at ${context!.en}; ${short} is missing.`,
+      zh:
+        need === undefined
+          ? `缺少 ${short}。`
+          : python
+            ? `需要 ${need} 显存（${context!.zh}），还缺 ${short}；这类库把一部分放进内存会慢得难以使用。`
+            : `显存加内存共需 ${need}（${context!.zh}），还缺 ${short}。`,
+    },
+  };
+}
+
+export function modelsVerdict(hardware: Hardware, models: readonly ModelPick[], query: FitsQuery): Verdict {
+  const label: Localized = { en: machineName(hardware, "en", true), zh: machineName(hardware, "zh", true) };
+  const best = models[0];
+  if (best === undefined) {
+    const speed = query.decodeTokensPerSecondMin;
+    return {
+      code: "models",
+      line: { en: `Nothing in the catalogue runs on ${label.en} as asked.`, zh: `${label.zh} 上没有符合要求的模型。` },
+      reason:
+        speed === undefined
+          ? { en: "Even the smallest models need more memory than there is.", zh: "连最小的模型也放不下。" }
+          : {
+              en: `No model reaches ${speed} tokens/s there with the settings asked for.`,
+              zh: `按这些设置，没有模型能达到 ${speed} tokens/s。`,
+            },
+    };
+  }
+  const { plan } = best;
+  const rate = formatRate(plan.speed.decodeTokensPerSecond);
+  const where: Localized =
+    plan.offload === "full"
+      ? { en: "fully on the GPU", zh: "完整放进显卡" }
+      : plan.offload === "none"
+        ? { en: "on the CPU", zh: "用 CPU" }
+        : { en: "partly on the GPU", zh: "部分在显卡" };
+  const context = contextLabel(plan);
+  const used = formatBytes(deviceBytes(plan));
+  const loss = plan.quality.perplexityIncreasePercent;
+  const cost: Localized =
+    loss === undefined || loss === 0
+      ? { en: "", zh: "" }
+      : {
+          en: `, losing about ${formatPercent(loss)} % perplexity to quantization`,
+          zh: `，量化约损失 ${formatPercent(loss)} % 困惑度`,
+        };
+  return {
+    code: "models",
+    line: {
+      en: `On ${label.en} I would run ${planName(plan)}: ${where.en}, about ${rate} tokens/s.`,
+      zh: `在 ${label.zh} 上推荐 ${planName(plan, "zh")}：${where.zh}，约 ${rate} tokens/s。`,
+    },
+    reason: {
+      en: `It takes ${used} at ${context.en}${cost.en}; more by purpose below.`,
+      zh: `${context.zh}占用 ${used}${cost.zh}；其他用途见下。`,
+    },
+  };
+}
+
+export function machinesVerdict(model: ModelSpec, machines: readonly MachinePick[], speedMin: number): Verdict {
+  const cheapest = machines[0];
+  const best = machines.find(({ plan }) => plan.speed.decodeTokensPerSecond >= speedMin);
+  if (cheapest === undefined) return beyondVerdict(model, speedMin);
+  const shown = best ?? cheapest;
+  const need = formatBytes(deviceBytes(shown.plan));
+  const context = contextLabel(shown.plan);
+  const name: Localized = { en: capital(planName(shown.plan)), zh: planName(shown.plan, "zh") };
+  const price = formatPrice(shown);
+  const rate = formatRate(shown.plan.speed.decodeTokensPerSecond);
+  return {
+    code: "machines",
+    line: {
+      en: `${name.en} needs about ${need} of GPU memory at ${context.en}.`,
+      zh: `${spaced(name.zh)}约需 ${need} 显存（${context.zh}）。`,
+    },
+    reason:
+      best === undefined
+        ? {
+            en: `Nothing I have a price for reaches ${speedMin} tokens/s; the nearest is ${shown.label}, ${price.en}, about ${rate} tokens/s.`,
+            zh: `有价格的机器都达不到 ${speedMin} tokens/s；最接近的是 ${shown.label}，${price.zh}，约 ${rate} tokens/s。`,
+          }
+        : {
+            en: `The cheapest I know that answers at ${speedMin} tokens/s or more: ${shown.label}, ${price.en}, about ${rate} tokens/s.`,
+            zh: `能达到 ${speedMin} tokens/s 的最便宜选择：${shown.label}，${price.zh}，约 ${rate} tokens/s。`,
+          },
+  };
+}
+
+function beyondVerdict(model: ModelSpec, speedMin: number): Verdict {
+  const size = formatParameterCount(model.parameterCount);
+  return {
+    code: "machines",
+    line: {
+      en: `${model.name} (${size}) is beyond the machines I have prices for.`,
+      zh: `${model.name}（${size}）超出了我有价格的机器。`,
+    },
+    reason: {
+      en: `None of them holds it and answers at ${speedMin} tokens/s; several servers with vLLM on Ray would.`,
+      zh: `没有一台能放下并达到 ${speedMin} tokens/s；需要用 vLLM + Ray 跨多台服务器。`,
+    },
+  };
+}
+
+/** "about $750 used": rough on purpose. */
+export function formatPrice({ priceUsd, priceBasis }: Pick<MachinePick, "priceUsd" | "priceBasis">): Localized {
+  const rounded = priceUsd >= 1000 ? Math.round(priceUsd / 100) * 100 : Math.round(priceUsd / 10) * 10;
+  return priceBasis === "used"
+    ? { en: `about $${rounded} used`, zh: `二手约 ${rounded} 美元` }
+    : { en: `about $${rounded}`, zh: `约 ${rounded} 美元` };
+}

@@ -1,0 +1,29 @@
+/** The planner states its assumptions in English; here is their Chinese. An unknown one stays English rather than lost. */
+import type { Locale } from "../core/errors.ts";
+
+const CHINESE: readonly (readonly [pattern: RegExp, text: string])[] = [
+  [/^Only the size is known \((.+)\); the shape of (.+) is assumed\.$/, "只知道大小（$1）；按 $2 的结构计算。"],
+  [/^Main memory is not known; (\d+) GiB are assumed\.$/, "内存大小未知，按 $1 GiB 计算。"],
+  [
+    /^Speed assumes a GeForce RTX of that size with (\d+) GB\/s; name the card for a better figure\.$/,
+    "速度按同显存的 GeForce RTX（$1 GB/s）估计；写明显卡会更准。",
+  ],
+  [
+    /^Speed assumes dual-channel DDR4-3200 memory \((\d+) GB\/s\); DDR5 is about ([\d.]+) times as fast\.$/,
+    "速度按双通道 DDR4-3200（$1 GB/s）估计；DDR5 约快 $2 倍。",
+  ],
+  [
+    /^The architecture "(.+)" is not known here; its blocks are taken to be built like Llama's\.$/,
+    "不认识架构“$1”；按 Llama 的结构计算。",
+  ],
+  [
+    /^(.+) is made for NVIDIA cards; on others check first that it runs at all\.$/,
+    "$1 面向 NVIDIA 显卡；其他显卡请先确认能否运行。",
+  ],
+];
+
+export function translateAssumption(assumption: string, locale: Locale): string {
+  if (locale === "en") return assumption;
+  for (const [pattern, text] of CHINESE) if (pattern.test(assumption)) return assumption.replace(pattern, text);
+  return assumption;
+}
