@@ -72,6 +72,10 @@ async function firstText(stream: AsyncIterator<OpenAI.ChatCompletionChunk>): Pro
   }
 }
 
+async function restOf(stream: AsyncIterator<OpenAI.ChatCompletionChunk>): Promise<void> {
+  while (!(await stream.next()).done);
+}
+
 describe("snug start with the demo model", () => {
   it("streams an answer whose usage adds up and matches the ledger's row", async () => {
     const snug = await start();
@@ -167,11 +171,7 @@ describe("snug start with a model that never stops talking", () => {
     const children = childrenOf(snug.process.pid!);
     expect(children).toHaveLength(1);
     process.kill(children[0]!, "SIGKILL");
-    await expect(
-      (async () => {
-        while (!(await chunks.next()).done);
-      })(),
-    ).rejects.toMatchObject({ code: "engine_unavailable" });
+    await expect(restOf(chunks)).rejects.toMatchObject({ code: "engine_unavailable" });
     const next = await clientOf(snug).chat.completions.create({ model: "endless", messages: ask("go"), max_tokens: 3 });
     expect(next.usage!.completion_tokens).toBe(3);
     const failed = (await usageOf(snug)).rows.find((row) => row.errorCode !== undefined);
@@ -192,11 +192,7 @@ describe("snug start with a model that never stops talking", () => {
     snug.process.kill("SIGINT");
     await waitFor(() => /Ctrl-C again/.test(snug.output()) || undefined, 5000, snug.output);
     snug.process.kill("SIGINT");
-    await expect(
-      (async () => {
-        while (!(await chunks.next()).done);
-      })(),
-    ).rejects.toMatchObject({ code: "engine_unavailable" });
+    await expect(restOf(chunks)).rejects.toMatchObject({ code: "engine_unavailable" });
     expect(await snug.exited).toBe(0);
     expect(children.filter(isAlive)).toEqual([]);
     const again = await start({ SNUG_DATA_DIR: dataDir });
