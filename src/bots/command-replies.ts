@@ -3,7 +3,6 @@ import { AppError, toAppError } from "../core/errors.ts";
 import { fitQueryCharsMax, personaCharsMax, usageRowsMax } from "../core/limits.ts";
 import type {
   BotStateStore,
-  ChatFile,
   ChatPlatform,
   ChatPost,
   Clock,
@@ -23,6 +22,7 @@ import {
   PERIOD_MS,
   type Period,
 } from "./commands.ts";
+import type { FitsPort } from "./fits-answer.ts";
 import { errorSentence, TEXTS } from "./locale/locale.ts";
 import type { BotLocale, Texts } from "./locale/texts.ts";
 import type { Asker, Whereabouts } from "./question.ts";
@@ -40,13 +40,6 @@ export interface CommandCall {
   platform: ChatPlatform;
   /** How one addresses the bot here, for the help. */
   mention: string;
-}
-
-/** The planner, as the bots see it. Throws `AppError` for a question it cannot read. */
-export interface FitsPort {
-  answer(query: string, locale: BotLocale): Promise<{ text: string; picture?: ChatFile }>;
-  /** Complete queries that go on from what was typed. */
-  suggest(typed: string, countMax: number): string[];
 }
 
 export interface CommandPorts {
@@ -83,8 +76,15 @@ export async function replyToCommand(call: CommandCall, ports: CommandPorts): Pr
       ...facts,
       ...(error.cause instanceof Error ? { cause: error.cause.stack ?? error.cause.message } : {}),
     });
-    return { text: texts.failure(errorSentence(error, call.locale), requestId) };
+    return { text: texts.failure(ownSentence(error, call.locale) ?? errorSentence(error, call.locale), requestId) };
   }
+}
+
+/** The planner says in every language what it did not understand, which helps more than the table's sentence. */
+function ownSentence({ details }: AppError, locale: BotLocale): string | undefined {
+  const sentences = details?.sentences as { en?: unknown; zh?: unknown } | undefined;
+  const sentence = locale === "en" ? sentences?.en : sentences?.zh;
+  return typeof sentence === "string" ? sentence : undefined;
 }
 
 function refuseByPermission({ command, asker, where, options }: CommandCall, texts: Texts): string | undefined {
@@ -96,8 +96,9 @@ function refuseByPermission({ command, asker, where, options }: CommandCall, tex
 }
 
 function fitted(post: ChatPost, platform: ChatPlatform): ChatPost {
-  const [page = "", ...more] = splitMarkdown(post.text, platform.limits.messageCharsMax - 2);
-  return { ...post, text: more.length === 0 ? page : `${page} …` };
+  const { messageCharsMax } = platform.limits;
+  if (post.text.length <= messageCharsMax) return post;
+  return { ...post, text: `${splitMarkdown(post.text, messageCharsMax - 2)[0]} …` };
 }
 
 const replies: Partial<Record<CommandSpec["key"], Reply>> = {
@@ -111,10 +112,11 @@ const replies: Partial<Record<CommandSpec["key"], Reply>> = {
   help: replyHelp,
 };
 
-async function replyFits({ options, locale }: CommandCall, texts: Texts, { fits }: CommandPorts): Promise<ChatPost> {
+async function replyFits(call: CommandCall, texts: Texts, { fits }: CommandPorts): Promise<ChatPost> {
+  const { options, locale, platform } = call;
   const query = textOption(options.query).slice(0, fitQueryCharsMax);
   if (query === "") return { text: texts.fitsNeedsQuery };
-  const { text, picture } = await fits.answer(query, locale);
+  const { text, picture } = await fits.answer(query, locale, platform.limits.messageCharsMax);
   return { text, ...(picture === undefined ? {} : { files: [picture] }) };
 }
 

@@ -43,9 +43,18 @@ export function renderReply(view: ReplyView, platform: ChatPlatform, style: Repl
   if (pages.length > shown.length) addFile(answer, view, platform, style, { notes, files });
   return shown.map((page, index) => {
     const first = index === 0 ? `${head}${page}` : page;
-    if (index < shown.length - 1) return { text: first, buttons: [] };
-    const text = `${first}${renderTail(view, notes, platform)}`.trim();
-    return { text, buttons: view.buttons, ...(files.length === 0 ? {} : { files }) };
+    if (index < shown.length - 1) {
+      return { text: first, buttons: [], answer: { text: first, tail: "", state: "written" } };
+    }
+    const tail = renderTail(view, notes, platform);
+    const waiting = answer.trim() === "";
+    const state = view.ended ? "ended" : waiting ? "waiting" : "writing";
+    return {
+      text: `${first}${tail}`.trim(),
+      buttons: view.buttons,
+      answer: { text: waiting && !view.ended ? body : first, tail, state },
+      ...(files.length === 0 ? {} : { files }),
+    };
   });
 }
 

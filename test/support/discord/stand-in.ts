@@ -308,6 +308,14 @@ export class DiscordStandIn {
     return interaction;
   }
 
+  /** An interaction as it stands after its acknowledgement, for tests of what comes then. */
+  acknowledged(user: StandUser, channel: StandChannel, ackType: 5 | 6): StandInteraction {
+    const interaction = this.#interact(user, channel, 2, { id: "0", name: "test", type: 1 });
+    interaction.ackType = ackType;
+    interaction.originalPending = ackType === 5;
+    return interaction;
+  }
+
   #registered(name: string, type: number, user: StandUser, channel: StandChannel, unseen: boolean): JsonObject {
     const all = [...this.commands(), ...(channel.guildId === undefined ? [] : this.commands(channel.guildId))];
     const command = all.find((one) => one.name === name && one.type === type);

@@ -1,0 +1,91 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { REST } from "discord.js";
+import { ChannelPlace, type DiscordRoutes, InteractionPlace } from "../../src/bots/discord/place.ts";
+import type { ChatPlace } from "../../src/core/ports.ts";
+import { DiscordStandIn } from "../support/discord/stand-in.ts";
+import type { StandMessage } from "../support/discord/world.ts";
+import { ManualTimer } from "../support/manual-timer.ts";
+import { type ChatPlatformHarness, describeChatPlatform } from "./chat-platform.ts";
+
+type MakePlace = (
+  routes: DiscordRoutes,
+  standIn: DiscordStandIn,
+) => Promise<{ place: ChatPlace; messages: () => StandMessage[] }>;
+
+async function makeHarness(makePlace: MakePlace): Promise<ChatPlatformHarness> {
+  const timer = new ManualTimer();
+  const standIn = await DiscordStandIn.start({ clock: timer });
+  const rest = new REST({ api: standIn.apiUrl }).setToken(standIn.token);
+  let nonces = 0;
+  const routes = { rest, applicationId: standIn.applicationId, clock: timer, newNonce: () => `n${++nonces}` };
+  let messages: () => StandMessage[] = () => [];
+  return {
+    timer,
+    async place() {
+      const made = await makePlace(routes, standIn);
+      messages = made.messages;
+      return made.place;
+    },
+    shown: () =>
+      messages()
+        .filter((message) => !message.deleted)
+        .map(({ content, components, attachments }) => ({
+          text: content,
+          buttons: components.flatMap((row) => (row.components as { custom_id: string }[]).map((one) => one.custom_id)),
+          files: attachments.map(({ name, bytes }) => ({ name, bytes })),
+        })),
+    deleteNewest() {
+      messages().at(-1)!.deleted = true;
+    },
+    async advanceUntil(condition, what) {
+      const givenUpAt = performance.now() + 8000;
+      while (!condition()) {
+        if (performance.now() > givenUpAt) throw new Error(`Waited in vain for ${what}: ${standIn.recentRequests()}`);
+        await delay(2);
+        const due = timer.nextDueMs();
+        if (due !== undefined && due <= 2000) timer.advance(due);
+      }
+    },
+    violations: () => standIn.violations,
+    close: () => standIn.close(),
+  };
+}
+
+describeChatPlatform("A Discord channel", () =>
+  makeHarness(async (routes, { world }) => {
+    const channel = world.addChannel(world.addGuild("Lab"), "general");
+    return { place: new ChannelPlace(routes, { channelId: channel.id }), messages: () => channel.messages };
+  }),
+);
+
+describeChatPlatform("A deferred Discord interaction", () =>
+  makeHarness(async (routes, standIn) => {
+    const { world } = standIn;
+    const channel = world.addChannel(world.addGuild("Lab"), "general");
+    const interaction = standIn.acknowledged(world.addUser("Ann"), channel, 5);
+    const place = new InteractionPlace(routes, {
+      token: interaction.token,
+      receivedAt: routes.clock.now(),
+      private: false,
+      deferred: true,
+      next: async () => undefined,
+    });
+    return { place, messages: () => channel.messages };
+  }),
+);
+
+describeChatPlatform("A private Discord follow-up", () =>
+  makeHarness(async (routes, standIn) => {
+    const { world } = standIn;
+    const channel = world.addChannel(world.addGuild("Lab"), "general");
+    const interaction = standIn.acknowledged(world.addUser("Ann"), channel, 6);
+    const place = new InteractionPlace(routes, {
+      token: interaction.token,
+      receivedAt: routes.clock.now(),
+      private: true,
+      deferred: false,
+      next: async () => undefined,
+    });
+    return { place, messages: () => channel.messages };
+  }),
+);
