@@ -19,7 +19,9 @@ describe("the planner in a chat", () => {
   test("draws a picture where a drawer is given, described in words", async () => {
     const drawn: string[] = [];
     const drawing = createFitsPort({
-      drawPng: (svg) => {
+      drawPng: async (render) => {
+        const svg = render("en");
+        if (svg === undefined) return undefined;
         drawn.push(svg);
         return new Uint8Array([1]);
       },

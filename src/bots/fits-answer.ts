@@ -26,10 +26,11 @@ export interface FitsPort {
 export interface FitsPortOptions {
   /** Reads the header behind an `hf:` reference or an address. Without it such questions are answered by name. */
   loadGguf?: (location: string) => Promise<LoadedGguf>;
-  /** Chats show no SVG. Without it there are no pictures. */
-  drawPng?: (svg: string) => Uint8Array;
-  /** The language whose letters `drawPng` can draw. */
-  pictureLocale?: (wanted: Locale) => Locale;
+  /**
+   * PNG of a picture, since chats show no SVG; `render` gives it in the language whose letters can be drawn. Undefined
+   * where there is nothing to draw. Without this there are no pictures.
+   */
+  drawPng?: (render: (locale: Locale) => string | undefined, wanted: Locale) => Promise<Uint8Array | undefined>;
 }
 
 export function createFitsPort(options: FitsPortOptions = {}): FitsPort {
@@ -40,7 +41,7 @@ export function createFitsPort(options: FitsPortOptions = {}): FitsPort {
       const answer = answerQuery(query, model === undefined ? {} : { model });
       const planLocale: Locale = locale === "en" ? "en" : "zh";
       const markdown = blocksToMarkdown(renderBlocks(answer, { locale: planLocale, charsMax }));
-      const picture = drawAnswer(answer, planLocale, TEXTS[locale].fitsPicture, options);
+      const picture = await drawAnswer(answer, planLocale, TEXTS[locale].fitsPicture, options);
       return { text: markdown, ...(picture === undefined ? {} : { picture }) };
     },
     suggest: suggestQueries,
@@ -57,16 +58,16 @@ async function readModel(query: FitsQuery, { loadGguf }: FitsPortOptions) {
   };
 }
 
-function drawAnswer(
+async function drawAnswer(
   answer: FitsAnswer,
   locale: Locale,
   label: string,
-  { drawPng, pictureLocale = (wanted) => wanted }: FitsPortOptions,
-): ChatFile | undefined {
-  const svg = drawPng === undefined ? undefined : renderPicture(answer, pictureLocale(locale), "light");
-  if (drawPng === undefined || svg === undefined) return undefined;
+  { drawPng }: FitsPortOptions,
+): Promise<ChatFile | undefined> {
+  const bytes = await drawPng?.((drawable) => renderPicture(answer, drawable, "light"), locale);
+  if (bytes === undefined) return undefined;
   const description = `${label}: ${answer.verdict.line[locale]}`;
-  return { name: "memory.png", contentType: "image/png", bytes: drawPng(svg), description };
+  return { name: "memory.png", contentType: "image/png", bytes, description };
 }
 
 /** What people own and run most, for questions that lack one half. */

@@ -74,7 +74,7 @@ describe("registration", () => {
     const report = await registerDiscord({
       token: stage.standIn.token,
       apiUrl: stage.standIn.apiUrl,
-      bot: stage.bot,
+      commands: stage.bot.commands,
     });
     expect(report).toMatchObject({ created: [], changed: ["fits"], removed: ["gone"] });
     expect(posts()).toBe(first + 1);
@@ -84,7 +84,12 @@ describe("registration", () => {
   test("can be for one server alone", async () => {
     stage = await Stage.open({ offline: true });
     const guildId = stage.guild.id;
-    await registerDiscord({ token: stage.standIn.token, apiUrl: stage.standIn.apiUrl, bot: stage.bot, guildId });
+    await registerDiscord({
+      token: stage.standIn.token,
+      apiUrl: stage.standIn.apiUrl,
+      commands: stage.bot.commands,
+      guildId,
+    });
     expect(stage.standIn.commands(guildId)).toHaveLength(10);
     expect(stage.standIn.commands()).toEqual([]);
   });

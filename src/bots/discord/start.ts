@@ -13,6 +13,7 @@ import {
 import { AppError } from "../../core/errors.ts";
 import type { Clock, Logger } from "../../core/ports.ts";
 import type { ChatBot } from "../bot.ts";
+import type { CommandSpec } from "../commands.ts";
 import type { DiscordContext } from "./context.ts";
 import { toLoginError, toPlatformError } from "./errors.ts";
 import { handleInteraction } from "./interactions.ts";
@@ -101,11 +102,11 @@ export async function startDiscord(options: DiscordOptions): Promise<DiscordBot>
 
 /** @throws AppError as `startDiscord` */
 export async function registerDiscord(
-  options: Pick<DiscordOptions, "token" | "apiUrl" | "guildId" | "bot">,
+  options: Pick<DiscordOptions, "token" | "apiUrl" | "guildId"> & { commands: readonly CommandSpec[] },
 ): Promise<RegistrationReport> {
   const rest = createRest(options);
   const { id } = await readApplication(rest);
-  return await registerCommands(rest, id, options.bot.commands, options.guildId);
+  return await registerCommands(rest, id, options.commands, options.guildId);
 }
 
 function createRest({ token, apiUrl }: Pick<DiscordOptions, "token" | "apiUrl">): REST {

@@ -1,0 +1,62 @@
+/** Every Web API call of the bot: within its tier, with Slack's own errors translated. */
+import type { webApi } from "@slack/bolt";
+import { writeTriesMax } from "../../core/limits.ts";
+import type { Logger, Timer } from "../../core/ports.ts";
+import { toPlatformError } from "./errors.ts";
+import type { Tiers } from "./tiers.ts";
+
+export type CallArguments = Record<string, unknown>;
+
+export interface CallResult extends Record<string, unknown> {
+  ok: boolean;
+}
+
+export class SlackCalls {
+  readonly #client: webApi.WebClient;
+  readonly #tiers: Tiers;
+  readonly #timer: Timer;
+  readonly #logger: Logger;
+
+  constructor(client: webApi.WebClient, options: { tiers: Tiers; timer: Timer; logger: Logger }) {
+    this.#client = client;
+    this.#tiers = options.tiers;
+    this.#timer = options.timer;
+    this.#logger = options.logger;
+  }
+
+  /** Milliseconds until a call of this method would go out. */
+  delayMs(method: string): number {
+    return this.#tiers.delayMs(method);
+  }
+
+  /** @throws ChatPlatformError; a refusal for haste holds later calls of the method back as long as Slack asks */
+  async call(method: string, args: CallArguments): Promise<CallResult> {
+    const channel = typeof args.channel === "string" ? args.channel : undefined;
+    await this.#tiers.take(method, channel);
+    try {
+      return (await this.#client.apiCall(method, args)) as CallResult;
+    } catch (thrown) {
+      const error = toPlatformError(thrown);
+      if (error.retryAfterMs !== undefined) {
+        this.#tiers.hold(method, error.retryAfterMs);
+        this.#logger.warn("Slack asked to slow down", { method, retryAfterMs: error.retryAfterMs });
+      }
+      throw error;
+    }
+  }
+
+  /** For calls nobody else repeats: waits out what is passing. */
+  async insist(method: string, args: CallArguments): Promise<CallResult> {
+    for (let failures = 1; ; failures++) {
+      try {
+        return await this.call(method, args);
+      } catch (thrown) {
+        const error = toPlatformError(thrown);
+        // Whether a call that got no answer was carried out is not known; a message must not appear twice.
+        const known = error.retryAfterMs !== undefined;
+        if (!known || failures >= writeTriesMax) throw error;
+        await this.#timer.wait(error.retryAfterMs ?? 0);
+      }
+    }
+  }
+}

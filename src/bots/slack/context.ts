@@ -1,0 +1,63 @@
+/** What the Slack adapter's parts share. Types only. */
+import type { EventClaims, Logger, Timer } from "../../core/ports.ts";
+import type { ChatBot } from "../bot.ts";
+import type { SlackCalls } from "./calls.ts";
+import type { People } from "./people.ts";
+import type { ThreadMemory } from "./thread-memory.ts";
+
+/** What this workspace's app can do; learned from Slack's refusals. */
+export interface Abilities {
+  /** chat.startStream and its companions. */
+  stream: boolean;
+  /** agents.sessions.*, with Slack's own Stop button. */
+  sessions: boolean;
+  /** assistant.threads.setStatus. */
+  status: boolean;
+  /** conversations.replies. */
+  replies: boolean;
+}
+
+/** An answer being written, for Slack's own Stop button. */
+export interface RunningAnswer {
+  /** Id of the core's Stop button. */
+  stopId: string;
+  channel: string;
+  threadTs: string;
+}
+
+export interface SlackContext {
+  bot: ChatBot;
+  calls: SlackCalls;
+  people: People;
+  memory: ThreadMemory;
+  claims: EventClaims;
+  timer: Timer;
+  logger: Logger;
+  newId: () => string;
+  botUserId: string;
+  /** How one addresses the bot: "@snug". */
+  mention: string;
+  teamId: string;
+  /** Users who count as administrators everywhere. */
+  admins: readonly string[];
+  abilities: Abilities;
+  running: Set<RunningAnswer>;
+  /** Ids the core knows messages by, by "channel:ts" of Slack. */
+  messageIds: Map<string, string>;
+  /** Messages somebody opened the question form for, by "user channel ts". */
+  targets: Map<string, AskTarget>;
+  followThreads: boolean;
+  /** Downloads a file of Slack with the bot's token. */
+  download: (url: string, bytesMax: number, signal: AbortSignal) => Promise<Uint8Array>;
+  /** Sends a file's bytes where Slack said. */
+  upload: (url: string, bytes: Uint8Array) => Promise<void>;
+}
+
+export interface AskTarget {
+  text: string;
+  channel: string;
+  threadTs: string;
+  files: readonly unknown[];
+}
+
+export const messageKey = (channel: string, ts: string): string => `${channel}:${ts}`;
