@@ -7,6 +7,7 @@ import { alternativesFor } from "./answer-alternatives.ts";
 import { planFramework, pythonFrameworkOf } from "./answer-frameworks.ts";
 import { buildFamilyOf, type PlannedFit, planWithFigures } from "./answer-plan.ts";
 import { fitVerdict, machinesVerdict, modelsVerdict, refusalVerdict, wholePlan } from "./answer-sentences.ts";
+import { projectorNote, textOnly } from "./answer-text-only.ts";
 import type { FitsAnswer, TermEntry, Verdict } from "./answer-types.ts";
 import { CATALOGUE_MODELS, type CatalogueModel, specFromCatalogue } from "./catalogue.ts";
 import { estimateFrameworkSpeed } from "./framework-speed.ts";
@@ -92,6 +93,11 @@ function row(name: string): CatalogueModel {
 }
 
 function resolveModel(query: FitsQuery, options: AnswerOptions): Resolved {
+  const found = findModel(query, options);
+  return { ...found, model: textOnly(found.model), notes: [...found.notes, ...projectorNote(found.model)] };
+}
+
+function findModel(query: FitsQuery, options: AnswerOptions): Resolved {
   const reference = query.model!;
   if (options.model !== undefined) return { model: options.model, files: filesOf(reference), notes: [] };
   switch (reference.kind) {
@@ -315,7 +321,7 @@ function answerModels(query: FitsQuery, hardware: Hardware, options: AnswerOptio
   const best = models[0];
   if (best === undefined) return answer;
   const chosen = row(best.model);
-  const model = specFromCatalogue(chosen);
+  const model = textOnly(specFromCatalogue(chosen));
   return {
     ...answer,
     launch: launchRecipes({ plan: best.plan, model, hardware, files: fromRow(chosen, []).files }, query.framework),

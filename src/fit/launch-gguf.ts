@@ -21,7 +21,7 @@ export function fileName({ plan, files }: LaunchInput): string {
 
 /** `owner/repo` of GGUF files, when known. */
 function ggufRepository({ files }: LaunchInput): string | undefined {
-  if (files.location?.startsWith("hf:")) return files.location.slice(3).split(":")[0];
+  if (files.location?.startsWith("hf:")) return files.location.slice(3).split(/[:@]/)[0];
   return files.ggufRepository;
 }
 
@@ -87,6 +87,8 @@ export function launchLlamaServer(input: LaunchInput): LaunchRecipe | undefined 
   if (hardware.gpus.length > 1 && settings.gpuLayers > 0) options.push(`-ts ${settings.gpuLayerSplit.join(",")}`);
   const experts = hostExpertPattern(input);
   if (experts !== undefined) options.push(`-ot '${experts}=CPU'`);
+  // -hf would fetch and load a vision part the plan has no room for.
+  if (repository !== undefined) options.push("--no-mmproj");
   // With the plan fixed, the server's own search would only refuse to touch settings given by hand.
   options.push("--fit off");
   return {

@@ -4,9 +4,6 @@
  */
 import type { Locale } from "../core/errors.ts";
 import { formatBytes, formatTokens } from "../core/units.ts";
-import { planName } from "./answer-sentences.ts";
-import type { FitsAnswer } from "./answer-types.ts";
-import { hardwareLabel } from "./query-echo.ts";
 import { MEMORY_PART_NAMES, type MemoryBar, type MemoryPart, type MemoryPartKind } from "./render-memory.ts";
 
 /** Speed at one depth of context, tokens per second, with the interval it lies in. */
@@ -28,29 +25,6 @@ export interface PictureInput {
   locale: Locale;
   /** "auto" follows the viewer's setting where CSS works, and is light elsewhere. */
   theme?: "light" | "dark" | "auto";
-}
-
-/** The picture of an answer; undefined where there is nothing to draw (a word, a refusal without a nearest plan). */
-export function pictureOf(
-  answer: FitsAnswer,
-  options: { locale: Locale; theme?: "light" | "dark" | "auto" },
-): string | undefined {
-  if (answer.memory.length === 0) return undefined;
-  const { locale } = options;
-  const best = answer.plan ?? answer.models[0]?.plan ?? answer.refusal?.nearest;
-  const machine = answer.hardware === undefined ? "" : hardwareLabel(answer.hardware, locale);
-  const subtitle = [answer.query.echo[locale]];
-  if (answer.plan === undefined && answer.refusal === undefined && best !== undefined)
-    subtitle.push(planName(best, locale));
-  if (answer.query.hardware === undefined && machine !== "") subtitle.push(machine);
-  return drawPicture({
-    title: answer.verdict.line[locale],
-    subtitle: subtitle.join(" · "),
-    bars: answer.memory,
-    speed: answer.speedByContext,
-    locale,
-    ...(options.theme !== undefined && { theme: options.theme }),
-  });
 }
 
 const width = 720;

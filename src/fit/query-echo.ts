@@ -42,10 +42,7 @@ function echoIn(query: Omit<FitsQuery, "echo">, locale: Locale): string {
   if (query.kind === "term") return echoTerms(query.terms ?? [], locale);
   const parts: string[] = [];
   if (query.model !== undefined) parts.push(modelLabel(query.model, locale));
-  const file =
-    query.model?.kind === "gguf" && !query.model.location.includes(".gguf") ? query.model.quantization : undefined;
-  const quantization = query.wish.quantization ?? file;
-  if (quantization !== undefined) parts.push(quantization);
+  if (query.wish.quantization !== undefined) parts.push(query.wish.quantization);
   if (query.hardware !== undefined) parts.push(hardwareLabel(query.hardware, locale));
   parts.push(...wishLabels(query.wish, locale));
   if (query.backend !== undefined && query.backend !== "cpu") parts.push(BACKEND_NAMES[query.backend]);

@@ -2,6 +2,7 @@
 import type { Locale } from "../core/errors.ts";
 import { GIB } from "../core/units.ts";
 import { suggestGpus } from "./gpus.ts";
+import { isFormatName } from "./quantization-formats.ts";
 import { FRAMEWORK_NAMES } from "./query-echo.ts";
 import { readHardware } from "./query-hardware.ts";
 import { readModel } from "./query-model.ts";
@@ -37,7 +38,7 @@ export function finishQuery(
   refuseUnknownCard(reading);
   readBareNumbers(reading);
   refuseMisspelling(reading);
-  const model = readModel(reading);
+  let model = readModel(reading);
   const {
     hardware,
     reserveBytes,
@@ -47,6 +48,7 @@ export function finishQuery(
   notes.push(...hardwareNotes);
   if (model === undefined && hardware === undefined) throw nothingSaid(reading, asked);
   readQuantizations(reading);
+  if (model !== undefined) model = withFile(model, reading);
   if (reserveBytes !== undefined) reading.wish.reserveBytes = reserveBytes;
   if (vramBytesMax !== undefined) reading.wish.vramBytesMax = vramBytesMax;
   sayHostOnly(hardware, reading);
@@ -204,6 +206,15 @@ function readQuantizations(reading: Reading): void {
       zh: `采用 ${found.quantization}，未采用 ${ignored}。`,
     });
   }
+}
+
+/** "hf:owner/repo q5_k_m": the mix chooses the repository's file. */
+function withFile(model: ModelReference, { wish }: Reading): ModelReference {
+  if (model.kind !== "gguf" || wish.quantization === undefined) return model;
+  if (!/^hf:[^:]+$/.test(model.location) || isFormatName(wish.quantization)) return model;
+  const { quantization } = wish;
+  delete wish.quantization;
+  return { ...model, location: `${model.location}:${quantization}`, quantization };
 }
 
 function sayHostOnly(hardware: Hardware | undefined, reading: Reading): void {

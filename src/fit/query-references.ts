@@ -13,7 +13,7 @@ export interface FileReference {
 
 const REPO = "([a-z0-9][\\w.-]{0,95})/([a-z0-9][\\w.-]{0,95})";
 const HF = new RegExp(
-  `(?:^|(?<=[\\s,，(]))(?:hf:|hf\\.co/|https?://(?:hf\\.co|huggingface\\.co)/)${REPO}(?::([\\w.-]{1,96}(?:/[\\w.-]{1,96})?))?(?:/(?:resolve|blob|tree)/[\\w.-]{1,64}(?:/([\\w./-]{1,200}))?)?`,
+  `(?:^|(?<=[\\s,，(]))(?:hf:|hf\\.co/|https?://(?:hf\\.co|huggingface\\.co)/)${REPO}(@[\\w.-]{1,64})?(?::([\\w.-]{1,96}(?:/[\\w.-]{1,96})?))?(?:/(?:resolve|blob|tree)/[\\w.-]{1,64}(?:/([\\w./-]{1,200}))?)?`,
   "i",
 );
 const URL = /(?:^|(?<=\s))https?:\/\/\S{1,400}?\.gguf(?=$|[\s?#,])(?:\?\S{0,100})?/i;
@@ -26,7 +26,7 @@ export function cutReferences(text: string): { rest: string; reference?: FileRef
   // Most questions name no file; none does without one of these.
   if (text.length > 1000 || !/[/.:]/.test(text)) return { rest: text };
   const hf = HF.exec(text);
-  if (hf !== null) return cut(text, hf, hfReference(hf[1]!, hf[2]!, hf[3] ?? hf[4]));
+  if (hf !== null) return cut(text, hf, hfReference(hf[1]!, hf[2]!, hf[4] ?? hf[5], hf[3]));
   const file = URL.exec(text) ?? PATH.exec(text);
   if (file !== null) {
     const location = file[0].trim();
@@ -53,9 +53,10 @@ function cut(
   return { rest: `${text.slice(0, match.index)} ${text.slice(match.index + match[0].length)}`, reference };
 }
 
-function hfReference(owner: string, repository: string, file: string | undefined): FileReference {
-  const location = `hf:${owner}/${repository}`;
+/** `file`: a file of the repository, or a quantization the reader looks for. */
+function hfReference(owner: string, repository: string, file: string | undefined, revision = ""): FileReference {
+  const location = `hf:${owner}/${repository}${revision}`;
   if (file === undefined) return { location, modelText: repository };
-  if (/\.gguf$/i.test(file)) return { location: `${location}:${file}`, modelText: repository };
-  return { location, modelText: repository, quantization: file };
+  const reference = { location: `${location}:${file}`, modelText: repository };
+  return /\.gguf$/i.test(file) ? reference : { ...reference, quantization: file };
 }

@@ -192,7 +192,7 @@ const PHRASINGS: readonly (readonly [text: string, reading: string])[] = [
   ["smollm2 135m 2gb", "fit: SmolLM2 135M · 2 GB GPU"],
   ["hf:owner/repo 12gb", "fit: hf:owner/repo · 12 GB GPU"],
   ["hf:owner/repo:model-Q4_K_M.gguf 12gb", "fit: hf:owner/repo:model-Q4_K_M.gguf · 12 GB GPU"],
-  ["hf:unsloth/Qwen3-8B-GGUF:Q4_K_M 8gb", "fit: hf:unsloth/Qwen3-8B-GGUF · Q4_K_M · 8 GB GPU"],
+  ["hf:unsloth/Qwen3-8B-GGUF:Q4_K_M 8gb", "fit: hf:unsloth/Qwen3-8B-GGUF:Q4_K_M · 8 GB GPU"],
   ["https://huggingface.co/owner/repo 12gb", "fit: hf:owner/repo · 12 GB GPU"],
   ["https://example.com/files/model.gguf 8gb", "fit: https://example.com/files/model.gguf · 8 GB GPU"],
   ["./models/qwen3-8b.gguf 8gb", "fit: ./models/qwen3-8b.gguf · 8 GB GPU"],

@@ -89,7 +89,7 @@ describe("the answer's parts", () => {
   it("a file's name suggests the catalogue's model and the quantization", () => {
     expect(parseQuery("hf:unsloth/Qwen3-8B-GGUF:Q4_K_M 8gb").model).toEqual({
       kind: "gguf",
-      location: "hf:unsloth/Qwen3-8B-GGUF",
+      location: "hf:unsloth/Qwen3-8B-GGUF:Q4_K_M",
       catalogueName: "Qwen3 8B",
       quantization: "Q4_K_M",
     });

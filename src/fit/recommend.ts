@@ -7,13 +7,14 @@
  */
 import { GIB, MIB } from "../core/units.ts";
 import { type PlannedFit, planWithFigures } from "./answer-plan.ts";
+import { textOnly } from "./answer-text-only.ts";
 import { CATALOGUE_MODELS, type CatalogueModel, specFromCatalogue } from "./catalogue.ts";
 import { gpuFreeMemory, usableBytes } from "./free-memory.ts";
 import { estimateQuality } from "./quality.ts";
 import type { Purpose } from "./query-types.ts";
 import type { MeasuredRun } from "./speed.ts";
 import { constantsFor, deviceRates, ramBandwidthDefault, SPEED_CONSTANTS } from "./speed-constants.ts";
-import type { FitRefusal, Hardware, ModelSpec, Wish } from "./types.ts";
+import type { FitRefusal, Hardware, Wish } from "./types.ts";
 
 /** What a purpose asks of a plan. */
 interface PurposeRule {
@@ -146,7 +147,7 @@ function tryRow(
   let plan = plans.get(key);
   if (plan === undefined) {
     const question = { promptTokens: depth, ...(options.measured !== undefined && { measured: options.measured }) };
-    plan = planWithFigures(specFromCatalogue(row), hardware, own, question);
+    plan = planWithFigures(textOnly(specFromCatalogue(row)), hardware, own, question);
     plans.set(key, plan);
   }
   if (plan.kind !== "plan") return undefined;
@@ -315,10 +316,4 @@ function upperBound(purpose: Purpose, row: CatalogueModel, budget: Budget, wish:
     best = Math.max(best, able - loss - speedLoss(purpose, 1 / seconds));
   }
   return best;
-}
-
-/** A model of the catalogue that stands for a size on this machine: the best of about that capability, or smaller. */
-export function specOf(name: string): ModelSpec | undefined {
-  const row = CATALOGUE_MODELS.find((model) => model.name === name);
-  return row === undefined ? undefined : specFromCatalogue(row);
 }

@@ -3,6 +3,29 @@ import type { Locale } from "../core/errors.ts";
 
 const CHINESE: readonly (readonly [pattern: RegExp, text: string])[] = [
   [/^Only the size is known \((.+)\); the shape of (.+) is assumed\.$/, "只知道大小（$1）；按 $2 的结构计算。"],
+  [
+    /^Only the size is known \((.+)\); the shape of (.+) is assumed, (?:scaled|stretched).*\.$/,
+    "只知道大小（$1）；按 $2 的结构等比缩放计算。",
+  ],
+  [/^The vocabulary's size is worked out from the parameter count: (\d+)\.$/, "词表大小由参数量推得：$1。"],
+  [/^The vocabulary's size is not given; (\d+) is assumed\.$/, "词表大小未知，按 $1 计算。"],
+  [
+    /^Whether the output matrix is the embedding is not given; it is assumed to be\.$/,
+    "未说明输出矩阵是否与嵌入共用，按共用计算。",
+  ],
+  [
+    /^Whether the output matrix is the embedding is not given; it is not assumed to be\.$/,
+    "未说明输出矩阵是否与嵌入共用，按不共用计算。",
+  ],
+  [
+    /^Its feed-forward width is scaled so that the tensors add up to the parameter count\.$/,
+    "前馈层宽度按参数量缩放。",
+  ],
+  [/^"(.+)" is a type not known here; it is taken to be built like Llama\.$/, "不认识类型“$1”；按 Llama 的结构计算。"],
+  [
+    /^Only the language part is counted; the vision or audio part comes on top\.$/,
+    "只计语言部分；视觉或音频部分另算。",
+  ],
   [/^Main memory is not known; (\d+) GiB are assumed\.$/, "内存大小未知，按 $1 GiB 计算。"],
   [
     /^Speed assumes a GeForce RTX of that size with (\d+) GB\/s; name the card for a better figure\.$/,

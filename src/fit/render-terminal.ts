@@ -207,6 +207,5 @@ function cutLong(piece: string, limit: number): string[] {
 
 /** Names from a question may hold control characters; a terminal would obey them. Our own colours are kept. */
 function clean(line: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for.
-  return line.replace(/\u001b(?!\[[\d;]*m)|[\u0000-\u0008\u000b-\u001a\u001c-\u001f\u007f-\u009f]/g, "");
+  return line.replace(/\p{Cc}(?:\[[\d;]*m)?/gu, (found) => (found.startsWith(ESCAPE) ? found : ""));
 }

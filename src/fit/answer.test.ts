@@ -1,0 +1,231 @@
+import { describe, expect, it } from "vitest";
+import { AppError } from "../core/errors.ts";
+import { GIB } from "../core/units.ts";
+import { answerQuery, type FitsAnswer } from "./answer.ts";
+import type { VerdictCode } from "./answer-types.ts";
+import { specFromParameterCount } from "./model.ts";
+import { planFit } from "./plan.ts";
+import { parseQuery } from "./query.ts";
+
+function answer(text: string): FitsAnswer {
+  return answerQuery(parseQuery(text));
+}
+
+describe("verdicts", () => {
+  it.each<[string, VerdictCode]>([
+    ["13b 6gb", "partial"],
+    ["qwen3 4b 6gb", "full"],
+    ["32b 2x16gb", "full"],
+    ["32b fp16 2x16gb", "none"],
+    ["13b fp16 2x16gb", "full"],
+    ["405b 8gb", "none"],
+    ["7b 16gb ram", "cpu"],
+    ["qwen3-30b-a3b 8gb + 32gb ram", "partial"],
+    ["gpt-oss-20b m4 pro 48gb", "full"],
+    ["6gb", "models"],
+    ["3060笔记本能跑什么", "models"],
+    ["70b", "machines"],
+    ["what is nf4", "term"],
+    ["int8 10b 16g", "full"],
+    ["32b fp16 vllm 2x16gb", "none"],
+  ])("%s: %s", (text, code) => {
+    expect(answer(text).verdict.code).toBe(code);
+  });
+
+  it("the first line says yes, partly or no before anything else", () => {
+    expect(answer("qwen3 4b 6gb").verdict.line.en).toMatch(/^Yes/);
+    expect(answer("13b 6gb").verdict.line.en).toMatch(/^Partly: \d+ of 41 layers/);
+    expect(answer("32b fp16 2x16gb").verdict.line.en).toMatch(/^No/);
+    expect(answer("qwen3 4b 6gb").verdict.line.zh).toMatch(/^可以/);
+    expect(answer("13b 6gb").verdict.line.zh).toMatch(/^部分可以/);
+    expect(answer("32b fp16 2x16gb").verdict.line.zh).toMatch(/^不行/);
+  });
+
+  it("a speed asked for and missed is said in the verdict", () => {
+    const { verdict, plan } = answer("13b 6gb speed>20");
+    expect(plan?.speed.decodeTokensPerSecond).toBeLessThan(20);
+    expect(verdict.line.en).toContain("less than the 20 you asked for");
+    expect(verdict.line.zh).toContain("低于要求的 20");
+  });
+
+  it("the reason of a full plan adds up to what the plan holds", () => {
+    const { plan, verdict } = answer("qwen3 8b q4_k_m 12gb");
+    const total = plan!.devices.find(({ kind }) => kind === "gpu")!.totalBytes;
+    expect(verdict.reason.en).toContain(
+      `${(total / GIB).toFixed(2).replace(/0+$/, "").replace(/\.$/, "")} GiB of 12 GiB`,
+    );
+  });
+});
+
+describe("plans", () => {
+  it("the plan answered is the planner's own", () => {
+    const query = parseQuery("13b q4_k_m 8gb ctx 4k");
+    const planned = planFit(specFromParameterCount(13e9), query.hardware!, {
+      buildFamily: "node-llama-cpp",
+      ...query.wish,
+    });
+    expect(answerQuery(query).plan).toMatchObject({ settings: planned.kind === "plan" ? planned.settings : {} });
+  });
+
+  it("software of the llama.cpp family is planned with its own build", () => {
+    expect(answer("8b llama.cpp 8gb").plan?.settings.buildFamily).toBe("llama-server");
+    expect(answer("8b 8gb").plan?.settings.buildFamily).toBe("node-llama-cpp");
+  });
+
+  it("Transformers and vLLM are planned with their own memory", () => {
+    const { plan } = answer("int8 10b 16g");
+    expect(plan?.framework).toBe("transformers");
+    expect(plan?.model.quantization).toBe("int8");
+    const [gpu] = plan!.devices;
+    expect(gpu!.weightBytes + gpu!.kvCacheBytes + gpu!.computeBufferBytes + gpu!.runtimeBytes).toBe(gpu!.totalBytes);
+    expect(gpu!.weightBytes).toBeGreaterThan(10e9 * 0.95);
+  });
+
+  it("a family without a size becomes the member that serves best, and says so", () => {
+    const { plan, notes } = answer("qwen3 8gb");
+    expect(plan?.offload).toBe("full");
+    expect(plan?.model.name).toMatch(/^Qwen3 /);
+    expect(notes.map(({ en }) => en).join(" ")).toContain("comes in several sizes");
+  });
+
+  it("a file that was not read is planned by its name, and says so", () => {
+    const { plan, notes } = answer("hf:unsloth/Qwen3-8B-GGUF:Q5_K_M 8gb");
+    expect(plan?.model).toMatchObject({ name: "Qwen3 8B", quantization: "Q5_K_M" });
+    expect(notes.map(({ en }) => en).join(" ")).toContain("was not read");
+  });
+
+  it("a file nobody knows is refused with what to do", () => {
+    try {
+      answer("hf:owner/unheard-of 8gb");
+      expect.unreachable();
+    } catch (error) {
+      expect(error instanceof AppError && error.code).toBe("model_not_found");
+      expect((error as AppError).message).toContain('Give its size, like "8b"');
+    }
+  });
+
+  it("a header that was read is planned with the file's own types", () => {
+    const spec = {
+      ...specFromParameterCount(8e9, { name: "mine" }),
+      provenance: "gguf" as const,
+      quantization: "Q6_K",
+    };
+    const { plan } = answerQuery(parseQuery("hf:owner/mine 12gb"), { model: spec });
+    expect(plan?.model).toMatchObject({ name: "mine", quantization: "Q6_K" });
+  });
+
+  it("measured runs correct the speed", () => {
+    const query = parseQuery("qwen3 8b q4_k_m rtx 3060 12gb");
+    const before = answerQuery(query).plan!;
+    const measured = [
+      {
+        model: specFromParameterCount(8e9),
+        settings: before.settings,
+        hardware: query.hardware!,
+        depthTokens: 512,
+        decodeTokensPerSecond: before.speed.decodeTokensPerSecond / 2,
+      },
+    ];
+    const after = answerQuery(query, { measured }).plan!;
+    expect(after.speed.decodeTokensPerSecond).toBeLessThan(before.speed.decodeTokensPerSecond * 0.75);
+  });
+
+  it("speed falls, or stays, as the context fills", () => {
+    const { speedByContext } = answer("qwen3 14b 24gb ctx 32k");
+    expect(speedByContext.at(-1)?.contextTokens).toBe(32_768);
+    for (let index = 1; index < speedByContext.length; index++) {
+      expect(speedByContext[index]!.tokensPerSecond).toBeLessThanOrEqual(speedByContext[index - 1]!.tokensPerSecond);
+    }
+  });
+});
+
+describe("alternatives", () => {
+  it("13b on 6gb: a model that fits whole and is faster, and the card that would hold all", () => {
+    const { plan, alternatives } = answer("13b 6gb");
+    const model = alternatives.find(({ kind }) => kind === "model");
+    expect(model?.plan?.offload).toBe("full");
+    expect(model!.plan!.speed.decodeTokensPerSecond).toBeGreaterThan(plan!.speed.decodeTokensPerSecond * 2);
+    const card = alternatives.find(({ kind }) => kind === "memory");
+    const gib = Number(/(\d+) GB/.exec(card!.line.en)![1]);
+    const { contextLength, quantization, kvCacheTypeK, kvCacheTypeV } = plan!.settings;
+    const wish = { contextLength, quantization: quantization!, kvCacheTypeK, kvCacheTypeV };
+    const larger = planFit(specFromParameterCount(13e9), parseQuery(`13b ${gib}gb`).hardware!, wish);
+    expect(larger.kind === "plan" && larger.offload).toBe("full");
+  });
+
+  it("a mixture of experts that does not fit: experts in main memory, and how fast", () => {
+    const { plan, alternatives } = answer("qwen3-30b-a3b 8gb + 32gb ram");
+    const experts = alternatives.find(({ kind }) => kind === "experts");
+    expect(experts?.plan?.settings.hostExpertLayers).toBeGreaterThan(0);
+    expect(experts!.plan!.speed.decodeTokensPerSecond).toBeGreaterThan(plan!.speed.decodeTokensPerSecond);
+  });
+
+  it("16 bits that do not fit: the best quantization that does", () => {
+    const { alternatives } = answer("32b fp16 2x16gb");
+    const smaller = alternatives.find(({ kind }) => kind === "quantization");
+    expect(smaller?.plan?.offload).toBe("full");
+    expect(smaller!.plan!.quality.perplexityIncreasePercent).toBeLessThan(5);
+  });
+
+  it("a plan that fits: one step smaller, with what it saves and what it costs", () => {
+    const { plan, alternatives } = answer("qwen3 8b 8gb");
+    const trade = alternatives.find(({ kind }) => kind === "quantization");
+    expect(trade!.plan!.speed.decodeTokensPerSecond).toBeGreaterThan(plan!.speed.decodeTokensPerSecond);
+    expect(trade!.line.en).toMatch(/saves .* instead of .* perplexity \+.* % instead of \+/);
+  });
+
+  it("a format of Transformers: the same weights as GGUF", () => {
+    const gguf = answer("int8 10b 16g").alternatives.find(({ kind }) => kind === "gguf");
+    expect(gguf?.plan?.model.quantization).toBe("Q8_0");
+  });
+
+  it("too long a context: the length at which all of it fits", () => {
+    const context = answer("qwen3 8b q4_k_m 8gb ctx 64k kv f16").alternatives.find(({ kind }) => kind === "context");
+    expect(context?.plan?.offload).toBe("full");
+    expect(context!.plan!.settings.contextLength).toBeLessThan(65_536);
+  });
+});
+
+describe("every answer", () => {
+  const texts = ["1b", "3b", "8b", "13b", "32b", "70b", "qwen3-30b-a3b", "gemma 3 27b", "deepseek v3", "405b"].flatMap(
+    (model) =>
+      ["4gb", "6gb laptop", "24gb", "2x16gb", "m4 pro 48gb", "32gb ram", "3090 + 128gb ram", "6gb card 4.1gb free"].map(
+        (machine) => `${model} ${machine}`,
+      ),
+  );
+  const more = [
+    "8b nf4 8gb",
+    "70b awq 2x24gb",
+    "8b fp8 vllm 24gb",
+    "8b 24gb 8 users ctx 32k",
+    "8gb code",
+    "24gb long context",
+    "4gb fast",
+    "128gb ram cpu only",
+    "70b speed>30",
+    "671b",
+    "0.5b",
+  ];
+
+  it.each([...texts, ...more])("%s is whole, finite and survives JSON", (text) => {
+    const found = answer(text);
+    const json = JSON.stringify(found);
+    expect(JSON.parse(json)).toEqual(found);
+    expect(json).not.toMatch(/NaN|Infinity|undefined|\[object/);
+    const walk = (value: unknown, path: string): void => {
+      if (typeof value === "number") expect(Number.isFinite(value), path).toBe(true);
+      else if (value !== null && typeof value === "object")
+        for (const [key, one] of Object.entries(value)) walk(one, `${path}.${key}`);
+    };
+    walk(found, "answer");
+    for (const line of [found.verdict.line, found.verdict.reason]) {
+      expect(line.en).toMatch(/[.)]$/);
+      expect(line.zh).toMatch(/[。）]$/);
+    }
+    if (found.plan !== undefined) {
+      expect(found.plan.speed.decodeLow).toBeLessThanOrEqual(found.plan.speed.decodeTokensPerSecond);
+      expect(found.plan.speed.decodeHigh).toBeGreaterThanOrEqual(found.plan.speed.decodeTokensPerSecond);
+      expect(found.launch.length).toBeGreaterThan(0);
+    }
+  });
+});
