@@ -30,6 +30,24 @@ export interface LoadSettings {
   threadsMax?: number;
   /** Reads every tensor for invalid numbers first; costs one pass over the file. */
   checkTensors?: boolean;
+  /** A load whose buffers would be larger, or turn out to be, ends with engine_out_of_memory. */
+  memoryLimit?: Partial<MemoryBytes>;
+}
+
+/** Bytes by where they lie; several GPUs are summed up. */
+export interface MemoryBytes {
+  hostBytes: number;
+  gpuBytes: number;
+}
+
+/** The buffers llama.cpp really allocated. */
+export interface MeasuredMemory {
+  /** Weights. */
+  model: MemoryBytes;
+  /** KV cache, recurrent state and compute buffers. */
+  context: MemoryBytes;
+  /** Free on all GPUs together when all was allocated, whoever holds the rest; absent without a GPU. */
+  vramBytesFree?: number;
 }
 
 /** What was loaded. */
@@ -49,6 +67,8 @@ export interface LoadedModel {
   chatTemplate: string;
   /** Start of the load to ready, milliseconds. */
   loadMs: number;
+  /** Absent when the library no longer tells. */
+  memory?: MeasuredMemory;
 }
 
 /** GPUs as llama.cpp sees them. Bytes are sums over all of them: it tells no more. */

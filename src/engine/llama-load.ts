@@ -9,12 +9,12 @@ import {
   NoBinaryFoundError,
 } from "node-llama-cpp";
 import { AppError } from "../core/errors.ts";
-import { MIB } from "../core/units.ts";
+import { formatBytes, MIB } from "../core/units.ts";
 import type { Backend } from "../fit/types.ts";
 import type { BatchStrategy } from "./batching.ts";
 import { readUsableCores } from "./cpu-quota.ts";
 import { mayHaveGpu } from "./gpu-presence.ts";
-import type { ChildMessage, GpuChoice, LlamaDevices, LoadSettings } from "./ipc.ts";
+import type { ChildMessage, GpuChoice, LlamaDevices, LoadSettings, MeasuredMemory, MemoryBytes } from "./ipc.ts";
 
 /** Work for one thread; measured: 10 and 4 million parameters run fastest on one, 440 million gain from a second. */
 const weightBytesPerThread = 64 * MIB;
@@ -97,6 +97,52 @@ export async function createContext(
     failedCreationRemedy: false,
     batching: { itemPrioritizationStrategy: ({ items, size }) => batch.plan(items, size) },
   });
+}
+
+/** The library compares its own forecast with these before it allocates; what it really took is compared afterwards. */
+export async function limitMemory(llama: Llama, { memoryLimit }: Pick<LoadSettings, "memoryLimit">): Promise<void> {
+  if (memoryLimit?.gpuBytes !== undefined) await llama.setVramCap(memoryLimit.gpuBytes);
+  if (memoryLimit?.hostBytes !== undefined) await llama.setRamCap(memoryLimit.hostBytes);
+}
+
+/**
+ * Sizes of the buffers llama.cpp holds. The library keeps them on internal objects, so they are looked for, not relied
+ * on: undefined when they moved.
+ */
+export async function measureMemory(
+  llama: Llama,
+  model: LlamaModel,
+  context: LlamaContext,
+): Promise<MeasuredMemory | undefined> {
+  const [ofModel, ofContext] = [readBreakdown(model, "_model"), readBreakdown(context, "_ctx")];
+  if (ofModel === undefined || ofContext === undefined) return undefined;
+  const vram = llama.gpu === false ? undefined : await llama.getVramState();
+  return { model: ofModel, context: ofContext, ...(vram === undefined ? {} : { vramBytesFree: vram.free }) };
+}
+
+function readBreakdown(owner: object, key: string): MemoryBytes | undefined {
+  const inner: unknown = Reflect.get(owner, key);
+  if (typeof inner !== "object" || inner === null) return undefined;
+  const read: unknown = Reflect.get(inner, "getMemoryBreakdown");
+  if (typeof read !== "function") return undefined;
+  const sizes: unknown = read.call(inner);
+  if (typeof sizes !== "object" || sizes === null) return undefined;
+  const [hostBytes, gpuBytes] = [Reflect.get(sizes, "cpuRam"), Reflect.get(sizes, "gpuVram")];
+  return typeof hostBytes === "number" && typeof gpuBytes === "number" ? { hostBytes, gpuBytes } : undefined;
+}
+
+/** @throws AppError engine_out_of_memory when more was allocated than `memoryLimit` allows */
+export function requireWithinLimit(memory: MeasuredMemory | undefined, limit: LoadSettings["memoryLimit"]): void {
+  if (memory === undefined || limit === undefined) return;
+  for (const [key, where] of [
+    ["gpuBytes", "VRAM"],
+    ["hostBytes", "main memory"],
+  ] as const) {
+    const taken = memory.model[key] + memory.context[key];
+    if (taken <= (limit[key] ?? Number.POSITIVE_INFINITY)) continue;
+    const message = `The model took ${formatBytes(taken)} of ${where}; the limit is ${formatBytes(limit[key] ?? 0)}.`;
+    throw new AppError("engine_out_of_memory", message, { details: { takenBytes: taken, limitBytes: limit[key] } });
+  }
 }
 
 /** The devices llama.cpp finds, without a model. */

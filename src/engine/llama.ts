@@ -32,9 +32,12 @@ import {
   createContext,
   isMemoryError,
   type LoadHooks,
+  limitMemory,
   limitThreads,
   loadModel,
+  measureMemory,
   openLlama,
+  requireWithinLimit,
   translateLoadError,
 } from "./llama-load.ts";
 import { TextStream } from "./text-stream.ts";
@@ -109,6 +112,7 @@ export class LlamaRuntime {
     };
     try {
       const llama = await openLlama(settings.gpu, { ...hooks, log });
+      await limitMemory(llama, settings);
       const threads = await limitThreads(llama, checked.fileBytes, settings.threadsMax);
       const contextLength = settings.contextLength ?? Math.min(checked.contextLengthTrained, contextLengthDefault);
       const model = await loadModel(llama, { ...settings, modelPath: path }, contextLength);
@@ -116,6 +120,9 @@ export class LlamaRuntime {
       const context = await createContext(model, settings, { contextLength, threads, batch });
       const wrapper = resolveChatWrapper(model);
       await warmUp(model, context);
+      // After the first step, which brings workspaces of its own.
+      const memory = await measureMemory(llama, model, context);
+      requireWithinLimit(memory, settings.memoryLimit);
       const facts: LoadedModel = {
         ...checked,
         // The library may pad a context up; what was asked for stays the promise.
@@ -126,6 +133,7 @@ export class LlamaRuntime {
         threads,
         chatTemplate: wrapper.wrapperName,
         loadMs: Math.round(performance.now() - startedAt),
+        ...(memory === undefined ? {} : { memory }),
       };
       return new LlamaRuntime({ facts, llama, model, context, wrapper, batch });
     } catch (thrown) {
