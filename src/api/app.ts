@@ -1,23 +1,27 @@
 /** The API: every route on one screen. It knows neither where it runs nor what answers. */
 import { type Context, Hono } from "hono";
 import { AppError } from "../core/errors.ts";
-import { fitBodyBytesMax, requestBodyBytesMax } from "../core/limits.ts";
-import type { ChatEngine, KeyStore, UsageSource, UsageStore } from "../core/ports.ts";
-import { parseChatCall } from "../http/chat-request.ts";
+import {
+  fitBodyBytesMax,
+  fitQuestionsMax,
+  fitQuestionsPerMinute,
+  keyGuessesMax,
+  keyGuessesPerMinute,
+} from "../core/limits.ts";
+import type { Clock, EngineStore, KeyStore, Logger, UsageStore } from "../core/ports.ts";
 import { readJsonBody } from "../http/json-body.ts";
 import { renderModels } from "../http/models.ts";
-import { answerChat } from "../http/server.ts";
-import { type AuthVariables, requireScope } from "./auth.ts";
+import { createAddressLimit } from "./address-limit.ts";
+import { type AuthVariables, findKey, hasScope, requireScope } from "./auth.ts";
+import { chat } from "./chat.ts";
+import { createEngineDesk } from "./engines.ts";
 import { readHealth } from "./health.ts";
-import {
-  crossOrigin,
-  identify,
-  type RequestDependencies,
-  type RequestVariables,
-  respondToError,
-  securityHeaders,
-} from "./requests.ts";
-import { meterChat } from "./usage/meter.ts";
+import { issueKey, revokeKey, viewKey } from "./keys.ts";
+import { createLiveRequests } from "./live-requests.ts";
+import { createMetrics, metricsContentType } from "./metrics.ts";
+import { createQuotaBook } from "./quota.ts";
+import { crossOrigin, identify, type RequestVariables, respondToError, securityHeaders } from "./requests.ts";
+import type { Router } from "./router.ts";
 import { readUsage } from "./usage/report.ts";
 
 /** Answers questions about fitting; needs no engine. Both throw `AppError`. */
@@ -28,12 +32,20 @@ export interface FitDesk {
   answerRequest(body: unknown): Promise<object>;
 }
 
-export interface AppDependencies extends RequestDependencies {
-  engine: ChatEngine;
+export interface AppDependencies {
+  engine: Router;
   usageStore: UsageStore;
   keyStore: KeyStore;
+  engineStore: EngineStore;
   fits: FitDesk;
   version: string;
+  clock: Clock;
+  logger: Logger;
+  randomId: () => string;
+  /** Unguessable bytes (`crypto.getRandomValues`). */
+  randomBytes: (count: number) => Uint8Array;
+  /** Address of the client, against guessing of keys; undefined where it is not known. */
+  addressOf: (context: Context) => string | undefined;
   /**
    * Keeps the process or isolate alive until the promise, which never rejects, has resolved: `waitUntil` on Workers,
    * a set to wait for at shutdown on Node.
@@ -41,6 +53,8 @@ export interface AppDependencies extends RequestDependencies {
   background: (work: Promise<void>, context: Context) => void;
   /** Largest chat body; default `requestBodyBytesMax`. */
   bodyBytesMax?: number;
+  /** Where other processes write the same ledger: age at which quotas are counted from it again. */
+  quotaRecountMs?: number;
 }
 
 interface ApiEnvironment {
@@ -48,66 +62,90 @@ interface ApiEnvironment {
 }
 
 export function createApp(dependencies: AppDependencies): Hono<ApiEnvironment> {
-  const { engine, usageStore, keyStore, fits, version, logger, clock } = dependencies;
+  const { engine, usageStore, keyStore, fits, version, logger, clock, addressOf } = dependencies;
+  const metrics = createMetrics();
+  const live = createLiveRequests();
+  const quotas = createQuotaBook({
+    usageStore,
+    clock,
+    ...(dependencies.quotaRecountMs === undefined ? {} : { recountMs: dependencies.quotaRecountMs }),
+  });
+  const guesses = createAddressLimit({ burst: keyGuessesMax, perMinute: keyGuessesPerMinute, clock, addressOf });
+  const questions = createAddressLimit({ burst: fitQuestionsMax, perMinute: fitQuestionsPerMinute, clock, addressOf });
+  const door = { keyStore, clock, guesses };
+  const chatDependencies = { ...dependencies, quotas, live, metrics };
+  const desk = createEngineDesk(engine, dependencies.engineStore, clock);
+  const [chatKey, usageKey, adminKey] = (["chat", "usage", "admin"] as const).map((scope) => requireScope(door, scope));
+
   const app = new Hono<ApiEnvironment>();
-  app.use(identify(dependencies), securityHeaders, crossOrigin);
+  app.use(identify({ ...dependencies, metrics }), securityHeaders, crossOrigin);
   app.onError((error, context) => respondToError(error, context, logger));
   app.notFound((context) => respondToError(routeNotFound(context), context, logger));
 
   app.get("/health", async (context) => context.json(await readHealth(engine, usageStore, version)));
 
+  app.use("/v1/fits", async (context, next) => {
+    const header = context.req.header("authorization");
+    const key = header === undefined ? undefined : await findKey(door, header);
+    if (key === undefined || !hasScope(key, "fits")) {
+      questions.check(context, "Many questions came from this address; wait a little, or ask with an API key.");
+      questions.spend(context);
+    }
+    await next();
+  });
   app.get("/v1/fits", async (context) => context.json(await fits.answerQuery(context.req.query("q") ?? "")));
   app.post("/v1/fits", async (context) =>
     context.json(await fits.answerRequest(await readJsonBody(context.req.raw, fitBodyBytesMax))),
   );
 
-  app.post("/v1/chat/completions", requireScope(keyStore, "chat"), (context) => chat(context, dependencies));
-  app.get("/v1/models", requireScope(keyStore, "chat"), async (context) =>
-    context.json(renderModels(await engine.models(), Math.floor(clock.now() / 1000))),
-  );
+  app.post("/v1/chat/completions", chatKey!, (context) => chat(context, chatDependencies));
+  app.get("/v1/models", chatKey!, async (context) => {
+    const { models } = context.get("key");
+    const listings = (await engine.models()).filter(({ id }) => models === undefined || models.includes(id));
+    return context.json(renderModels(listings, Math.floor(clock.now() / 1000)));
+  });
 
-  app.get("/v1/usage", requireScope(keyStore, "usage"), async (context) =>
+  app.get("/v1/usage", usageKey!, async (context) =>
     context.json(await readUsage(usageStore, context.get("key"), context.req.query())),
   );
+
+  app.get("/v1/keys", adminKey!, async (context) =>
+    context.json({ keys: (await keyStore.list()).map((key) => viewKey(key, clock.now())) }),
+  );
+  app.post("/v1/keys", adminKey!, async (context) => {
+    const { key, secret } = await issueKey(keyStore, await readJsonBody(context.req.raw), dependencies);
+    return context.json({ ...viewKey(key, clock.now()), secret }, 201, { "cache-control": "no-store" });
+  });
+  app.delete("/v1/keys/:id", adminKey!, async (context) => {
+    const id = context.req.param("id");
+    if (id === context.get("key").id) {
+      throw new AppError("invalid_request", "A key does not revoke itself; use another admin key.", { param: "id" });
+    }
+    return context.json(viewKey(await revokeKey(keyStore, id, clock.now()), clock.now()));
+  });
+
+  app.get("/v1/engines", adminKey!, async (context) =>
+    context.json({ engines: await desk.list(), waiting: engine.waiting }),
+  );
+  app.post("/v1/engines", adminKey!, async (context) =>
+    context.json(await desk.add(await readJsonBody(context.req.raw)), 201),
+  );
+  app.patch("/v1/engines/:name", adminKey!, async (context) =>
+    context.json(await desk.change(context.req.param("name"), await readJsonBody(context.req.raw))),
+  );
+  app.delete("/v1/engines/:name", adminKey!, async (context) => {
+    await desk.remove(context.req.param("name"));
+    return context.body(null, 204);
+  });
+
+  app.get("/v1/requests", adminKey!, (context) => context.json({ requests: live.list() }));
+  app.delete("/v1/requests/:id", adminKey!, (context) => context.json(live.cancel(context.req.param("id"))));
+
+  app.get("/metrics", adminKey!, async (context) => {
+    const text = metrics.render({ version, live: live.list().length, engines: await desk.list() });
+    return context.body(text, 200, { "content-type": metricsContentType, "cache-control": "no-store" });
+  });
   return app;
-}
-
-/** Admission first: even a process that dies before the engine answers leaves a trace of the request. */
-async function chat(context: Context<ApiEnvironment>, dependencies: AppDependencies): Promise<Response> {
-  const { engine, usageStore: store, clock, logger, randomId } = dependencies;
-  const call = parseChatCall(await readJsonBody(context.req.raw, dependencies.bodyBytesMax ?? requestBodyBytesMax));
-  const { model, userId } = call.request;
-  const id = `chatcmpl-${randomId()}`;
-  const at = clock.now();
-  await store.admit({
-    id,
-    at,
-    keyId: context.get("key").id,
-    source: sourceOf(context.req.header("x-snug-source")),
-    model,
-    stream: call.stream,
-    ...(userId === undefined ? {} : { userId }),
-  });
-  const requestId = context.get("requestId");
-  const run = (signal: AbortSignal) => {
-    const metered = meterChat(engine.chat(call.request, { signal }), { id, at, store, clock, logger, signal });
-    dependencies.background(metered.settled, context);
-    return metered.events;
-  };
-  return answerChat(call, run, {
-    id,
-    created: Math.floor(at / 1000),
-    clientSignal: context.req.raw.signal,
-    requestId,
-    onFault: (cause) => logger.error("A chat engine broke its contract.", { requestId, cause }),
-  });
-}
-
-const sources: readonly UsageSource[] = ["api", "cli", "discord", "slack"];
-
-/** Our own programs say where a request came from. */
-function sourceOf(header: string | undefined): UsageSource {
-  return sources.find((source) => source === header) ?? "api";
 }
 
 function routeNotFound(context: Context): AppError {

@@ -3,6 +3,7 @@ import { createMiddleware } from "hono/factory";
 import { AppError } from "../core/errors.ts";
 import { apiKeyBytes, apiKeyCharsMax, apiKeyCharsMin } from "../core/limits.ts";
 import type { ApiKey, Clock, KeyScope, KeyStore } from "../core/ports.ts";
+import type { AddressLimit } from "./address-limit.ts";
 
 /** What the routes behind a key find in their context. */
 export interface AuthVariables {
@@ -30,7 +31,7 @@ export async function hashSecret(secret: string): Promise<string> {
 /** The key of a secret, without the secret. */
 export async function createKey(
   secret: string,
-  facts: { name: string; scopes: KeyScope[]; createdAt: number },
+  facts: Omit<ApiKey, "id" | "fingerprint" | "revokedAt">,
 ): Promise<ApiKey & { hash: string }> {
   const hash = await hashSecret(secret);
   const fingerprint = hash.slice(0, 12);
@@ -68,11 +69,22 @@ export function withAdminSecret(store: KeyStore, secret: string): KeyStore {
   };
 }
 
+export interface Door {
+  keyStore: KeyStore;
+  clock: Clock;
+  /** Bounds wrong keys; left out where somebody else does. */
+  guesses?: AddressLimit;
+}
+
 /** Lets a request pass whose bearer key has the scope; `admin` has them all. Leaves no trace of those it turns away. */
-export function requireScope(store: KeyStore, ...scopes: KeyScope[]) {
+export function requireScope(door: Door, ...scopes: KeyScope[]) {
   return createMiddleware<{ Variables: AuthVariables }>(async (context, next) => {
-    const key = await findKey(store, context.req.header("authorization"));
-    if (key === undefined || key.revokedAt !== undefined) throw keyRefused();
+    door.guesses?.check(context, "Too many requests with a wrong API key came from this address; wait a little.");
+    const key = await findKey(door, context.req.header("authorization"));
+    if (key === undefined) {
+      door.guesses?.spend(context);
+      throw keyRefused();
+    }
     if (!hasScope(key, ...scopes)) {
       throw new AppError("permission_denied", `This API key lacks the scope ${scopes.join(" or ")}.`);
     }
@@ -85,10 +97,16 @@ export function hasScope(key: ApiKey, ...scopes: KeyScope[]): boolean {
   return key.scopes.some((scope) => scope === "admin" || scopes.includes(scope));
 }
 
-async function findKey(store: KeyStore, header: string | undefined): Promise<ApiKey | undefined> {
+/** The key that a request shows, if it is still good. */
+export async function findKey(
+  { keyStore, clock }: Pick<Door, "keyStore" | "clock">,
+  header: string | undefined,
+): Promise<ApiKey | undefined> {
   const secret = header?.match(/^Bearer +(\S+)$/i)?.[1];
   if (secret === undefined || secret.length > apiKeyCharsMax) return undefined;
-  return store.findByHash(await hashSecret(secret));
+  const key = await keyStore.findByHash(await hashSecret(secret));
+  if (key === undefined || key.revokedAt !== undefined) return undefined;
+  return key.expiresAt !== undefined && key.expiresAt <= clock.now() ? undefined : key;
 }
 
 async function createAdminKey(secret: string, createdAt: number): Promise<ApiKey & { hash: string }> {
@@ -101,7 +119,7 @@ async function createAdminKey(secret: string, createdAt: number): Promise<ApiKey
   return createKey(secret, { name: "admin", scopes: ["admin"], createdAt });
 }
 
-/** One answer for missing, malformed, unknown and revoked keys, so that it teaches a guesser nothing. */
+/** One answer for missing, malformed, unknown, expired and revoked keys, so that it teaches a guesser nothing. */
 function keyRefused(): AppError {
   return new AppError(
     "invalid_api_key",

@@ -2,35 +2,51 @@
 import type { Context } from "hono";
 import { cors } from "hono/cors";
 import { createMiddleware } from "hono/factory";
+import { routePath } from "hono/route";
 import { type AppError, renderProblem, toAppError } from "../core/errors.ts";
 import type { Clock, Logger } from "../core/ports.ts";
 import { errorHeaders, respondWithError } from "../http/server.ts";
+import type { Metrics } from "./metrics.ts";
 
 export interface RequestVariables {
   requestId: string;
+  /** Set by a route for its reply, whether that is an answer or an error. */
+  replyHeaders?: Record<string, string>;
 }
 
 export interface RequestDependencies {
   clock: Clock;
   logger: Logger;
   randomId: () => string;
+  metrics: Pick<Metrics, "countRequest">;
 }
 
 /** An id that came with the request is kept where it is one; it is written to logs and headers. */
 const requestIdPattern = /^[\w.:-]{1,100}$/;
 
-export function identify({ clock, logger, randomId }: RequestDependencies) {
+export function identify({ clock, logger, randomId, metrics }: RequestDependencies) {
   return createMiddleware<{ Variables: RequestVariables }>(async (context, next) => {
     const startedAt = clock.now();
     const given = context.req.header("x-request-id");
     const requestId = given !== undefined && requestIdPattern.test(given) ? given : `req-${randomId()}`;
     context.set("requestId", requestId);
     await next();
-    context.res.headers.set("x-request-id", requestId);
-    const { method, path } = context.req;
     // A stream's time is that of its first byte; its whole time is in the ledger.
-    logger.info("request", { requestId, method, path, status: context.res.status, ms: clock.now() - startedAt });
+    const ms = clock.now() - startedAt;
+    const { headers, status } = context.res;
+    headers.set("x-request-id", requestId);
+    headers.set("openai-processing-ms", String(Math.round(ms)));
+    for (const [name, value] of Object.entries(context.get("replyHeaders") ?? {})) headers.set(name, value);
+    const { method, path } = context.req;
+    logger.info("request", { requestId, method, path, status, ms });
+    metrics.countRequest(method, routeOf(context), status);
   });
+}
+
+/** The pattern of the route that answered; paths that match none are strangers' and count as one. */
+function routeOf(context: Context): string {
+  const route = routePath(context, -1);
+  return route === "/*" || route === "*" ? "none" : route;
 }
 
 /** Replies are data, never pages: nothing in them may run, be framed or be guessed to be something else. */
@@ -45,20 +61,30 @@ export const securityHeaders = createMiddleware(async (context, next) => {
 /** Any page may call the API with a key it was given; there are no cookies that it could misuse. */
 export const crossOrigin = cors({
   origin: "*",
-  allowMethods: ["GET", "POST"],
-  exposeHeaders: ["x-request-id", "retry-after", "retry-after-ms", "x-should-retry"],
+  allowMethods: ["GET", "POST", "PATCH", "DELETE"],
+  exposeHeaders: [
+    "x-request-id",
+    "openai-processing-ms",
+    "retry-after",
+    "retry-after-ms",
+    "x-should-retry",
+    ...["limit", "remaining", "reset"].flatMap((what) => [
+      `x-ratelimit-${what}-requests`,
+      `x-ratelimit-${what}-tokens`,
+    ]),
+  ],
   maxAge: 600,
 });
 
 /** Our own routes under /v1 speak problem+json; OpenAI's clients only parse what OpenAI defined. */
-const ownRoutes = ["/v1/fits", "/v1/usage"];
+const ownRoutes = /^\/v1\/(?:fits|usage|keys|engines|requests)(?:\/|$)/;
 
 export function respondToError(thrown: unknown, context: Context, logger: Logger): Response {
   const error = toAppError(thrown);
   const requestId = requestIdOf(context);
   if (error.status === 500) logger.error(error.message, { requestId, code: error.code, cause: error.cause ?? error });
   const { path } = context.req;
-  const openAi = path.startsWith("/v1/") && !ownRoutes.includes(path);
+  const openAi = path.startsWith("/v1/") && !ownRoutes.test(path);
   return openAi ? respondWithError(error, requestId) : respondWithProblem(error, requestId);
 }
 

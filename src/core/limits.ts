@@ -236,3 +236,82 @@ export const interruptedAfterMs = 24 * 3_600_000;
 
 /** For reading a model's header from the hub; it is a few megabytes. */
 export const hubHeaderMsMax = 20_000;
+
+/** A key's name is a label. */
+export const keyNameCharsMax = 100;
+
+/** Models a key may be held to. */
+export const keyModelsMax = 100;
+
+/** Keys that may be listed; more would need paging. */
+export const keysMax = 10_000;
+
+/** Wrong keys from one address before it has to wait, and how many a minute give back. */
+export const keyGuessesMax = 20;
+export const keyGuessesPerMinute = 10;
+
+/** Keyless fit questions from one address at once, and how many a minute give back. */
+export const fitQuestionsMax = 60;
+export const fitQuestionsPerMinute = 60;
+
+/** Addresses remembered for the two bounds above; the longest unseen is forgotten first. */
+export const addressesRememberedMax = 10_000;
+
+/** Key and end user pairs whose quotas are held in memory; the ledger brings the others back. */
+export const quotaScopesMax = 10_000;
+
+/** Past minutes looked at for tokens used beyond the quota; an answer over it is paid off by then. */
+export const quotaMinutesCarried = 60;
+
+/** Retry advice for a request over the bound of concurrent ones; answers take seconds. */
+export const concurrencyRetryMs = 1_000;
+
+/** Longer waits than this are no retries: the client is told not to. */
+export const retryWaitMsMax = 60_000;
+
+/** Engines behind one API. */
+export const enginesMax = 64;
+
+/** Age of an engine's state at which it is asked again, in the background. */
+export const engineStateMsMax = 2_000;
+
+/** Age of the list of registered engines at which it is read again; another isolate may have changed it. */
+export const engineListMsMax = 30_000;
+
+/** Failures in a row that take an engine out, for how long at first, and the most that grows to by doubling. */
+export const engineFailuresMax = 3;
+export const engineRestMsFirst = 5_000;
+export const engineRestMsMax = 60_000;
+
+/** Engines tried for one request before its error is passed on. */
+export const engineTriesMax = 3;
+
+/** Length of an answer for estimating waits while none was seen, milliseconds. */
+export const answerMsAssumed = 10_000;
+
+/** Models one alias may stand for. */
+export const aliasTargetsMax = 10;
+
+/** Longest answer looked for when tokens are counted by the time their answer ended. */
+export const answerMsMax = 3_600_000;
+
+/** Threads of a platform without history whose messages are kept in memory; the longest silent is forgotten first. */
+export const threadsRememberedMax = 500;
+
+/** Claimed events are kept this long: Slack repeats within minutes, and threads are followed for days. */
+export const claimsKeptMs = 30 * 86_400_000;
+
+/** One signed request of Slack; messages and forms are a few kilobytes. */
+export const slackBodyBytesMax = 1024 * 1024;
+
+/** Age of a signed request at which it is refused, and how far ahead its clock may be. */
+export const slackTimestampMsMax = 300_000;
+
+/** Age of a person's name, language and rights at which they are asked for again. */
+export const personAgeMsMax = 3_600_000;
+
+/** People remembered with name, language and rights. */
+export const peopleRememberedMax = 5_000;
+
+/** Isolates share the ledger and not their memory: what one lets in is known to the others this much later. */
+export const quotaRecountMsWorkers = 5_000;

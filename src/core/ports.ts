@@ -38,6 +38,8 @@ export interface EngineHealth {
   /** Requests waiting for a slot. */
   queued: number;
   slots: number;
+  /** True when the server tells only that it answers: then active, queued and slots are not known. */
+  assumed?: boolean;
 }
 
 /** Milliseconds since the Unix epoch. Injected, so that tests own time. */
@@ -111,6 +113,23 @@ export interface UsageTotals {
   cachedPromptTokens: number;
 }
 
+/** One key's use, or one end user's behind it, for quotas. */
+export interface ConsumptionQuery {
+  keyId: string;
+  /** null: those requests that name no user; left out: all of the key. */
+  user?: string | null;
+  /** A whole multiple of `windowMs` since the epoch, inclusive. */
+  since: number;
+  windowMs: number;
+}
+
+export interface Consumption {
+  /** Admitted in the window. */
+  requests: number;
+  /** Prompt and completion tokens of answers that ended in the window. */
+  tokens: number;
+}
+
 /** The ledger: Drizzle over SQLite or D1, same suite. */
 export interface UsageStore {
   admit(admission: UsageAdmission): Promise<void>;
@@ -118,6 +137,8 @@ export interface UsageStore {
   settle(receipt: UsageReceipt): Promise<void>;
   /** Newest first. */
   rows(query: UsageQuery): Promise<UsageRow[]>;
+  /** By the number of the window since the epoch; windows without any are left out. */
+  consumption(query: ConsumptionQuery): Promise<Map<number, Consumption>>;
   /** Over all rows of the query's time, key and user, whatever its limit. */
   totals(query: UsageQuery): Promise<UsageTotals>;
   /**
@@ -133,6 +154,17 @@ export interface UsageStore {
 
 export type KeyScope = "chat" | "fits" | "usage" | "admin";
 
+/** What may be asked in how long; left out is without bound. Minutes and days are those of the UTC clock. */
+export interface QuotaLimits {
+  requestsPerMinute?: number;
+  requestsPerDay?: number;
+  /** Prompt and completion tokens. */
+  tokensPerMinute?: number;
+  tokensPerDay?: number;
+  /** Requests being answered at once. */
+  concurrentRequests?: number;
+}
+
 export interface ApiKey {
   id: string;
   name: string;
@@ -141,6 +173,14 @@ export interface ApiKey {
   fingerprint: string;
   createdAt: number;
   revokedAt?: number;
+  /** Milliseconds since the epoch from which the key is refused. */
+  expiresAt?: number;
+  /** Models and aliases it may ask; left out: all. */
+  models?: string[];
+  /** For everything asked with the key. */
+  limits?: QuotaLimits;
+  /** For each end user behind the key. */
+  userLimits?: QuotaLimits;
 }
 
 /** API keys by hash; the secret itself is never stored. */
@@ -148,6 +188,35 @@ export interface KeyStore {
   findByHash(hash: string): Promise<ApiKey | undefined>;
   insert(key: ApiKey & { hash: string }): Promise<void>;
   count(): Promise<number>;
+  /** Oldest first, revoked and expired ones included. */
+  list(): Promise<ApiKey[]>;
+  /** A key revoked before keeps its time. Undefined when there is no such key. */
+  revoke(id: string, at: number): Promise<ApiKey | undefined>;
+}
+
+/** An engine elsewhere, as an administrator registered it. */
+export interface EngineRecord {
+  /** Unique; shown in usage rows where the engine does not tell a name. */
+  name: string;
+  /** http or https. */
+  url: string;
+  /** Bearer token the engine asks for. */
+  token?: string;
+  /** Share of the work it gets among equals; 1 is usual. */
+  weight: number;
+  /** Takes no new requests. */
+  draining: boolean;
+  createdAt: number;
+}
+
+/** Engines that administrators registered. */
+export interface EngineStore {
+  /** Oldest first. */
+  list(): Promise<EngineRecord[]>;
+  /** Adds it, or replaces the one of that name. */
+  put(engine: EngineRecord): Promise<void>;
+  /** False when there is none of that name. */
+  remove(name: string): Promise<boolean>;
 }
 
 /** A GPU as found on this machine. Bytes; unknown is left out. */
@@ -220,10 +289,22 @@ export interface ChatFile {
   description?: string;
 }
 
+/** An answer's page in parts, for platforms that let a text grow and show a status beside it. */
+export interface ChatAnswerPart {
+  /** The page without its small print; while waiting, the status shown in its place. */
+  text: string;
+  /** Small print and failure, as they stand at the end of the page. */
+  tail: string;
+  /** "written": this page changes no more, the answer goes on in the next one. */
+  state: "waiting" | "writing" | "written" | "ended";
+}
+
 /** A message to write. Nobody is ever notified by what stands in it. */
 export interface ChatPost {
   /** Markdown of at most `messageCharsMax` characters. */
   text: string;
+  /** The same text in parts, when it is an answer's. */
+  answer?: ChatAnswerPart;
   /** In an edit: left out keeps the buttons, an empty list removes them. */
   buttons?: readonly ChatButton[];
   /** In an edit: added to the message. */
@@ -288,4 +369,18 @@ export interface BotStateStore {
   forget(source: UsageSource, channelId: string, userId: string, at: number): Promise<void>;
   /** User id to the time before which their messages in this channel are forgotten. */
   forgottenMarks(source: UsageSource, channelId: string): Promise<Map<string, number>>;
+}
+
+/** What the bots have acted on, over a restart. */
+export interface EventClaims {
+  /**
+   * Claims all of these keys, or none when one of them was claimed before. Of several callers at once one succeeds.
+   *
+   * @param keys one to four names of the same event, such as its id and its message
+   * @returns whether the event is the caller's to act on
+   */
+  claim(source: UsageSource, keys: readonly string[], at: number): Promise<boolean>;
+  isClaimed(source: UsageSource, key: string): Promise<boolean>;
+  /** Forgets what was claimed before this time. */
+  forgetClaims(before: number): Promise<void>;
 }

@@ -1,11 +1,17 @@
 /** The whole product on Node: API, SQLite ledger, and an engine in the process tree or elsewhere. */
 import { randomBytes, randomUUID } from "node:crypto";
+import type { Context } from "hono";
 import { createApp, type FitDesk } from "../api/app.ts";
 import { ensureAdminKey } from "../api/auth.ts";
-import { createKeyStore, createUsageStore } from "../api/usage/store.ts";
+import { parseAliases, parseEngineList } from "../api/engine-list.ts";
+import { createEngineStore } from "../api/engine-store.ts";
+import { createKeyStore } from "../api/key-store.ts";
+import { createRouter, type Router } from "../api/router.ts";
+import type { MemberFacts } from "../api/router-member.ts";
+import { createUsageStore } from "../api/usage/store.ts";
 import type { AppError } from "../core/errors.ts";
-import { closeMsMax, drainMsMax } from "../core/limits.ts";
-import type { ChatEngine, Clock, HardwareReading, Logger } from "../core/ports.ts";
+import { closeMsMax, drainMsMax, engineStateMsMax } from "../core/limits.ts";
+import type { ChatEngine, Clock, EngineRecord, HardwareReading, Logger } from "../core/ports.ts";
 import type { DownloadProgress } from "../engine/models.ts";
 import type { FitPlan } from "../fit/types.ts";
 import { createHttpEngine } from "../http/client.ts";
@@ -14,6 +20,7 @@ import { type Listener, listen } from "./listen.ts";
 import { packageVersion } from "./package-files.ts";
 import type { Settings } from "./settings.ts";
 import { openSqlite } from "./sqlite.ts";
+import { systemTimer } from "./timer.ts";
 
 export interface SnugServer {
   address: string;
@@ -50,8 +57,16 @@ export async function startServer(options: ServerOptions): Promise<SnugServer> {
     const newAdminKey = await ensureAdminKey(keyStore, settings.adminKey, { clock, randomBytes });
     const backend = await openEngine(options);
     const settling = new Set<Promise<void>>();
+    const engineStore = createEngineStore(database);
+    const router = createRouter({
+      engines: backend.members,
+      registered: { list: engineStore.list, open: openRemote },
+      aliases: parseAliases(settings.aliases ?? ""),
+      timer: systemTimer,
+    });
     const app = createApp({
-      engine: backend.engine,
+      engine: router,
+      engineStore,
       usageStore,
       keyStore,
       fits: options.fits,
@@ -59,6 +74,8 @@ export async function startServer(options: ServerOptions): Promise<SnugServer> {
       clock,
       logger,
       randomId: randomUUID,
+      randomBytes,
+      addressOf: settings.trustProxy ? forwardedAddress : socketAddress,
       background: (work) => {
         settling.add(work);
         void work.finally(() => settling.delete(work));
@@ -69,14 +86,16 @@ export async function startServer(options: ServerOptions): Promise<SnugServer> {
       throw error;
     });
     const { address, refuse, close } = listener;
+    const watching = watchEngines(router);
     return {
       address,
-      engine: backend.engine,
+      engine: router,
       ...(backend.plan === undefined ? {} : { plan: backend.plan }),
       newAdminKey,
       ready: backend.ready,
       async stop({ drainMs = drainMsMax } = {}) {
         refuse();
+        clearInterval(watching);
         await backend.stop({ drainMs });
         await close(closeMsMax);
         await Promise.all(settling);
@@ -91,8 +110,9 @@ export async function startServer(options: ServerOptions): Promise<SnugServer> {
 
 async function openEngine(options: ServerOptions) {
   const { settings, hardware, logger, signal, onProgress } = options;
+  const facts = { origin: "settings", weight: 1, draining: false } as const;
   if (settings.engineUrl === undefined) {
-    return startEmbeddedEngine({
+    const { engine, plan, ready, stop } = await startEmbeddedEngine({
       settings,
       hardware,
       clock,
@@ -100,11 +120,40 @@ async function openEngine(options: ServerOptions) {
       signal,
       ...(onProgress === undefined ? {} : { onProgress }),
     });
+    return { members: [{ ...facts, name: "local", named: false, engine }] satisfies MemberFacts[], plan, ready, stop };
   }
-  const engine = createHttpEngine({
-    baseUrl: settings.engineUrl,
-    clock,
-    ...(settings.engineToken === undefined ? {} : { token: settings.engineToken }),
-  });
-  return { engine, plan: undefined, ready: Promise.resolve(undefined), stop: async () => {} };
+  const token = settings.engineToken === undefined ? {} : { token: settings.engineToken };
+  const members: MemberFacts[] = parseEngineList(settings.engineUrl).map(({ name, url, named }) => ({
+    ...facts,
+    name,
+    url,
+    named,
+    engine: openRemote({ name, url, ...token }),
+  }));
+  return { members, plan: undefined, ready: Promise.resolve(undefined), stop: async () => {} };
+}
+
+function openRemote({ name, url, token }: Pick<EngineRecord, "name" | "url" | "token">): ChatEngine {
+  return createHttpEngine({ baseUrl: url, engineId: name, clock, ...(token === undefined ? {} : { token }) });
+}
+
+/** Routing reads what this keeps fresh. A lone engine is not routed to, so nobody needs to ask it. */
+function watchEngines(router: Router): NodeJS.Timeout {
+  const look = async () => {
+    if ((await router.members()).length > 1) await router.refresh();
+  };
+  const watching = setInterval(() => void look().catch(() => {}), engineStateMsMax);
+  watching.unref();
+  return watching;
+}
+
+function socketAddress(context: Context): string | undefined {
+  const bindings: { incoming?: { socket?: { remoteAddress?: string } } } = context.env ?? {};
+  return bindings.incoming?.socket?.remoteAddress;
+}
+
+/** The proxy in front appends the address it saw; what stands before that came from the client and may be made up. */
+function forwardedAddress(context: Context): string | undefined {
+  const last = context.req.header("x-forwarded-for")?.split(",").at(-1)?.trim();
+  return last === undefined || last === "" ? socketAddress(context) : last;
 }

@@ -1,6 +1,7 @@
 /** Settings from the environment and .env, checked once at start. The only place that knows their names. */
 import * as z from "zod";
-import { AppError, type Locale } from "../core/errors.ts";
+import { parseAliases, parseEngineList } from "../api/engine-list.ts";
+import { AppError, type Locale, toAppError } from "../core/errors.ts";
 import { modelNameCharsMax } from "../core/limits.ts";
 
 export interface Settings {
@@ -11,9 +12,15 @@ export interface Settings {
   model: string | undefined;
   /** First admin key; undefined makes one and prints it once. */
   adminKey: string | undefined;
-  /** An engine elsewhere instead of the embedded one. */
+  /** Engines elsewhere instead of the embedded one: an address, or several as name=address,name=address. */
   engineUrl: string | undefined;
   engineToken: string | undefined;
+  /** Names that stand for models: name=model|other-model,… */
+  aliases: string | undefined;
+  /** A reverse proxy stands in front and tells the client's address in x-forwarded-for. */
+  trustProxy: boolean;
+  /** Days the rows of the usage ledger are kept; undefined keeps them for good. Daily sums stay. */
+  usageDays: number | undefined;
   locale: Locale;
   /** Tokens per sequence; undefined leaves it to the planner. */
   contextLength: number | undefined;
@@ -31,6 +38,16 @@ const integer = (min: number, max: number) =>
     .min(min, `must be at least ${min}`)
     .max(max, `must be at most ${max}`);
 
+/** A text that this parser understands; its complaint already names the setting. */
+const readableBy = (parse: (text: string) => unknown) =>
+  z.string().superRefine((text, context) => {
+    try {
+      parse(text);
+    } catch (thrown) {
+      context.addIssue({ code: "custom", message: toAppError(thrown).message.replace(/^SNUG_\w+: /, "") });
+    }
+  });
+
 const environmentSchema = z.object({
   PORT: optional(integer(0, 65_535)),
   SNUG_HOST: optional(z.string().regex(/^[A-Za-z0-9.:_-]+$/, "must be an address or host name such as 127.0.0.1")),
@@ -39,9 +56,10 @@ const environmentSchema = z.object({
   SNUG_ADMIN_KEY: optional(
     z.string().regex(/^[\x21-\x7e]{16,200}$/, "must be 16 to 200 printable characters without spaces"),
   ),
-  SNUG_ENGINE_URL: optional(
-    z.url({ protocol: /^https?$/, error: "must be an http:// or https:// address such as http://192.168.1.20:8788" }),
-  ),
+  SNUG_ENGINE_URL: optional(readableBy(parseEngineList)),
+  SNUG_ALIASES: optional(readableBy(parseAliases)),
+  SNUG_TRUST_PROXY: optional(z.enum(["0", "1"], { error: 'must be "0" or "1"' })),
+  SNUG_USAGE_DAYS: optional(integer(2, 36_500)),
   SNUG_ENGINE_TOKEN: optional(z.string().regex(/^[\x21-\x7e]+$/, "must be printable characters without spaces")),
   SNUG_LANG: optional(z.enum(["en", "zh"], { error: 'must be "en" or "zh"' })),
   SNUG_CONTEXT: optional(integer(256, 10_485_760)),
@@ -70,6 +88,9 @@ export function parseSettings(environment: Record<string, string | undefined>): 
     adminKey: values.SNUG_ADMIN_KEY,
     engineUrl: values.SNUG_ENGINE_URL,
     engineToken: values.SNUG_ENGINE_TOKEN,
+    aliases: values.SNUG_ALIASES,
+    trustProxy: values.SNUG_TRUST_PROXY === "1",
+    usageDays: values.SNUG_USAGE_DAYS,
     locale: values.SNUG_LANG ?? localeOf(environment),
     contextLength: values.SNUG_CONTEXT,
     sequenceCount: values.SNUG_SLOTS,

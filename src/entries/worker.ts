@@ -1,21 +1,27 @@
 /** The API on Cloudflare Workers: D1 for the ledger, an engine somewhere else by its address. */
 import { createApp } from "../api/app.ts";
 import { withAdminSecret } from "../api/auth.ts";
-import { createKeyStore, createUsageStore } from "../api/usage/store.ts";
-import { AppError } from "../core/errors.ts";
-import { interruptedAfterMs } from "../core/limits.ts";
-import type { ChatEngine, Logger } from "../core/ports.ts";
+import { parseAliases, parseEngineList } from "../api/engine-list.ts";
+import { createEngineStore } from "../api/engine-store.ts";
+import { createKeyStore } from "../api/key-store.ts";
+import { createRouter } from "../api/router.ts";
+import { createUsageStore } from "../api/usage/store.ts";
+import { interruptedAfterMs, quotaRecountMsWorkers } from "../core/limits.ts";
+import type { EngineRecord, Logger } from "../core/ports.ts";
 import { version } from "../core/version.ts";
 import { createHttpEngine } from "../http/client.ts";
 import { createD1Database, type D1Binding } from "./d1.ts";
 import { createFitDesk } from "./fit-desk.ts";
+import { systemTimer } from "./timer.ts";
 
 /** Bindings and secrets of wrangler.toml. */
 export interface WorkerEnvironment {
   DB: D1Binding;
-  /** Address of an engine or any OpenAI-compatible server; without one there are fits, usage and health, but no chat. */
+  /** Addresses of engines; without any there are fits, usage and health, but no chat until one is registered. */
   SNUG_ENGINE_URL?: string;
   SNUG_ENGINE_TOKEN?: string;
+  /** "name=model|other-model,…" */
+  SNUG_ALIASES?: string;
   /** The admin key lives in the secret alone: changing the secret changes the key. */
   SNUG_ADMIN_KEY?: string;
 }
@@ -44,39 +50,52 @@ const apps = new WeakMap<WorkerEnvironment, ReturnType<typeof createWorkerApp>>(
 function createWorkerApp(environment: WorkerEnvironment) {
   const database = createD1Database(environment.DB);
   const keyStore = createKeyStore(database);
+  const engineStore = createEngineStore(database);
+  const { SNUG_ENGINE_URL: urls, SNUG_ENGINE_TOKEN: token } = environment;
   return createApp({
-    engine: createEngine(environment),
+    engine: createRouter({
+      engines: parseEngineList(urls ?? "").map(({ name, url, named }) => ({
+        name,
+        url,
+        named,
+        engine: openEngine({ name, url, ...(token ? { token } : {}) }),
+        origin: "settings",
+        weight: 1,
+        draining: false,
+      })),
+      registered: { list: engineStore.list, open: openEngine },
+      aliases: parseAliases(environment.SNUG_ALIASES ?? ""),
+      timer: systemTimer,
+      noEngineMessage:
+        "No engine is connected; set SNUG_ENGINE_URL to the address of one, or register one at /v1/engines.",
+    }),
+    engineStore,
     usageStore: createUsageStore(database),
     keyStore: environment.SNUG_ADMIN_KEY ? withAdminSecret(keyStore, environment.SNUG_ADMIN_KEY) : keyStore,
     fits: createFitDesk(),
     clock,
     logger,
     randomId: () => crypto.randomUUID(),
+    randomBytes: (count) => crypto.getRandomValues(new Uint8Array(count)),
+    // Set by Cloudflare on every request, whatever the client sent.
+    addressOf: (context) => context.req.header("cf-connecting-ip"),
     version,
     background: (work, context) => context.executionCtx.waitUntil(work),
+    quotaRecountMs: quotaRecountMsWorkers,
   });
 }
 
-function createEngine(environment: WorkerEnvironment): ChatEngine {
-  const { SNUG_ENGINE_URL: baseUrl, SNUG_ENGINE_TOKEN: token } = environment;
-  if (!baseUrl) return noEngine;
+function openEngine({ url, name, token }: Pick<EngineRecord, "name" | "url" | "token">) {
   // The runtime's fetch must be called as a plain function, and tests may replace it.
   const send: typeof fetch = (input, init) => fetch(input, init);
-  return createHttpEngine({ baseUrl, clock, fetch: send, ...(token ? { token } : {}) });
+  return createHttpEngine({
+    baseUrl: url,
+    engineId: name,
+    clock,
+    fetch: send,
+    ...(token === undefined ? {} : { token }),
+  });
 }
-
-const noEngineError = new AppError(
-  "engine_unavailable",
-  "No engine is connected; set SNUG_ENGINE_URL to the address of one.",
-);
-
-const noEngine: ChatEngine = {
-  async *chat() {
-    yield { type: "error", error: noEngineError.toFacts() };
-  },
-  models: () => Promise.reject(noEngineError),
-  health: async () => ({ state: "stopped", reason: noEngineError.message, active: 0, queued: 0, slots: 0 }),
-};
 
 export default {
   fetch(request: Request, environment: WorkerEnvironment, context: WorkerContext): Response | Promise<Response> {

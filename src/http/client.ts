@@ -38,7 +38,7 @@ export function createHttpEngine(options: HttpEngineOptions): ChatEngine {
   const get = async (path: string): Promise<{ reply: Response; body: unknown }> => {
     const signal = AbortSignal.timeout(options.healthMsMax ?? healthMsMax);
     try {
-      const reply = await send(`${root}${path}`, { headers, signal });
+      const reply = await send(`${root}${path}`, { headers, signal, redirect: "manual" });
       if (!reply.ok && path !== "/health") throw await errorOfReply(reply);
       return { reply, body: await readJson(reply) };
     } catch (thrown) {
@@ -52,6 +52,8 @@ export function createHttpEngine(options: HttpEngineOptions): ChatEngine {
       headers: { ...headers, "content-type": "application/json" },
       body: JSON.stringify(renderChatBody(request)),
       signal,
+      // An engine that could send us elsewhere could send us into its operator's network.
+      redirect: "manual",
     }).catch((thrown) => {
       throw connectionError(thrown);
     });
@@ -218,7 +220,7 @@ function parseHealth(body: unknown): EngineHealth | undefined {
 const engineStates = ["ready", "loading", "restarting", "failed", "stopped"] as const;
 
 function idle(state: EngineHealth["state"]): EngineHealth {
-  return { state, active: 0, queued: 0, slots: 1 };
+  return { state, active: 0, queued: 0, slots: 1, assumed: true };
 }
 
 function truncated(): AppError {

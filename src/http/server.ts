@@ -1,7 +1,7 @@
 /** The serving side of the OpenAI-shaped wire: a chat's events become one HTTP response. */
 import { type ChatEvent, isTerminal, type Producer } from "../core/chat.ts";
 import { AppError, ERROR_TABLE, type ErrorFacts, renderOpenAiError, toAppError } from "../core/errors.ts";
-import { abortReportMsMax, keepAliveMs } from "../core/limits.ts";
+import { abortReportMsMax, keepAliveMs, retryWaitMsMax } from "../core/limits.ts";
 import type { ChatCall } from "./chat-request.ts";
 import { defined, type JsonObject, renderProducer, renderTimings, renderUsage } from "./chat-wire.ts";
 import { renderSseComment, renderSseEvent } from "./sse.ts";
@@ -58,7 +58,9 @@ export function errorHeaders(error: AppError): Record<string, string> {
   if (error.code === "invalid_api_key") headers["www-authenticate"] = 'Bearer realm="snug"';
   // The rest of the body was not read, so the connection cannot carry another request.
   if (error.code === "payload_too_large") headers.connection = "close";
-  if (ERROR_TABLE[error.code].retry === "no") headers["x-should-retry"] = "false";
+  // A day's quota is no matter of trying again: clients' own back-off ends after a minute.
+  const tooFar = error.retryAfterMs !== undefined && error.retryAfterMs > retryWaitMsMax;
+  if (ERROR_TABLE[error.code].retry === "no" || tooFar) headers["x-should-retry"] = "false";
   if (error.retryAfterMs !== undefined) {
     headers["retry-after"] = String(Math.max(1, Math.ceil(error.retryAfterMs / 1000)));
     headers["retry-after-ms"] = String(Math.ceil(error.retryAfterMs));

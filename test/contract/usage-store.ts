@@ -3,9 +3,11 @@
  * inside workerd.
  */
 import { describe, expect, test } from "vitest";
+import { createEngineStore } from "../../src/api/engine-store.ts";
+import { createKeyStore } from "../../src/api/key-store.ts";
 import { connect, type Database } from "../../src/api/usage/database.ts";
 import { apiKeys, usage } from "../../src/api/usage/schema.ts";
-import { createKeyStore, createUsageStore } from "../../src/api/usage/store.ts";
+import { createUsageStore } from "../../src/api/usage/store.ts";
 import { AppError } from "../../src/core/errors.ts";
 import type { UsageAdmission, UsageReceipt } from "../../src/core/ports.ts";
 
@@ -194,6 +196,73 @@ export function describeUsageStore(name: string, openEmpty: () => Promise<Databa
       expect(await keys.findByHash("h1")).toEqual(key);
       expect(await keys.findByHash("h2")).toBeUndefined();
       await expect(keys.insert({ ...key, id: "k2", hash: "h1" })).rejects.toBeInstanceOf(AppError);
+    });
+
+    test("keys are listed oldest first with all they are held to, and a revoked one keeps its first time", async () => {
+      const { keys } = await open();
+      const key = { name: "n", scopes: ["chat" as const], fingerprint: "f" };
+      const held = { expiresAt: 99, models: ["m"], limits: { requestsPerDay: 3 }, userLimits: { tokensPerMinute: 7 } };
+      await keys.insert({ ...key, id: "new", createdAt: 2, hash: "h2", ...held });
+      await keys.insert({ ...key, id: "old", createdAt: 1, hash: "h1" });
+      expect(await keys.list()).toEqual([
+        { ...key, id: "old", createdAt: 1 },
+        { ...key, id: "new", createdAt: 2, ...held },
+      ]);
+      expect(await keys.revoke("old", 50)).toMatchObject({ id: "old", revokedAt: 50 });
+      expect(await keys.revoke("old", 60)).toMatchObject({ revokedAt: 50 });
+      expect(await keys.findByHash("h1")).toMatchObject({ revokedAt: 50 });
+      expect(await keys.findByHash("h2")).not.toHaveProperty("revokedAt");
+      expect(await keys.revoke("none", 50)).toBeUndefined();
+    });
+
+    test("consumption counts requests where they began and tokens where their answer ended", async () => {
+      const { store } = await open();
+      const ask = async (
+        at: number,
+        totalMs: number | undefined,
+        tokens: number,
+        more: Partial<UsageAdmission> = {},
+      ) => {
+        const admitted = admission({ at, ...more });
+        await store.admit(admitted);
+        if (totalMs === undefined) return;
+        await store.settle(
+          receipt(admitted.id, { usage: { promptTokens: 1, completionTokens: tokens - 1 }, timings: { totalMs } }),
+        );
+      };
+      await ask(5_990, 5, 100);
+      await ask(6_100, 20.5, 10, { userId: "ann" });
+      await ask(6_900, 150, 20);
+      await ask(7_100, undefined, 0, { userId: "ann" });
+      await ask(6_200, 10, 1000, { keyId: "other" });
+      const windows = async (user?: string | null) =>
+        Object.fromEntries(
+          await store.consumption({
+            keyId: "k1",
+            since: 6000,
+            windowMs: 1000,
+            ...(user === undefined ? {} : { user }),
+          }),
+        );
+      expect(await windows()).toEqual({ 6: { requests: 2, tokens: 10 }, 7: { requests: 1, tokens: 20 } });
+      expect(await windows("ann")).toEqual({ 6: { requests: 1, tokens: 10 }, 7: { requests: 1, tokens: 0 } });
+      expect(await windows(null)).toEqual({ 6: { requests: 1, tokens: 0 }, 7: { requests: 0, tokens: 20 } });
+    });
+
+    test("registered engines are kept, replaced by name, and removed", async () => {
+      const { database } = await open();
+      const engines = createEngineStore(database);
+      const attic = { name: "attic", url: "http://a", token: "secret", weight: 1.5, draining: false, createdAt: 1 };
+      const cellar = { name: "cellar", url: "http://c", weight: 1, draining: true, createdAt: 2 };
+      await engines.put(cellar);
+      await engines.put(attic);
+      expect(await engines.list()).toEqual([attic, cellar]);
+      const { token: _, ...withoutToken } = attic;
+      await engines.put({ ...withoutToken, url: "http://b" });
+      expect(await engines.list()).toEqual([{ ...withoutToken, url: "http://b" }, cellar]);
+      expect(await engines.remove("attic")).toBe(true);
+      expect(await engines.remove("attic")).toBe(false);
+      expect(await engines.list()).toEqual([cellar]);
     });
 
     test("statements run as one: a failing one takes the others back", async () => {

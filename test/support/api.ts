@@ -5,10 +5,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type AppDependencies, createApp } from "../../src/api/app.ts";
 import { createKey, createSecret } from "../../src/api/auth.ts";
-import { createKeyStore, createUsageStore } from "../../src/api/usage/store.ts";
-import type { KeyScope, Logger, UsageRow } from "../../src/core/ports.ts";
+import { createEngineStore } from "../../src/api/engine-store.ts";
+import { createKeyStore } from "../../src/api/key-store.ts";
+import { createRouter } from "../../src/api/router.ts";
+import { createUsageStore } from "../../src/api/usage/store.ts";
+import type { ApiKey, KeyScope, Logger, UsageRow } from "../../src/core/ports.ts";
 import { createFitDesk } from "../../src/entries/fit-desk.ts";
 import { openSqlite } from "../../src/entries/sqlite.ts";
+import { systemTimer } from "../../src/entries/timer.ts";
+import { createHttpEngine } from "../../src/http/client.ts";
 import { FakeEngine, type FakeEngineOptions } from "./fake-engine.ts";
 
 export interface LogLine {
@@ -31,11 +36,19 @@ export async function openApi(options: ApiOptions = {}) {
   const keyStore = createKeyStore(database);
   const engine = new FakeEngine(options.engine);
   const clock = { now: () => Date.now() };
+  const engineStore = createEngineStore(database);
   const log: LogLine[] = [];
   const background: Promise<void>[] = [];
 
   const app = createApp({
-    engine,
+    engine: createRouter({
+      engines: [{ name: "fake", engine, origin: "settings", named: false, weight: 1, draining: false }],
+      registered: { list: engineStore.list, open: ({ url }) => createHttpEngine({ baseUrl: url, clock }) },
+      timer: systemTimer,
+    }),
+    engineStore,
+    randomBytes,
+    addressOf: (context) => context.req.header("test-address"),
     usageStore,
     keyStore,
     fits: createFitDesk(),
@@ -47,7 +60,7 @@ export async function openApi(options: ApiOptions = {}) {
     ...options.replace,
   });
 
-  const makeKey = async (scopes: KeyScope[], more: { revokedAt?: number } = {}) => {
+  const makeKey = async (scopes: KeyScope[], more: Partial<ApiKey> = {}) => {
     const secret = createSecret(randomBytes);
     const key = await createKey(secret, { name: scopes.join(), scopes, createdAt: 1 });
     await keyStore.insert({ ...key, ...more });
@@ -60,6 +73,7 @@ export async function openApi(options: ApiOptions = {}) {
     engine,
     usageStore,
     keyStore,
+    engineStore,
     log,
     admin,
     makeKey,

@@ -14,6 +14,8 @@ export interface MeterOptions {
   logger: Logger;
   /** Aborts when the client leaves. */
   signal: AbortSignal;
+  /** Hears of the receipt once it is written, before the last event is passed on. */
+  onSettled?: (receipt: UsageReceipt) => void;
   /** How long an aborted engine may take to report; default `abortReportMsMax`. */
   abortReportMsMax?: number;
 }
@@ -33,11 +35,17 @@ export function meterChat(events: AsyncIterable<ChatEvent>, options: MeterOption
     announce = resolve;
   });
 
+  const send = async (receipt: UsageReceipt): Promise<void> => {
+    try {
+      await options.store.settle(receipt);
+    } catch (cause) {
+      options.logger.error("A usage row could not be completed.", { id: options.id, cause });
+    }
+    options.onSettled?.(receipt);
+    announce();
+  };
   const settle = (receipt: () => UsageReceipt): Promise<void> => {
-    receiptSent ??= options.store
-      .settle(receipt())
-      .catch((cause) => options.logger.error("A usage row could not be completed.", { id: options.id, cause }))
-      .then(announce);
+    receiptSent ??= send(receipt());
     return receiptSent;
   };
 

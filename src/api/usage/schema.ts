@@ -1,8 +1,8 @@
 /** Tables of the ledger, for SQLite and D1 alike. Changes need `npx drizzle-kit generate`; migrations are only added. */
-import { index, integer, real, sqliteTable, text } from "drizzle-orm/sqlite-core";
+import { index, integer, primaryKey, real, sqliteTable, text } from "drizzle-orm/sqlite-core";
 import type { FinishReason } from "../../core/chat.ts";
 import type { ErrorCode } from "../../core/errors.ts";
-import type { KeyScope, UsageSource } from "../../core/ports.ts";
+import type { KeyScope, QuotaLimits, UsageSource } from "../../core/ports.ts";
 
 /** `interrupted`: the process died before the receipt. */
 export type UsageStatus = "running" | "settled" | "interrupted";
@@ -38,7 +38,11 @@ export const usage = sqliteTable(
     aborted: integer({ mode: "boolean" }).notNull().default(false),
   },
   // D1 bills every index as a written row, so there are no more than the reports need.
-  (table) => [index("usage_at").on(table.at), index("usage_key_at").on(table.keyId, table.at)],
+  (table) => [
+    index("usage_at").on(table.at),
+    index("usage_key_at").on(table.keyId, table.at),
+    index("usage_user_at").on(table.userId, table.at),
+  ],
 );
 
 /** The secret itself is not here: only its SHA-256, in hex. */
@@ -50,4 +54,44 @@ export const apiKeys = sqliteTable("api_keys", {
   scopes: text({ mode: "json" }).$type<KeyScope[]>().notNull(),
   createdAt: integer("created_at").notNull(),
   revokedAt: integer("revoked_at"),
+  expiresAt: integer("expires_at"),
+  models: text({ mode: "json" }).$type<string[]>(),
+  limits: text({ mode: "json" }).$type<QuotaLimits>(),
+  userLimits: text("user_limits", { mode: "json" }).$type<QuotaLimits>(),
 });
+
+/** Engines registered by administrators. The token must be sent on, so it is stored as it is. */
+export const engines = sqliteTable("engines", {
+  name: text().primaryKey(),
+  url: text().notNull(),
+  token: text(),
+  weight: real().notNull(),
+  draining: integer({ mode: "boolean" }).notNull(),
+  createdAt: integer("created_at").notNull(),
+});
+
+/**
+ * Whole past days of the ledger, added up once per grouping, so that a report of a month reads thousands of rows instead
+ * of a million. A row of dimension "day" and key "" marks a day that is done.
+ */
+export const usageDaily = sqliteTable(
+  "usage_daily",
+  {
+    dimension: text().notNull(),
+    /** Days since the epoch, UTC. */
+    day: integer().notNull(),
+    keyId: text("key_id").notNull(),
+    /** The user, model … of the group; "" where there is none. */
+    value: text().notNull(),
+    requests: integer().notNull(),
+    aborted: integer().notNull(),
+    failed: integer().notNull(),
+    interrupted: integer().notNull(),
+    promptTokens: integer("prompt_tokens").notNull(),
+    completionTokens: integer("completion_tokens").notNull(),
+    cachedPromptTokens: integer("cached_prompt_tokens").notNull(),
+    /** Latencies and rates as counts per logarithmic bucket. */
+    spread: text({ mode: "json" }).$type<Record<string, Record<string, number>>>().notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.dimension, table.day, table.keyId, table.value] })],
+);

@@ -1,11 +1,9 @@
-/** The ledger and the API keys, over any SQLite. */
-import { and, count, desc, eq, gte, lt, ne, type SQL, sql } from "drizzle-orm";
+/** The ledger, over any SQLite. */
+import { and, count, desc, eq, gte, isNull, lt, ne, type SQL, sql } from "drizzle-orm";
 import type { AnySQLiteColumn } from "drizzle-orm/sqlite-core";
-import { toAppError } from "../../core/errors.ts";
-import { usageRowsDefault, usageRowsMax } from "../../core/limits.ts";
+import { answerMsMax, usageRowsDefault, usageRowsMax } from "../../core/limits.ts";
 import type {
-  ApiKey,
-  KeyStore,
+  Consumption,
   UsageAdmission,
   UsageQuery,
   UsageReceipt,
@@ -13,11 +11,10 @@ import type {
   UsageStore,
   UsageTotals,
 } from "../../core/ports.ts";
-import { connect, type Database } from "./database.ts";
-import { apiKeys, usage } from "./schema.ts";
+import { connect, type Database, known, translated } from "./database.ts";
+import { usage } from "./schema.ts";
 
 type StoredUsage = typeof usage.$inferSelect;
-type StoredKey = typeof apiKeys.$inferSelect;
 
 export function createUsageStore(database: Database): UsageStore {
   const db = connect(database);
@@ -42,6 +39,33 @@ export function createUsageStore(database: Database): UsageStore {
       );
       return found.map(toRow);
     },
+    async consumption({ keyId, user, since, windowMs }) {
+      const ofUser = user === undefined ? undefined : user === null ? isNull(usage.userId) : eq(usage.userId, user);
+      const endedAt = sql`${usage.at} + coalesce(${usage.totalMs}, 0)`;
+      const window = (at: SQL | AnySQLiteColumn) => sql<number>`cast((${at}) / ${windowMs} as integer)`.as("window");
+      const tokens = sql<number>`sum(coalesce(${usage.promptTokens}, 0) + coalesce(${usage.completionTokens}, 0))`;
+      const [admitted, ended] = await Promise.all([
+        translated(
+          db
+            .select({ window: window(usage.at), requests: count() })
+            .from(usage)
+            .where(and(eq(usage.keyId, keyId), ofUser, gte(usage.at, since)))
+            .groupBy(sql`1`),
+        ),
+        translated(
+          db
+            .select({ window: window(endedAt), tokens })
+            .from(usage)
+            .where(and(eq(usage.keyId, keyId), ofUser, gte(usage.at, since - answerMsMax), gte(endedAt, since)))
+            .groupBy(sql`1`),
+        ),
+      ]);
+      const found = new Map<number, Consumption>();
+      for (const row of admitted) found.set(row.window, { requests: row.requests, tokens: 0 });
+      for (const row of ended)
+        found.set(row.window, { requests: found.get(row.window)?.requests ?? 0, tokens: row.tokens });
+      return found;
+    },
     async totals(query) {
       const [totals] = await translated(db.select(totalColumns).from(usage).where(matching(query)));
       return totals as UsageTotals;
@@ -55,23 +79,6 @@ export function createUsageStore(database: Database): UsageStore {
     },
     async check() {
       await translated(db.select({ id: usage.id }).from(usage).limit(1));
-    },
-  };
-}
-
-export function createKeyStore(database: Database): KeyStore {
-  const db = connect(database);
-  return {
-    async findByHash(hash) {
-      const [found] = await translated(db.select().from(apiKeys).where(eq(apiKeys.hash, hash)).limit(1));
-      return found === undefined ? undefined : toKey(found);
-    },
-    async insert(key) {
-      await translated(db.insert(apiKeys).values(key));
-    },
-    async count() {
-      const [row] = await translated(db.select({ keys: count() }).from(apiKeys));
-      return row?.keys ?? 0;
     },
   };
 }
@@ -118,27 +125,4 @@ function toRow(stored: StoredUsage): UsageRow {
     settled: status === "settled",
     interrupted: status === "interrupted",
   };
-}
-
-function toKey(stored: StoredKey): ApiKey {
-  const { hash: _, ...key } = known(stored);
-  return key;
-}
-
-type Known<T> = { [K in keyof T as null extends T[K] ? never : undefined extends T[K] ? never : K]: T[K] } & {
-  [K in keyof T as null extends T[K] ? K : undefined extends T[K] ? K : never]?: NonNullable<T[K]>;
-};
-
-/** NULL in a table is a missing key in our types. */
-function known<T extends object>(row: T): Known<T> {
-  return Object.fromEntries(Object.entries(row).filter(([, value]) => value != null)) as Known<T>;
-}
-
-/** Drizzle wraps what the database port threw; the port's `AppError` is what callers understand. */
-async function translated<T>(query: PromiseLike<T>): Promise<T> {
-  try {
-    return await query;
-  } catch (thrown) {
-    throw toAppError(thrown instanceof Error && thrown.cause !== undefined ? thrown.cause : thrown);
-  }
 }

@@ -2,7 +2,8 @@
 import { applyD1Migrations, createExecutionContext, reset, waitOnExecutionContext } from "cloudflare:test";
 import { env, exports } from "cloudflare:workers";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { createKeyStore, createUsageStore } from "../../../src/api/usage/store.ts";
+import { createKeyStore } from "../../../src/api/key-store.ts";
+import { createUsageStore } from "../../../src/api/usage/store.ts";
 import { createD1Database } from "../../../src/entries/d1.ts";
 import worker from "../../../src/entries/worker.ts";
 

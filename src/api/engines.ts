@@ -1,0 +1,157 @@
+/** Engines as administrators handle them: listed, registered, set aside, removed. */
+import * as z from "zod";
+import { AppError } from "../core/errors.ts";
+import { enginesMax } from "../core/limits.ts";
+import type { Clock, EngineHealth, EngineRecord, EngineStore } from "../core/ports.ts";
+import { isEngineUrl } from "./engine-list.ts";
+import { parseParameters } from "./parameters.ts";
+import type { Router } from "./router.ts";
+import { type EngineMember, readMember } from "./router-member.ts";
+
+const namePattern = /^[\w.-]{1,64}$/;
+const nameMessage = "must be 1 to 64 letters, digits, dots, dashes or underscores";
+const urlMessage = "must be an http:// or https:// address without user name and password";
+const weight = z.number("must be a number").min(0.01, "must be at least 0.01").max(100, "must be at most 100");
+const draining = z.boolean("must be true or false");
+
+/** Only an administrator names addresses, so the networks behind them are theirs to judge; other protocols are not. */
+const urlSchema = z
+  .string(urlMessage)
+  .max(500, "must be at most 500 characters")
+  .refine((text) => isEngineUrl(text), urlMessage);
+
+export const engineRequestSchema = z.strictObject(
+  {
+    name: z.string(nameMessage).regex(namePattern, nameMessage),
+    url: urlSchema,
+    token: z
+      .string("must be a text")
+      .regex(/^[\x21-\x7e]{1,500}$/, "must be 1 to 500 printable characters without spaces")
+      .optional(),
+    weight: weight.default(1),
+    draining: draining.default(false),
+  },
+  "must be a JSON object",
+);
+
+export const engineChangeSchema = z.strictObject(
+  { weight: weight.optional(), draining: draining.optional() },
+  "must be a JSON object",
+);
+
+export interface EngineView {
+  name: string;
+  /** "settings" ones cannot be removed here. */
+  origin: "settings" | "registered";
+  url?: string;
+  weight: number;
+  draining: boolean;
+  state: EngineHealth["state"] | "unknown";
+  reason?: string;
+  active: number;
+  queued: number;
+  slots: number;
+  /** True when the engine does not tell its load. */
+  assumed?: boolean;
+  /** Given to it by this API and not ended. */
+  inFlight: number;
+  /** Typical length of its answers, milliseconds. */
+  answerMs: number;
+  /** Failed requests in a row; at three it rests. */
+  failures: number;
+  models: { id: string; loaded: boolean; quantization?: string; contextLength?: number }[];
+}
+
+export interface EngineDesk {
+  list(): Promise<EngineView[]>;
+  /** Adds an engine, or replaces the registered one of that name. */
+  add(body: unknown): Promise<EngineView>;
+  change(name: string, body: unknown): Promise<EngineView>;
+  remove(name: string): Promise<void>;
+}
+
+export function createEngineDesk(router: Router, store: EngineStore, clock: Clock): EngineDesk {
+  const now = () => clock.now();
+  const find = async (name: string): Promise<Readonly<EngineMember>> => {
+    const member = (await router.members()).find((one) => one.name === name);
+    if (member === undefined) throw new AppError("not_found", `There is no engine ${name.slice(0, 64)}.`);
+    return member;
+  };
+  const record = async (name: string): Promise<EngineRecord | undefined> =>
+    (await store.list()).find((one) => one.name === name);
+
+  return {
+    async list() {
+      const members = await router.members();
+      await Promise.all(members.map((member) => readMember(member as EngineMember, now)));
+      return members.map(viewEngine);
+    },
+    async add(body) {
+      const { token, ...facts } = parseParameters(engineRequestSchema, body);
+      const members = await router.members();
+      if (members.some((member) => member.name === facts.name && member.origin === "settings")) {
+        throw new AppError("invalid_request", `name ${facts.name} is taken by an engine of the settings.`, {
+          param: "name",
+        });
+      }
+      if (members.length >= enginesMax) {
+        throw new AppError("invalid_request", `There are ${enginesMax} engines already; remove one first.`);
+      }
+      await store.put({ ...facts, createdAt: clock.now(), ...(token === undefined ? {} : { token }) });
+      await router.reload();
+      const member = await find(facts.name);
+      await readMember(member as EngineMember, now);
+      return viewEngine(member);
+    },
+    async change(name, body) {
+      const change = parseParameters(engineChangeSchema, body);
+      const known = await record(name);
+      if (known !== undefined) {
+        await store.put({
+          ...known,
+          weight: change.weight ?? known.weight,
+          draining: change.draining ?? known.draining,
+        });
+        await router.reload();
+        return viewEngine(await find(name));
+      }
+      const member = await find(name);
+      if (change.weight !== undefined) {
+        throw new AppError("invalid_request", "weight of an engine of the settings is 1.", { param: "weight" });
+      }
+      if (change.draining !== undefined) router.drain(name, change.draining);
+      return viewEngine(member);
+    },
+    async remove(name) {
+      if (await store.remove(name)) return router.reload();
+      await find(name);
+      throw new AppError("invalid_request", `Engine ${name} stands in the settings; take it out of SNUG_ENGINE_URL.`);
+    },
+  };
+}
+
+export function viewEngine(member: Readonly<EngineMember>): EngineView {
+  const { health, url, models } = member;
+  return {
+    name: member.name,
+    origin: member.origin,
+    ...(url === undefined ? {} : { url }),
+    weight: member.weight,
+    draining: member.draining,
+    state: health?.state ?? "unknown",
+    ...(health?.reason === undefined ? {} : { reason: health.reason }),
+    active: health?.active ?? 0,
+    queued: health?.queued ?? 0,
+    slots: health?.slots ?? 0,
+    ...(health?.assumed === true ? { assumed: true } : {}),
+    inFlight: member.inFlight,
+    answerMs: Math.round(member.answerMs),
+    failures: member.failures,
+    models: (models ?? []).map(({ id, loaded, quantization, contextLength }) => ({
+      id,
+      loaded,
+      ...(quantization === undefined ? {} : { quantization }),
+      ...(contextLength === undefined ? {} : { contextLength }),
+    })),
+  };
+}

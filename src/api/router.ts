@@ -1,0 +1,386 @@
+/**
+ * A chat engine made of chat engines. A request goes to an engine that has its model loaded, among those to the one with
+ * the shortest expected wait, among those to the one that answered this conversation before, whose prefix it still
+ * holds. What is known of the engines is read in the background, not per request.
+ *
+ * A lone engine gets everything unlooked at: it knows best what it has, and queues by itself.
+ */
+import { type ChatEvent, type ChatRequest, isTerminal } from "../core/chat.ts";
+import { AppError, type ErrorCode } from "../core/errors.ts";
+import {
+  engineListMsMax,
+  engineStateMsMax,
+  engineTriesMax,
+  healthMsMax,
+  modelListAgeMsMax,
+  queueRequestsMax,
+  queueWaitMsMax,
+} from "../core/limits.ts";
+import type { ChatEngine, EngineHealth, EngineRecord, ModelListing, Timer } from "../core/ports.ts";
+import { conversationScore } from "./conversation-score.ts";
+import {
+  coldness,
+  createMember,
+  type EngineMember,
+  expectedWaitMs,
+  hasFreeSlot,
+  isAvailable,
+  type MemberFacts,
+  mayHave,
+  noteAnswer,
+  noteFailure,
+  readMember,
+} from "./router-member.ts";
+import { createWaitingLine } from "./waiting-line.ts";
+
+export interface RouterOptions {
+  /** From the settings. */
+  engines: MemberFacts[];
+  /** Engines registered elsewhere; read now and then, so that another process's changes are seen. */
+  registered?: { list(): Promise<EngineRecord[]>; open(record: EngineRecord): ChatEngine };
+  /** A model name and those tried for it in order, e.g. "chat-small" → ["qwen3-8b", "llama-3.2-3b"]. */
+  aliases?: ReadonlyMap<string, readonly string[]>;
+  timer: Timer;
+  /** What to say when there is no engine at all. */
+  noEngineMessage?: string;
+  /** Requests that wait here when all engines are busy; default `queueRequestsMax`. */
+  waitingMax?: number;
+}
+
+export interface Router extends ChatEngine {
+  /** Reads every engine now, and gives waiting requests what has become free. */
+  refresh(): Promise<void>;
+  members(): Promise<readonly Readonly<EngineMember>[]>;
+  /** Sets an engine of the settings aside or takes it back, until the next start. */
+  drain(name: string, draining: boolean): boolean;
+  /** Reads the registered engines again, because they changed. */
+  reload(): Promise<void>;
+  /** Requests waiting for any engine. */
+  readonly waiting: number;
+}
+
+interface Choice {
+  member: EngineMember;
+  model: string;
+}
+
+/** Failures that another engine may not have. A timeout is not among them: nobody waits for two. */
+const elsewhere: ReadonlySet<ErrorCode> = new Set([
+  "engine_unavailable",
+  "engine_overloaded",
+  "engine_out_of_memory",
+  "invalid_configuration",
+  "model_not_found",
+  "internal",
+]);
+
+/** Between two looks at busy engines while requests wait. */
+const waitingLookMs = 500;
+
+export function createRouter(options: RouterOptions): Router {
+  const { timer, aliases = new Map<string, readonly string[]>() } = options;
+  const configured = options.engines.map(createMember);
+  let registered: EngineMember[] = [];
+  let listedAt = Number.NEGATIVE_INFINITY;
+  const line = createWaitingLine<Choice>(options.waitingMax ?? queueRequestsMax);
+  const now = () => timer.now();
+  const all = () => [...configured, ...registered];
+
+  const reload = async () => {
+    if (options.registered === undefined) return;
+    const records = await options.registered.list();
+    listedAt = now();
+    registered = records.map((record) => keepOrOpen(record, registered, options.registered!.open));
+  };
+
+  const members = async (): Promise<EngineMember[]> => {
+    if (options.registered !== undefined && now() - listedAt >= engineListMsMax) await reload();
+    return all();
+  };
+
+  /** Waits only for engines nothing is known of yet. */
+  const freshen = async (found: readonly EngineMember[]): Promise<void> => {
+    const unknown: Promise<void>[] = [];
+    for (const member of found) {
+      if (member.health === undefined) unknown.push(readMember(member, now));
+      else if (now() - member.readAt >= engineStateMsMax && now() - member.readingSince > 2 * healthMsMax) {
+        void readMember(member, now).then(() => line.pump());
+      }
+    }
+    await Promise.all(unknown);
+  };
+
+  const refresh = async () => {
+    await Promise.all((await members()).map((member) => readMember(member, now)));
+    line.pump();
+  };
+
+  /** Best first. An engine that this request has tried is out. */
+  const candidates = (model: string, tried: ReadonlySet<EngineMember>): EngineMember[] =>
+    all().filter((member) => !tried.has(member) && isAvailable(member, now()) && mayHave(member, model));
+
+  const choose = (request: ChatRequest, tried: ReadonlySet<EngineMember>, freeOnly: boolean): Choice | undefined => {
+    for (const model of aliases.get(request.model) ?? [request.model]) {
+      const able = candidates(model, tried);
+      if (able.length === 0) continue;
+      const ranked = able
+        .filter((member) => !freeOnly || hasFreeSlot(member))
+        .map((member) => ({ member, cold: coldness(member, model), waitMs: expectedWaitMs(member) }))
+        .sort(
+          (a, b) =>
+            a.cold - b.cold ||
+            a.waitMs - b.waitMs ||
+            conversationScore(request, b.member) - conversationScore(request, a.member),
+        );
+      // A fallback stands in for a model that is gone, not for one that is busy.
+      return ranked[0] === undefined ? undefined : { member: ranked[0].member, model };
+    }
+    return undefined;
+  };
+
+  const take = (choice: Choice | undefined): Choice | undefined => {
+    if (choice !== undefined) {
+      choice.member.inFlight++;
+      if (choice.member.failures > 0) choice.member.probing = true;
+    }
+    return choice;
+  };
+
+  const giveBack = ({ member }: Choice, tookMs: number | undefined) => {
+    member.inFlight--;
+    member.probing = false;
+    if (tookMs !== undefined) noteAnswer(member, tookMs);
+    line.pump();
+  };
+
+  /** The choice, or the event that ends the request without one. */
+  async function* waitForPlace(
+    request: ChatRequest,
+    tried: ReadonlySet<EngineMember>,
+    signal: AbortSignal,
+  ): AsyncGenerator<ChatEvent, Choice | ChatEvent> {
+    const waiter = line.join(request.userId ?? "", () => take(choose(request, tried, true)));
+    if (waiter === undefined) return overloaded(line.length * 1000);
+    const since = now();
+    const leave = new Promise<"left">((resolve) => {
+      if (signal.aborted) resolve("left");
+      else signal.addEventListener("abort", () => resolve("left"), { once: true });
+    });
+    let placed: Choice | undefined;
+    let shown = 0;
+    try {
+      for (;;) {
+        const position = waiter.position();
+        if (position > 0 && position !== shown) {
+          shown = position;
+          yield { type: "queued", position, estimatedWaitMs: estimateWaitMs(all(), position) };
+        }
+        const looked = new AbortController();
+        const turn = await Promise.race([waiter.turn, leave, timer.wait(waitingLookMs, looked.signal)]);
+        looked.abort();
+        if (typeof turn === "object") {
+          placed = turn;
+          return turn;
+        }
+        if (turn === "left") return cancelled;
+        if (now() - since >= queueWaitMsMax) return overloaded(estimateWaitMs(all(), shown));
+        await freshen(all());
+        if (candidatesGone(request, tried)) return unavailable(request, all(), now());
+        line.pump();
+      }
+    } finally {
+      // Left in the middle: a place given in the same moment goes to the next.
+      if (placed === undefined && !waiter.leave()) void waiter.turn.then((choice) => giveBack(choice, undefined));
+    }
+  }
+
+  const candidatesGone = (request: ChatRequest, tried: ReadonlySet<EngineMember>) =>
+    (aliases.get(request.model) ?? [request.model]).every((model) => candidates(model, tried).length === 0);
+
+  /** One try. Returns the error when it came before `start` and another engine may do better. */
+  async function* tryEngine(
+    choice: Choice,
+    request: ChatRequest,
+    signal: AbortSignal,
+  ): AsyncGenerator<ChatEvent, Extract<ChatEvent, { type: "error" }> | undefined> {
+    const { member, model } = choice;
+    const startedAt = now();
+    let started = false;
+    let finished = false;
+    try {
+      for await (const event of member.engine.chat({ ...request, model }, { signal })) {
+        if (event.type === "error") {
+          if (!signal.aborted) noteFailure(member, event.error.code, now());
+          if (!started && elsewhere.has(event.error.code) && !signal.aborted) return event;
+        }
+        if (event.type === "start") {
+          started = true;
+          member.failures = 0;
+        }
+        finished = event.type === "finish";
+        yield event.type === "start" && member.named
+          ? { ...event, producer: { ...event.producer, engineId: member.name } }
+          : event;
+        if (isTerminal(event)) return undefined;
+      }
+      return undefined;
+    } finally {
+      giveBack(choice, finished ? now() - startedAt : undefined);
+    }
+  }
+
+  async function* chat(request: ChatRequest, { signal }: { signal: AbortSignal }): AsyncGenerator<ChatEvent, void> {
+    if (signal.aborted) return yield cancelled;
+    const found = await members();
+    if (found.length === 0) return yield failed(noEngine(options));
+    const lone = found.length === 1 && !found[0]!.draining && !aliases.has(request.model) ? found[0] : undefined;
+    if (lone === undefined) await freshen(found);
+    const tried = new Set<EngineMember>();
+    let last: ChatEvent | undefined;
+    while (tried.size < engineTriesMax) {
+      let choice = take(lone === undefined ? choose(request, tried, true) : { member: lone, model: request.model });
+      if (choice === undefined) {
+        if (candidatesGone(request, tried)) break;
+        const placed = yield* waitForPlace(request, tried, signal);
+        if ("type" in placed) return yield placed.type === "cancelled" ? placed : (last ?? placed);
+        choice = placed;
+      }
+      tried.add(choice.member);
+      const error = yield* tryEngine(choice, request, signal);
+      if (error === undefined) return;
+      last = error;
+      if (lone !== undefined) break;
+    }
+    yield last ?? unavailable(request, found, now());
+  }
+
+  return {
+    chat,
+    refresh,
+    members,
+    reload,
+    drain(name, draining) {
+      const member = configured.find((one) => one.name === name);
+      if (member !== undefined) member.draining = draining;
+      line.pump();
+      return member !== undefined;
+    },
+    get waiting() {
+      return line.length;
+    },
+    async models() {
+      const found = await members();
+      if (found.length === 0) throw noEngine(options);
+      const lists = found.length === 1 ? [await found[0]!.engine.models()] : await readLists(found, now);
+      return withAliases(union(lists), aliases);
+    },
+    async health() {
+      const found = await members();
+      if (found.length === 0) return { ...nobody, reason: noEngine(options).message };
+      if (found.length === 1) return found[0]!.engine.health();
+      await Promise.all(found.map((member) => readMember(member, now)));
+      return addUp(found, line.length);
+    },
+  };
+}
+
+const cancelled: ChatEvent = { type: "cancelled", usage: {}, timings: {} };
+const nobody: EngineHealth = { state: "stopped", active: 0, queued: 0, slots: 0 };
+
+function failed(error: AppError): ChatEvent {
+  return { type: "error", error: error.toFacts() };
+}
+
+function overloaded(retryAfterMs: number): ChatEvent {
+  const message = "All engines are busy and the line is full; try again soon.";
+  return failed(new AppError("engine_overloaded", message, { retryAfterMs: Math.max(1000, Math.round(retryAfterMs)) }));
+}
+
+function noEngine({ noEngineMessage }: RouterOptions): AppError {
+  const message = noEngineMessage ?? "No engine is connected; an administrator can add one at /v1/engines.";
+  return new AppError("engine_unavailable", message);
+}
+
+/** Nobody has the model, or those who have it cannot be asked now. */
+function unavailable(request: ChatRequest, members: readonly EngineMember[], now: number): ChatEvent {
+  const known = [...new Set(members.flatMap((member) => member.models?.map((listing) => listing.id) ?? []))];
+  const owners = members.filter((member) => member.models === undefined || mayHave(member, request.model));
+  if (owners.length === 0) {
+    const names = known.slice(0, 10).join(", ");
+    const message = `No engine has this model${names === "" ? "" : `; there are: ${names}`}.`;
+    return failed(new AppError("model_not_found", message, { param: "model" }));
+  }
+  const restMs = Math.min(...owners.map((member) => member.restUntil - now).filter((ms) => ms > 0));
+  const message = "No engine that has this model can answer right now; try again shortly.";
+  const retry = Number.isFinite(restMs) ? { retryAfterMs: restMs } : {};
+  return failed(new AppError("engine_unavailable", message, retry));
+}
+
+/** A record that did not change keeps what is known of its engine. */
+function keepOrOpen(
+  record: EngineRecord,
+  before: readonly EngineMember[],
+  open: (record: EngineRecord) => ChatEngine,
+): EngineMember {
+  const { name, url, weight, draining, createdAt } = record;
+  const known = before.find((member) => member.name === name && identities.get(member) === `${createdAt} ${url}`);
+  if (known !== undefined) return Object.assign(known, { weight, draining });
+  const member = createMember({ name, url, weight, draining, engine: open(record), origin: "registered", named: true });
+  identities.set(member, `${createdAt} ${url}`);
+  return member;
+}
+
+/** Which record a member was made of; one that was replaced by another of its name is opened anew. */
+const identities = new WeakMap<EngineMember, string>();
+
+function estimateWaitMs(members: readonly EngineMember[], position: number): number {
+  const ready = members.filter((member) => member.health?.state === "ready");
+  const slots = ready.reduce((sum, member) => sum + (member.health?.slots ?? 0), 0);
+  const answerMs = ready.reduce((sum, member) => sum + member.answerMs, 0) / Math.max(1, ready.length);
+  return Math.round((position / Math.max(1, slots)) * answerMs);
+}
+
+async function readLists(members: EngineMember[], now: () => number): Promise<ModelListing[][]> {
+  await Promise.all(
+    members.map((member) => (now() - member.modelsReadAt >= modelListAgeMsMax ? readMember(member, now) : undefined)),
+  );
+  const lists = members.flatMap((member) => (member.models === undefined ? [] : [member.models]));
+  if (lists.length > 0) return lists;
+  throw new AppError("engine_unavailable", "No engine can be reached; check that they are running.");
+}
+
+/** The same model on several engines is one; loaded where one has it loaded. */
+function union(lists: readonly ModelListing[][]): ModelListing[] {
+  const byId = new Map<string, ModelListing>();
+  for (const listing of lists.flat()) {
+    const known = byId.get(listing.id);
+    if (known === undefined || (!known.loaded && listing.loaded)) byId.set(listing.id, listing);
+  }
+  return [...byId.values()];
+}
+
+function withAliases(listings: ModelListing[], aliases: ReadonlyMap<string, readonly string[]>): ModelListing[] {
+  const listed = [...listings];
+  for (const [alias, targets] of aliases) {
+    if (listings.some((listing) => listing.id === alias)) continue;
+    const target = targets.map((id) => listings.find((listing) => listing.id === id)).find((one) => one !== undefined);
+    if (target !== undefined) listed.push({ ...target, id: alias });
+  }
+  return listed;
+}
+
+const stateOrder: EngineHealth["state"][] = ["ready", "loading", "restarting", "failed", "stopped"];
+
+function addUp(members: readonly EngineMember[], waiting: number): EngineHealth {
+  const sum: EngineHealth = { ...nobody, queued: waiting };
+  const reasons: string[] = [];
+  for (const { name, health } of members) {
+    if (health === undefined) continue;
+    if (stateOrder.indexOf(health.state) < stateOrder.indexOf(sum.state)) sum.state = health.state;
+    if (health.reason !== undefined) reasons.push(`${name}: ${health.reason}`);
+    sum.active += health.active;
+    sum.queued += health.queued;
+    if (health.state === "ready") sum.slots += health.slots;
+  }
+  return sum.state === "ready" || reasons.length === 0 ? sum : { ...sum, reason: reasons.join(" ") };
+}
