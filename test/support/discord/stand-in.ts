@@ -169,10 +169,7 @@ export class DiscordStandIn {
     return await new Promise<Value>((resolve, reject) => {
       const timeout = setTimeout(() => {
         this.#watchers.delete(look);
-        const tail = this.rest.requests.slice(-5).map((one) => `${one.method} ${one.path} ${one.status}`);
-        reject(
-          new Error(`Waited in vain for ${what}; last requests: ${tail.join(", ")}; ${this.violations.join("; ")}`),
-        );
+        reject(new Error(`Waited in vain for ${what}; ${this.recentRequests().join("\n")}`));
       }, patienceMs);
       const look = () => {
         const value = condition();
