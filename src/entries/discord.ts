@@ -138,9 +138,9 @@ async function drawPng(
   logger: Logger,
 ): Promise<Uint8Array | undefined> {
   try {
-    const { pngLocale, renderPng } = await import("./png.ts");
+    const { pngLocale, renderPngAside } = await import("./png.ts");
     const svg = render(pngLocale(wanted));
-    return svg === undefined ? undefined : renderPng(svg);
+    return svg === undefined ? undefined : await renderPngAside(svg);
   } catch (thrown) {
     logger.warn("a picture could not be drawn", { error: String(thrown) });
     return undefined;

@@ -1,6 +1,6 @@
 /** SVG to PNG for chats, which show no SVG. Node only: see docs/decisions/2026-11-20-png-on-node-only.md. */
 import { createRequire } from "node:module";
-import { Resvg, type ResvgRenderOptions } from "@resvg/resvg-js";
+import { Resvg, type ResvgRenderOptions, renderAsync } from "@resvg/resvg-js";
 import type { Locale } from "../core/errors.ts";
 
 const require = createRequire(import.meta.url);
@@ -20,6 +20,11 @@ const options: ResvgRenderOptions = {
 /** @param svg a picture whose text names generic or common font families */
 export function renderPng(svg: string): Uint8Array {
   return new Resvg(svg, options).render().asPng();
+}
+
+/** The same on another thread: drawing takes most of a second, in which a server should do other things. */
+export async function renderPngAside(svg: string): Promise<Uint8Array> {
+  return (await renderAsync(svg, options)).asPng();
 }
 
 let chinese: boolean | undefined;
