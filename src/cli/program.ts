@@ -1,6 +1,7 @@
 /** The command line as data: names, options, help. What the commands do is handed in. */
 import { Command, InvalidArgumentError, Option } from "commander";
 import type { Locale } from "../core/errors.ts";
+import type { KeyCreateOptions, KeyListOptions } from "./keys.ts";
 
 export interface StartOptions {
   port?: number;
@@ -43,6 +44,9 @@ export interface CliActions {
   chat(prompt: string, options: ChatCommandOptions): Promise<number>;
   fits(query: string, options: FitsOptions): Promise<number>;
   doctor(options: DoctorOptions): Promise<number>;
+  createKey(options: KeyCreateOptions): Promise<number>;
+  listKeys(options: KeyListOptions): Promise<number>;
+  revokeKey(id: string): Promise<number>;
 }
 
 const texts = {
@@ -69,6 +73,17 @@ const texts = {
     svg: "write the picture as SVG",
     png: "write the picture as PNG",
     lang: "language of the answer",
+    keys: "make, list and revoke API keys",
+    keysCreate: "make a key; its secret is shown this once",
+    keysList: "list the keys",
+    keysRevoke: "refuse a key from now on",
+    keyName: "what the key is for",
+    keyScopes: "chat, fits, usage, admin; all but admin unless given",
+    keyModels: "models it may ask, separated by commas",
+    keyExpires: "12h, 30d, 4w or a date",
+    keyId: "id of the key, as the list shows it",
+    keyLimit: "most of these for the whole key",
+    keyUserLimit: "most of these for each end user",
     whole: "a whole number, please",
     number: "a number, please",
   },
@@ -95,6 +110,17 @@ const texts = {
     svg: "把图保存为 SVG",
     png: "把图保存为 PNG",
     lang: "回答所用语言",
+    keys: "创建、查看和吊销 API 密钥",
+    keysCreate: "创建密钥；密钥内容只显示这一次",
+    keysList: "列出密钥",
+    keysRevoke: "立即停用密钥",
+    keyName: "密钥的用途",
+    keyScopes: "chat、fits、usage、admin；默认除 admin 外全部",
+    keyModels: "可用的模型，用逗号分隔",
+    keyExpires: "12h、30d、4w 或日期",
+    keyId: "密钥 ID，见列表",
+    keyLimit: "整个密钥的上限",
+    keyUserLimit: "每个最终用户的上限",
     whole: "请输入整数",
     number: "请输入数字",
   },
@@ -169,6 +195,30 @@ export function createProgram(
     .description(t.doctor)
     .option("--json", t.json)
     .action(async (options: DoctorOptions) => finish(await actions.doctor(options)));
+
+  const keys = program.command("keys").description(t.keys);
+  const create = keys
+    .command("create")
+    .description(t.keysCreate)
+    .requiredOption("-n, --name <name>", t.keyName)
+    .option("-s, --scopes <list>", t.keyScopes)
+    .option("--models <list>", t.keyModels)
+    .option("--expires <when>", t.keyExpires)
+    .option("--json", t.json);
+  const limits = ["requests-per-minute", "requests-per-day", "tokens-per-minute", "tokens-per-day", "concurrent"];
+  for (const limit of limits) create.option(`--${limit} <count>`, t.keyLimit, whole);
+  for (const limit of limits) create.option(`--user-${limit} <count>`, t.keyUserLimit, whole);
+  create.action(async (options: KeyCreateOptions) => finish(await actions.createKey(options)));
+  keys
+    .command("list")
+    .description(t.keysList)
+    .option("--json", t.json)
+    .action(async (options: KeyListOptions) => finish(await actions.listKeys(options)));
+  keys
+    .command("revoke")
+    .description(t.keysRevoke)
+    .argument("<id>", t.keyId)
+    .action(async (id: string) => finish(await actions.revokeKey(id)));
 
   return program;
 }
