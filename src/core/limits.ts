@@ -71,6 +71,12 @@ export const restartDelayMsMax = 30_000;
 /** Crashes in a row without a finished answer between them before the engine is called failed. */
 export const restartsInARowMax = 5;
 
+/** Crashes of children that never answered before smaller settings are tried; one may be an accident. */
+export const restartsBeforeStepMin = 2;
+
+/** An engine that gave up after crashes, with a model that did load once, tries again after this long. */
+export const restAfterCrashesMs = 60_000;
+
 /** Connections that outlast their answers get this long at shutdown: the last bytes are on their way. */
 export const closeMsMax = 1000;
 

@@ -122,7 +122,7 @@ export class AnswerMessage implements PostedMessage {
       this.#appeared(ts);
       this.#streaming = true;
       this.#streamed = text;
-      if (!this.#status.inSession) await this.#status.show("✍️", this.#buttons);
+      await this.#status.showStop(this.#buttons);
     } catch (thrown) {
       const error = toPlatformError(thrown);
       if (error.reason === "unavailable") throw error;

@@ -59,6 +59,13 @@ export class StatusLine {
     });
   }
 
+  /** A Stop button beside a growing text, where Slack shows none. */
+  showStop(buttons: readonly ChatButton[]): Promise<void> {
+    return this.#then(async () => {
+      if (!this.#inSession && this.#controlTs === undefined) await this.#showControl("…", buttons);
+    });
+  }
+
   /** @param closedByStream the end of the stream has set the session's state already */
   end(closedByStream = false): Promise<void> {
     return this.#then(async () => {
@@ -139,4 +146,3 @@ export class StatusLine {
 
 /** No link is unfolded and no name made a mention. */
 export const quiet = { unfurl_links: false, unfurl_media: false, parse: "none", link_names: false } as const;
-

@@ -10,19 +10,29 @@ export class ThreadMemory {
     return this.#threads.has(keyOf(channel, threadTs));
   }
 
-  /** Oldest first. */
+  /** In the order they came in. */
   messages(channel: string, threadTs: string): readonly HistoryMessage[] {
     return this.#threads.get(keyOf(channel, threadTs)) ?? [];
   }
 
-  /** Adds messages, or replaces those of the same id. The oldest go when a thread grows too long. */
-  add(channel: string, threadTs: string, ...messages: readonly HistoryMessage[]): void {
+  /** Adds a message, or replaces the one of the same id. The oldest go when a thread grows too long. */
+  add(channel: string, threadTs: string, message: HistoryMessage): void {
+    const known = this.messages(channel, threadTs);
+    const index = known.findIndex(({ id }) => id === message.id);
+    this.#keep(channel, threadTs, index < 0 ? [...known, message] : known.with(index, message));
+  }
+
+  /** Puts what was said earlier in front of what is known. */
+  restore(channel: string, threadTs: string, earlier: readonly HistoryMessage[]): void {
+    const known = this.messages(channel, threadTs);
+    const ids = new Set(known.map(({ id }) => id));
+    this.#keep(channel, threadTs, [...earlier.filter(({ id }) => !ids.has(id)), ...known]);
+  }
+
+  #keep(channel: string, threadTs: string, messages: HistoryMessage[]): void {
     const key = keyOf(channel, threadTs);
-    const ids = new Set(messages.map(({ id }) => id));
-    const kept = (this.#threads.get(key) ?? []).filter(({ id }) => !ids.has(id));
-    const sorted = [...kept, ...messages].sort((a, b) => a.at - b.at);
     this.#threads.delete(key);
-    this.#threads.set(key, sorted.slice(-historyMessagesMax));
+    this.#threads.set(key, messages.slice(-historyMessagesMax));
     const oldest = this.#threads.keys().next().value;
     if (this.#threads.size > threadsRememberedMax && oldest !== undefined) this.#threads.delete(oldest);
   }

@@ -1,0 +1,222 @@
+/** Buttons, Slack's own Stop, the message shortcut and its form. */
+import * as z from "zod";
+import { questionCharsMax } from "../../core/limits.ts";
+import { localeOfText, TEXTS } from "../locale/locale.ts";
+import type { Question } from "../question.ts";
+import { shorten } from "../reply-render.ts";
+import { type AskTarget, messageKey, type SlackContext } from "./context.ts";
+import { toPlatformError } from "./errors.ts";
+import { questionFilesOf } from "./files.ts";
+import { readHistory } from "./messages.ts";
+import { askerOf } from "./people.ts";
+import { openDirectThread, ThreadPlace } from "./place.ts";
+import { type Respond, whisper } from "./slash.ts";
+import { readableText } from "./text.ts";
+import { SLACK_TEXTS } from "./texts.ts";
+import { toWire } from "./wire.ts";
+
+export const pressSchema = z.object({
+  trigger_id: z.string().optional(),
+  user: z.object({ id: z.string() }),
+  team: z.object({ id: z.string() }).nullish(),
+  channel: z.object({ id: z.string() }),
+  message: z.looseObject({
+    ts: z.string(),
+    thread_ts: z.string().optional(),
+    text: z.string().optional(),
+    blocks: z.array(z.looseObject({ type: z.string() })).optional(),
+  }),
+  actions: z.array(z.object({ value: z.string().optional(), action_ts: z.string().optional() })).min(1),
+});
+
+type Press = z.infer<typeof pressSchema>;
+
+/** Called after the acknowledgement. */
+export async function handlePress(payload: Press, respond: Respond, context: SlackContext): Promise<void> {
+  const buttonId = payload.actions[0]?.value;
+  if (buttonId === undefined) return;
+  const { user, channel, message } = payload;
+  const now = context.timer.now();
+  const key = `press ${payload.trigger_id ?? `${message.ts} ${payload.actions[0]?.action_ts}`}`;
+  const [mine, person] = await Promise.all([context.claims.claim("slack", [key], now), context.people.find(user.id)]);
+  if (!mine) return;
+  const teamId = payload.team?.id ?? context.teamId;
+  const asker = askerOf(person, context.admins);
+  const direct = channel.id.startsWith("D");
+  const where = { source: "slack" as const, serverId: teamId, channelId: channel.id, direct };
+  const { ack, later } = context.bot.press(buttonId, asker, where, person.locale ?? "en");
+  if (ack.kind === "notice") await whisper(respond, { text: ack.text }, context);
+  if (ack.kind === "clear_buttons") await clearButtons(payload, context);
+  const threadTs = message.thread_ts ?? message.ts;
+  await later?.(
+    new ThreadPlace(context, { channel: channel.id, threadTs, userId: user.id, teamId, questionId: undefined }),
+  );
+}
+
+/** The message stays as it is, but for what can be pressed. */
+async function clearButtons({ channel, message }: Press, { calls, logger }: SlackContext): Promise<void> {
+  const blocks = (message.blocks ?? []).filter(({ type }) => type !== "actions" && type !== "context_actions");
+  const text = shorten(message.text ?? "…", 3_000);
+  try {
+    if (blocks.length === 0) await calls.insist("chat.delete", { channel: channel.id, ts: message.ts });
+    else await calls.insist("chat.update", { channel: channel.id, ts: message.ts, text, blocks });
+  } catch (thrown) {
+    // The buttons then stay; pressing them again says that the answer is over.
+    logger.info("buttons could not be removed", { platformCode: toPlatformError(thrown).platformCode });
+  }
+}
+
+export const sessionStoppedSchema = z.object({
+  channel: z.string(),
+  thread_ts: z.string().optional(),
+  user: z.string().optional(),
+});
+
+/** Slack's own Stop button. Slack has cut the streams already; whether the work ends is decided here. */
+export async function handleSessionStopped(
+  { channel, thread_ts: threadTs, user }: z.infer<typeof sessionStoppedSchema>,
+  context: SlackContext,
+): Promise<void> {
+  if (user === undefined) return;
+  const person = await context.people.find(user);
+  const asker = askerOf(person, context.admins);
+  const where = { source: "slack" as const, serverId: context.teamId, channelId: channel, direct: false };
+  for (const answer of [...context.running]) {
+    if (answer.channel !== channel || (threadTs !== undefined && answer.threadTs !== threadTs)) continue;
+    const { ack } = context.bot.press(answer.stopId, asker, where, person.locale ?? "en");
+    if (ack.kind !== "notice") continue;
+    const wire = toWire({ text: ack.text });
+    await context.calls
+      .insist("chat.postEphemeral", { channel, user, thread_ts: answer.threadTs, ...wire })
+      .catch((thrown) => context.logger.info("a notice could not be shown", { error: String(thrown) }));
+  }
+}
+
+export const askAboutCallback = "snug_ask_about";
+const questionBlock = "question";
+
+export const shortcutSchema = z.object({
+  trigger_id: z.string(),
+  user: z.object({ id: z.string() }),
+  channel: z.object({ id: z.string() }),
+  message: z.looseObject({
+    ts: z.string(),
+    thread_ts: z.string().optional(),
+    text: z.string().optional(),
+    files: z.array(z.unknown()).optional(),
+  }),
+});
+
+/** Forms that may stand open at once. */
+const targetsRememberedMax = 200;
+
+/** Called after the acknowledgement; the form must open within three seconds. */
+export async function openAskAbout(payload: z.infer<typeof shortcutSchema>, context: SlackContext): Promise<void> {
+  const { user, channel, message } = payload;
+  const person = await context.people.find(user.id);
+  const locale = person.locale ?? "en";
+  const texts = TEXTS[locale].askAbout;
+  const key = `${user.id} ${channel.id} ${message.ts}`;
+  context.targets.set(key, {
+    text: readableText(message.text ?? "", context.botUserId, (id) => context.people.nameOf(id)),
+    channel: channel.id,
+    threadTs: message.thread_ts ?? message.ts,
+    files: message.files ?? [],
+  });
+  const oldest = context.targets.keys().next().value;
+  if (context.targets.size > targetsRememberedMax && oldest !== undefined) context.targets.delete(oldest);
+  const plain = (text: string, charsMax: number) => ({ type: "plain_text", text: shorten(text, charsMax) });
+  await context.calls.call("views.open", {
+    trigger_id: payload.trigger_id,
+    view: {
+      type: "modal",
+      callback_id: askAboutCallback,
+      private_metadata: key,
+      title: plain(texts.title, 24),
+      submit: plain(SLACK_TEXTS[locale].send, 24),
+      close: plain(SLACK_TEXTS[locale].cancel, 24),
+      blocks: [
+        {
+          type: "input",
+          block_id: questionBlock,
+          optional: true,
+          label: plain(texts.label, 2000),
+          element: {
+            type: "plain_text_input",
+            action_id: questionBlock,
+            multiline: true,
+            max_length: 1000,
+            placeholder: plain(texts.placeholder, 150),
+          },
+        },
+      ],
+    },
+  });
+}
+
+export const submissionSchema = z.object({
+  user: z.object({ id: z.string() }),
+  team: z.object({ id: z.string() }).nullish(),
+  view: z.object({
+    id: z.string(),
+    private_metadata: z.string(),
+    state: z.object({
+      values: z.record(z.string(), z.record(z.string(), z.object({ value: z.string().nullish() }))),
+    }),
+  }),
+});
+
+/** Called after the acknowledgement. */
+export async function submitAskAbout(payload: z.infer<typeof submissionSchema>, context: SlackContext): Promise<void> {
+  const { user, view } = payload;
+  const [mine, person] = await Promise.all([
+    context.claims.claim("slack", [`view ${view.id}`], context.timer.now()),
+    context.people.find(user.id),
+  ]);
+  if (!mine) return;
+  const target = context.targets.get(view.private_metadata);
+  const asked = (view.state.values[questionBlock]?.[questionBlock]?.value ?? "").trim();
+  const locale = person.locale ?? localeOfText(asked) ?? "en";
+  const texts = TEXTS[locale];
+  const asker = askerOf(person, context.admins);
+  if (target === undefined) {
+    const { place } = await openDirectThread(context, asker, asked === "" ? texts.askAbout.question : asked);
+    await place.post({ text: texts.failure(texts.answerForgotten, context.newId()) });
+    return;
+  }
+  const teamId = payload.team?.id ?? context.teamId;
+  const question = askAboutQuestion(target, asked, { viewId: view.id, teamId }, asker, locale, context);
+  const { channel, threadTs } = target;
+  const direct = async () => (await openDirectThread(context, asker, question.quote ?? question.text)).place;
+  const next = question.where.direct ? {} : { next: direct };
+  const questionId = messageKey(channel, threadTs);
+  await context.bot.ask(
+    question,
+    new ThreadPlace(context, { channel, threadTs, userId: user.id, teamId, questionId, ...next }),
+  );
+}
+
+function askAboutQuestion(
+  target: AskTarget,
+  asked: string,
+  { viewId, teamId }: { viewId: string; teamId: string },
+  asker: Question["asker"],
+  locale: Question["locale"],
+  context: SlackContext,
+): Question {
+  const texts = TEXTS[locale].askAbout;
+  const question = asked === "" ? texts.question : asked;
+  const { text: about, channel, threadTs, files } = target;
+  const text = about === "" ? question : `${texts.about}:\n"""\n${about}\n"""\n\n${question}`;
+  return {
+    id: `view ${viewId}`,
+    asker,
+    where: { source: "slack", serverId: teamId, channelId: channel, direct: channel.startsWith("D") },
+    locale,
+    // A long message is a matter of the context's length, not of what may be typed.
+    text: shorten(text, questionCharsMax),
+    quote: question,
+    files: questionFilesOf(files, context.download),
+    history: () => readHistory(channel, threadTs, "", context),
+  };
+}
