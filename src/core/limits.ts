@@ -321,3 +321,6 @@ export const peopleRememberedMax = 5_000;
 
 /** Isolates share the ledger and not their memory: what one lets in is known to the others this much later. */
 export const quotaRecountMsWorkers = 5_000;
+
+/** Users of one channel whose forgetting is looked up with a question; older marks are beyond any history read back. */
+export const forgottenMarksMax = 1000;

@@ -2,7 +2,7 @@
 import { index, integer, primaryKey, real, sqliteTable, text } from "drizzle-orm/sqlite-core";
 import type { FinishReason } from "../../core/chat.ts";
 import type { ErrorCode } from "../../core/errors.ts";
-import type { KeyScope, QuotaLimits, UsageSource } from "../../core/ports.ts";
+import type { FeedbackVote, KeyScope, QuotaLimits, UsageSource } from "../../core/ports.ts";
 
 /** `interrupted`: the process died before the receipt. */
 export type UsageStatus = "running" | "settled" | "interrupted";
@@ -94,4 +94,49 @@ export const usageDaily = sqliteTable(
     spread: text({ mode: "json" }).$type<Record<string, Record<string, number>>>().notNull(),
   },
   (table) => [primaryKey({ columns: [table.dimension, table.day, table.keyId, table.value] })],
+);
+
+/** What a chat channel chose: its model and what the model is told about its role. */
+export const botChannels = sqliteTable(
+  "bot_channels",
+  {
+    source: text().$type<UsageSource>().notNull(),
+    channelId: text("channel_id").notNull(),
+    model: text(),
+    persona: text(),
+  },
+  (table) => [primaryKey({ columns: [table.source, table.channelId] })],
+);
+
+/** Thumbs under answers, with what was known of the answer. `answerId` is the bots' request id. */
+export const botFeedback = sqliteTable(
+  "bot_feedback",
+  {
+    answerId: text("answer_id").notNull(),
+    source: text().$type<UsageSource>().notNull(),
+    userId: text("user_id").notNull(),
+    vote: text().$type<FeedbackVote>().notNull(),
+    /** Milliseconds since the epoch. */
+    at: integer().notNull(),
+    model: text(),
+    quantization: text(),
+    timeToFirstTokenMs: real("time_to_first_token_ms"),
+    completionTokensPerSecond: real("completion_tokens_per_second"),
+  },
+  (table) => [
+    primaryKey({ columns: [table.answerId, table.source, table.userId] }),
+    index("bot_feedback_at").on(table.at),
+  ],
+);
+
+/** From when on a user's words in a channel may be used: nothing before `at`. */
+export const botForgotten = sqliteTable(
+  "bot_forgotten",
+  {
+    source: text().$type<UsageSource>().notNull(),
+    channelId: text("channel_id").notNull(),
+    userId: text("user_id").notNull(),
+    at: integer().notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.source, table.channelId, table.userId] })],
 );
