@@ -16,6 +16,8 @@ interface Chunk {
 }
 
 const chunksMax = 16;
+/** Room of a buffer that may grow. */
+export const unlimitedBytes = 2 ** 52;
 
 /** One device's buffer while it is being laid out. */
 class Arena {
@@ -45,7 +47,7 @@ class Arena {
     if (blockIndex < 0) {
       chunkIndex = this.chunks.length;
       blockIndex = 0;
-      const room = chunkIndex === chunksMax - 1 ? Number.MAX_SAFE_INTEGER / 2 : Math.max(size, this.#chunkMax);
+      const room = chunkIndex === chunksMax - 1 ? unlimitedBytes : Math.max(size, this.#chunkMax);
       this.chunks.push({ free: [{ offset: 0, size: room }], size: 0 });
     }
     const chunk = this.chunks[chunkIndex]!;
@@ -137,17 +139,39 @@ export interface Scheduled {
   nodes: readonly Tensor[];
 }
 
+/** Differences in place below this count as none; slivers that pile up from block to block stay below it. */
+const stateGrain = 65_536;
+
+/** Where everything lies, as text: equal states lay out equal blocks equally. */
+function stateOf(arenas: readonly Arena[]): string {
+  let state = "";
+  for (const { chunks } of arenas) {
+    for (const { free, size } of chunks) {
+      state += `${Math.round(size / stateGrain)}:`;
+      for (const block of free) {
+        if (block.size < stateGrain) continue;
+        state += `${Math.round(block.offset / stateGrain)}+${Math.round(block.size / stateGrain)},`;
+      }
+    }
+    state += ";";
+  }
+  return state;
+}
+
 export interface AllocatedSizes {
   /** Bytes per device. */
   sizes: number[];
   /** Largest single tensor per device. */
   largest: number[];
+  /** State after each tensor that is marked as the end of a block. */
+  states: string[];
 }
 
 /** Buffer bytes per device, devices numbered as in `kinds`. */
 export function allocateGraph(graph: Scheduled, kinds: readonly BufferKind[]): AllocatedSizes {
   const arenas = kinds.map((kind) => new Arena(kind.alignment, kind.chunkMax));
   const largest = kinds.map(() => 0);
+  const states: string[] = [];
   const needs = (tensor: Tensor, device: number) => tensor.bytes + (kinds[device]!.scratch ? tensor.scratchBytes : 0);
 
   const place = (tensor: Tensor) => {
@@ -202,8 +226,9 @@ export function allocateGraph(graph: Scheduled, kinds: readonly BufferKind[]): A
         if (base.views === 0 && base.children === 0) release(base);
       }
     }
+    if (node.endsBlock) states.push(stateOf(arenas));
   }
-  return { sizes: arenas.map((arena) => arena.size), largest };
+  return { sizes: arenas.map((arena) => arena.size), largest, states };
 }
 
 function sameLayout(a: Tensor, b: Tensor): boolean {

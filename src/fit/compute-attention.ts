@@ -45,6 +45,8 @@ export function attention(pass: Pass, block: number, input: Tensor): Tensor {
     query = pass.rope(query);
     key = pass.rope(key);
     if (traits.normsAfterRope) [query, key] = [pass.normalize(query), pass.normalize(key)];
+  } else if (traits.normsAfterRope) {
+    query = graph.mul(query, pass.attentionScale);
   }
   if (scalesQuery(pass)) query = graph.scale(query);
   let mixed = attend(pass, block, { query, key, value });

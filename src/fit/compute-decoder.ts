@@ -16,6 +16,7 @@ export function buildPass(model: ModelSpec, blocks: readonly number[], options: 
   for (const block of blocks) {
     const last = block === blocks[blocks.length - 1];
     current = buildBlock(pass, block, current, last && !pass.traits.cutsAtTheEnd, perLayer);
+    current.endsBlock = true;
   }
   head(pass, pass.traits.kind === "gemma3n" ? gemma3nMerge(pass, current) : current);
   return pass;
@@ -62,6 +63,8 @@ function sequentialBlock(pass: Pass, block: number, input: Tensor, cut: boolean,
   const { graph, traits } = pass;
   const normed = pass.has(block, "attn_norm") ? pass.norm(block, "attn_norm", input) : input;
   let mixed = mixer(pass, block, normed);
+  // DeciLM's pruned blocks: what attention yields is dropped, or there is none to add.
+  if (pass.spec(block).ffn === "none" && !recurs(pass, block)) return input;
   let residual = input;
   if (cut) {
     mixed = pass.outputRows(mixed);
@@ -78,6 +81,10 @@ function sequentialBlock(pass: Pass, block: number, input: Tensor, cut: boolean,
   const scaled = perLayer === undefined ? sum : withPerLayerInput(pass, block, sum, perLayer, cut);
   const scale = pass.weight(block, "layer_output_scale");
   return scale === undefined ? scaled : graph.mul(scaled, scale);
+}
+
+function recurs(pass: Pass, block: number): boolean {
+  return pass.spec(block).attention === "recurrent";
 }
 
 function normBefore(pass: Pass, block: number, input: Tensor, behind: boolean): Tensor {
@@ -132,11 +139,20 @@ function head(pass: Pass, input: Tensor): void {
   const device = pass.outputDevice;
   let current = traits.kind === "gemma3n" ? pass.outputRows(input) : input;
   const early = pass.model.architecture === "gpt-oss";
-  if (traits.cutsAtTheEnd && early) current = pass.outputRows(current);
+  // Drafting heads read every row, so it outlives the pass; the rows behind the logits do too.
+  if (traits.cutsAtTheEnd && early) {
+    current.kept = true;
+    current = pass.outputRows(current);
+  }
   current = pass.normalize(current);
   const norm = pass.outsideWeight("output_norm", device);
   if (norm !== undefined) current = graph.mul(current, norm);
-  if (traits.cutsAtTheEnd && !early) current = pass.outputRows(current);
+  if (traits.cutsAtTheEnd && !early) {
+    current.kept = true;
+    current = pass.outputRows(current);
+  }
+  current.kept = true;
+  if (traits.scalesHidden) current = graph.scale(current);
   const matrix = pass.outsideWeight("output", device) ?? pass.outsideWeight("token_embd", device)!;
   let logits = graph.matmul(matrix, current, pass.model.vocabularySize);
   if (traits.softcapsLogits) logits = graph.scale(graph.unary(graph.scale(logits)));

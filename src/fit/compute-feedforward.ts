@@ -35,7 +35,8 @@ export interface ExpertOptions {
 
 /** A routed mixture: the router's choice, the chosen experts side by side, and their weighted sum. */
 export function experts(pass: Pass, block: number, routed: Tensor, options: ExpertOptions = {}): Tensor {
-  const { graph, tokens } = pass;
+  const { graph } = pass;
+  const tokens = routed.ne1;
   const used = pass.model.expertUsedCount;
   const count = pass.model.expertCount;
   const input = options.input ?? routed;
@@ -73,8 +74,9 @@ function routerProbabilities(pass: Pass, router: Tensor, corrected: boolean): Te
 }
 
 function expertActivations(pass: Pass, block: number, rows: Tensor, chosen: Tensor): Tensor {
-  const { graph, tokens } = pass;
+  const { graph } = pass;
   const used = chosen.ne0;
+  const tokens = chosen.ne1;
   const inner = pass.shape(block, "ffn_down_exps")![0]!;
   const part = (name: string, size: number) => {
     const node = graph.node("matmulExperts", [pass.weight(block, name)!, rows, chosen], size, used, tokens);
@@ -92,7 +94,8 @@ function expertActivations(pass: Pass, block: number, rows: Tensor, chosen: Tens
 
 /** Adds the experts' rows one after the other. */
 function sumExperts(pass: Pass, results: Tensor, width: number, used: number): Tensor {
-  const { graph, tokens } = pass;
+  const { graph } = pass;
+  const tokens = results.ne2;
   const slices = Array.from({ length: used }, () => graph.view(results, width, tokens, 1, 1, results.bytes));
   for (const slice of slices) graph.expand(slice);
   let sum = slices[0]!;

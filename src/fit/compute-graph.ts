@@ -57,6 +57,8 @@ export class Tensor {
   /** Whether it may be written over a source. */
   readonly inPlace: boolean;
   readonly role: Role;
+  /** Has bytes already, outside the compute buffers. */
+  readonly external: boolean;
   readonly ne0: number;
   readonly ne1: number;
   readonly ne2: number;
@@ -87,6 +89,8 @@ export class Tensor {
   offset = 0;
   /** Kept to the end: graph outputs, and copies that a pipeline may overwrite. */
   kept = false;
+  /** The last node of a block. */
+  endsBlock = false;
 
   constructor(
     op: Op,
@@ -102,6 +106,7 @@ export class Tensor {
     this.op = op;
     this.inPlace = inPlaceOps.has(op);
     this.role = role;
+    this.external = role === "weight" || role === "cache";
     this.ne0 = shape[0];
     this.ne1 = shape[1];
     this.ne2 = shape[2];
@@ -112,11 +117,6 @@ export class Tensor {
     this.viewOf = viewOf;
     this.dense = dense;
     this.device = device;
-  }
-
-  /** Bytes that already have a place outside the compute buffers. */
-  get external(): boolean {
-    return this.role === "weight" || this.role === "cache";
   }
 }
 

@@ -14,6 +14,8 @@ import type { LayerSpec, ModelSpec, RuntimeSettings } from "./types.ts";
 export interface WeightShape {
   dims: readonly number[];
   index: number;
+  /** Belongs to routed experts. */
+  routed: boolean;
 }
 
 /** Weights of one block, or of the model outside its blocks, by the part of the name that is left. */
@@ -68,7 +70,7 @@ function compileWeights(model: ModelSpec): ModelWeights {
   model.tensors.forEach(({ name, dims }, index) => {
     const match = /^blk\.(\d+)\.(.+)$/.exec(name);
     const target = match === null ? outside : blocks[Number(match[1])];
-    target?.set((match?.[2] ?? name).replace(/\.weight$/, ""), { dims, index });
+    target?.set((match?.[2] ?? name).replace(/\.weight$/, ""), { dims, index, routed: name.includes("_exps") });
   });
   return { outside, blocks };
 }
@@ -77,7 +79,7 @@ function compileWeights(model: ModelSpec): ModelWeights {
 export interface PassOptions {
   settings: RuntimeSettings;
   placement: Placement;
-  /** Bytes of a weight, for those that are copied between devices. */
+  /** Bytes to keep for a weight that a GPU borrows. */
   weightBytes: (index: number) => number;
   /** True when kernels widen a quantized cache to half precision first. */
   widensCache: boolean;
@@ -112,6 +114,7 @@ export class Pass {
   readonly traits: GraphTraits;
   #positions: Tensor | undefined;
   #stateIds: Tensor | undefined;
+  #attentionScale: Tensor | undefined;
   #outputIds: Tensor | undefined;
 
   constructor(model: ModelSpec, options: PassOptions) {
@@ -160,8 +163,8 @@ export class Pass {
   weight(block: number, name: string): Tensor | undefined {
     const found = this.weights.blocks[block]!.get(name);
     if (found === undefined) return undefined;
-    const experts = this.#options.placement.hostExperts[block] === 1 && name.includes("_exps");
-    return this.graph.weight(experts ? this.host : this.deviceOf(block), this.#options.weightBytes(found.index));
+    const experts = found.routed && this.#options.placement.hostExperts[block] === 1;
+    return this.#placed(found, experts ? this.host : this.deviceOf(block));
   }
 
   outsideShape(name: string): readonly number[] | undefined {
@@ -170,7 +173,13 @@ export class Pass {
 
   outsideWeight(name: string, device: number): Tensor | undefined {
     const found = this.weights.outside.get(name);
-    return found === undefined ? undefined : this.graph.weight(device, this.#options.weightBytes(found.index));
+    return found === undefined ? undefined : this.#placed(found, device);
+  }
+
+  /** Bytes matter only where a GPU may borrow the weight. */
+  #placed({ index }: WeightShape, device: number): Tensor {
+    const lent = device === this.host && this.host > 0;
+    return this.graph.weight(device, lent ? this.#options.weightBytes(index) : 0);
   }
 
   /** `name`'s matrix times `input`, plus its bias; `input` itself when the block lacks it. */
@@ -201,6 +210,12 @@ export class Pass {
   get positions(): Tensor {
     this.#positions ??= this.graph.input(4, this.tokens);
     return this.#positions;
+  }
+
+  /** Scale of queries by position (Llama 4's full-attention blocks). */
+  get attentionScale(): Tensor {
+    this.#attentionScale ??= this.graph.input(4, this.tokens);
+    return this.#attentionScale;
   }
 
   /** Which state belongs to which sequence. */

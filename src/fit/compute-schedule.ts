@@ -10,7 +10,7 @@ import { type Arranged, arrange } from "./compute-reorder.ts";
 import type { Backend } from "./types.ts";
 
 /** Rows of a batch from which a GPU borrows host weights instead of leaving the work to the CPU. */
-const borrowRowsMin = 32;
+export const borrowRowsMin = 32;
 
 /** Copies kept when several GPUs work on successive micro-batches at once. */
 export const pipelineCopies = 4;

@@ -18,6 +18,8 @@ export interface GraphTraits {
   cutsAtTheEnd: boolean;
   scalesEmbeddings: boolean;
   softcapsLogits: boolean;
+  /** The rows behind the logits are scaled, into bytes of their own. */
+  scalesHidden: boolean;
   softcapsScores: boolean;
   /** The incoming value is the first addend, so it is the one written over. */
   residualFirst: "no" | "feedForward" | "always";
@@ -44,6 +46,7 @@ const plain: GraphTraits = {
   cutsAtTheEnd: false,
   scalesEmbeddings: false,
   softcapsLogits: false,
+  scalesHidden: false,
   softcapsScores: false,
   residualFirst: "no",
   rope: "all",
@@ -93,7 +96,7 @@ const DEVIATIONS: Record<string, Partial<GraphTraits>> = {
   mamba: { kind: "single" },
   mamba2: { kind: "single" },
   minicpm: { scalesEmbeddings: true },
-  minicpm3: { scalesEmbeddings: true },
+  minicpm3: { scalesEmbeddings: true, scalesHidden: true },
   nemotron_h: { kind: "single", cutsAtTheEnd: true, rope: "none" },
   nemotron_h_moe: { kind: "single", cutsAtTheEnd: true, rope: "none" },
   olmoe: { normalizesWeights: false },

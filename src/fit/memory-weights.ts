@@ -28,6 +28,8 @@ export interface WeightTable {
   totalBytes: number;
   /** Bytes of `model.tensors[index]`. */
   tensorBytes: (index: number) => number;
+  /** The most that a tensor of the same name and shape takes in any block. */
+  heaviestBytes: (index: number) => number;
 }
 
 /** llama.cpp creates these with the first block. */
@@ -79,6 +81,7 @@ function createTable(model: ModelSpec, quantization: string | undefined): Weight
     outputBytes: bytes.output * factor - first,
     firstBlockBytes: first,
     tensorBytes: tensorBytesAt,
+    heaviestBytes: lazyHeaviest(model, tensorBytesAt),
     tiedOutputBytes: bytes.tiedOutput * factor,
     blockBytes: bytes.layers.map((one) => one * factor),
     expertBytes: bytes.experts.map((one) => one * factor),
@@ -93,6 +96,24 @@ function lazySizes(model: ModelSpec, quantization: string | undefined): (index: 
   return (index) => {
     sizes ??= sizesOf(model, quantization);
     return sizes(index);
+  };
+}
+
+function lazyHeaviest(model: ModelSpec, bytesAt: (index: number) => number): (index: number) => number {
+  let heaviest: Map<string, number> | undefined;
+  const kindOf = (index: number) => {
+    const { name, dims } = model.tensors[index]!;
+    return `${name.replace(/^blk\.\d+\./, "")} ${dims.join("x")}`;
+  };
+  return (index) => {
+    if (heaviest === undefined) {
+      heaviest = new Map();
+      for (let at = 0; at < model.tensors.length; at++) {
+        const kind = kindOf(at);
+        heaviest.set(kind, Math.max(heaviest.get(kind) ?? 0, bytesAt(at)));
+      }
+    }
+    return heaviest.get(kindOf(index)) ?? 0;
   };
 }
 

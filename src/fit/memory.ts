@@ -4,6 +4,7 @@
  */
 import { MIB } from "../core/units.ts";
 import { computeBytes } from "./compute.ts";
+import { roughComputeBytes } from "./compute-rough.ts";
 import { kvCacheBytesByLayer, recurrentBytesByLayer } from "./memory-cache.ts";
 import type { WeightTable } from "./memory-weights.ts";
 import { HOST, type Placement } from "./placement.ts";
@@ -20,6 +21,9 @@ export interface DeviceMemory {
   runtimeBytes: number;
   totalBytes: number;
 }
+
+/** How compute buffers are found: by laying out the pass, or by a formula that is a hundred times faster. */
+export type Precision = "exact" | "rough";
 
 export interface MemoryEstimate {
   gpus: DeviceMemory[];
@@ -43,6 +47,7 @@ export function estimateMemory(
   settings: RuntimeSettings,
   placement: Placement,
   backend: Backend,
+  precision: Precision = "exact",
 ): MemoryEstimate {
   const gpus = Array.from({ length: placement.gpuCount }, emptyDevice);
   const host = emptyDevice();
@@ -57,7 +62,10 @@ export function estimateMemory(
     target.recurrentStateBytes += recurrent[block]!;
   });
   device(placement.output).layers++;
-  const compute = computeBytes(model, settings, placement, backend, weights.tensorBytes);
+  const compute =
+    precision === "exact"
+      ? computeBytes(model, settings, placement, backend, weights)
+      : roughComputeBytes(model, settings, placement, weights);
   gpus.forEach((gpu, index) => {
     gpu.computeBufferBytes = compute.gpus[index]!;
     if (gpu.layers > 0 || gpu.computeBufferBytes > 0) gpu.runtimeBytes = RUNTIME_BYTES[backend];

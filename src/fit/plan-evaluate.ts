@@ -1,7 +1,7 @@
 /** One candidate: settings on a machine, with bytes per device, probability and shortfall. */
 import type { FreeMemory } from "./free-memory.ts";
 import { fitProbabilityMin, gpuFreeMemory, hostFreeMemory, roomProbability, usableBytes } from "./free-memory.ts";
-import { estimateMemory, type MemoryEstimate } from "./memory.ts";
+import { estimateMemory, type MemoryEstimate, type Precision } from "./memory.ts";
 import { type WeightTable, weightTable } from "./memory-weights.ts";
 import { createPlacement, splitByFreeMemory } from "./placement.ts";
 import type { Hardware, ModelSpec, RuntimeSettings, Wish } from "./types.ts";
@@ -22,10 +22,13 @@ export interface Machine {
 export interface Candidate {
   settings: RuntimeSettings;
   estimate: MemoryEstimate;
+  precision: Precision;
   fits: boolean;
   probability: number;
   /** Bytes missing on the worst device; 0 or less when it fits. */
   shortfallBytes: number;
+  /** Whether the GPUs have room, whatever main memory has. */
+  gpusFit: boolean;
 }
 
 /** Extra kept per GPU when the wish names no reserve: the doubt about free memory is a margin of its own. */
@@ -62,20 +65,48 @@ function assumedRam(hardware: Hardware, assumptions: string[]): number {
   return bytes;
 }
 
-/** Adds a placement to `settings` (`gpuLayers` in default split, `hostExpertLayers`) and prices it. */
+/** Which layers go where. */
+export interface Place {
+  gpuLayers: number;
+  hostExpertLayers: number;
+  /** Layers per GPU; left out: llama.cpp's own cut. */
+  split?: readonly number[];
+}
+
+/** Adds a placement to `settings` and prices it. */
 export function evaluate(
   model: ModelSpec,
   machine: Machine,
   settings: RuntimeSettings,
-  gpuLayers: number,
-  hostExpertLayers = 0,
-  split = defaultSplit(machine, gpuLayers),
+  { gpuLayers, hostExpertLayers, split }: Place,
+  precision: Precision = "exact",
 ): Candidate {
-  const placed: RuntimeSettings = { ...settings, gpuLayers, hostExpertLayers, gpuLayerSplit: split };
+  const gpuLayerSplit = split ?? defaultSplit(machine, gpuLayers);
+  const placed: RuntimeSettings = { ...settings, gpuLayers, hostExpertLayers, gpuLayerSplit };
   const weights: WeightTable = weightTable(model, settings.quantization);
   const placement = createPlacement(model, placed, machine.gpus.length);
-  const estimate = estimateMemory(model, weights, placed, placement, machine.hardware.backend);
-  return judge(machine, placed, estimate);
+  const estimate = estimateMemory(model, weights, placed, placement, machine.hardware.backend, precision);
+  return judge(machine, placed, estimate, precision);
+}
+
+/** Exact where it may decide; a candidate that is out of reach by far is only roughly priced. */
+export function consider(model: ModelSpec, machine: Machine, settings: RuntimeSettings, place: Place): Candidate {
+  const rough = evaluate(model, machine, settings, place, "rough");
+  return rough.shortfallBytes > roughDoubt(rough) ? rough : evaluate(model, machine, settings, place);
+}
+
+/** The same candidate, priced exactly. */
+export function exactly(model: ModelSpec, machine: Machine, candidate: Candidate): Candidate {
+  if (candidate.precision === "exact") return candidate;
+  const { gpuLayers, hostExpertLayers, gpuLayerSplit: split } = candidate.settings;
+  return evaluate(model, machine, candidate.settings, { gpuLayers, hostExpertLayers, split });
+}
+
+/** Rough compute buffers may be this far from the exact ones. */
+function roughDoubt({ estimate }: Candidate): number {
+  let most = 0;
+  for (const device of [...estimate.gpus, estimate.host]) most = Math.max(most, device.computeBufferBytes);
+  return 0.4 * most;
 }
 
 export function defaultSplit(machine: Machine, gpuLayers: number): number[] {
@@ -85,7 +116,7 @@ export function defaultSplit(machine: Machine, gpuLayers: number): number[] {
   );
 }
 
-function judge(machine: Machine, settings: RuntimeSettings, estimate: MemoryEstimate): Candidate {
+function judge(machine: Machine, settings: RuntimeSettings, estimate: MemoryEstimate, precision: Precision): Candidate {
   let probability = 1;
   let shortfallBytes = Number.NEGATIVE_INFINITY;
   estimate.gpus.forEach((gpu, index) => {
@@ -95,11 +126,12 @@ function judge(machine: Machine, settings: RuntimeSettings, estimate: MemoryEsti
     if (gpu.totalBytes > machine.vramBytesMax) probability = 0;
     shortfallBytes = Math.max(shortfallBytes, gpu.totalBytes - machine.gpuUsable[index]!);
   });
+  const enough = () => shortfallBytes <= 0 && probability >= fitProbabilityMin - 1e-6;
+  const gpusFit = enough();
   const hostBytes = estimate.host.totalBytes + sharedBytes(machine, estimate);
   probability = Math.min(probability, roomProbability(machine.host, hostBytes));
   shortfallBytes = Math.max(shortfallBytes, hostBytes - machine.hostUsable);
-  const fits = shortfallBytes <= 0 && probability >= fitProbabilityMin - 1e-6;
-  return { settings, estimate, fits, probability, shortfallBytes };
+  return { settings, estimate, precision, fits: enough(), probability, shortfallBytes, gpusFit };
 }
 
 /** With unified memory the GPU's buffers are main memory too. */

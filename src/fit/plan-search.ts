@@ -5,7 +5,8 @@
 import { formatTokens } from "../core/units.ts";
 import { quantizationLadder } from "./memory-weights.ts";
 import { offloadableLayers } from "./placement.ts";
-import { type Candidate, defaultSplit, evaluate, type Machine } from "./plan-evaluate.ts";
+import { type Candidate, consider, type Machine } from "./plan-evaluate.ts";
+import { placeLayers, placePartly } from "./plan-partial.ts";
 import { contextLengthMinDefault, quantizationDefault } from "./plan-settings.ts";
 import type { ModelSpec, PlanStep, RuntimeSettings, Wish } from "./types.ts";
 
@@ -34,54 +35,8 @@ export function search(model: ModelSpec, machine: Machine, start: RuntimeSetting
 
 /** Everything on the GPUs, or as many layers as the wish fixes. */
 function placeFully(model: ModelSpec, machine: Machine, settings: RuntimeSettings, wish: Wish): Candidate {
-  const layers = Math.min(wish.gpuLayers ?? offloadableLayers(model), offloadableLayers(model));
-  return placeLayers(model, machine, settings, layers, wish.hostExpertLayers ?? 0);
-}
-
-/** A layer count in the default cut; servers that take a cut of their own get one filled from the back if that fits. */
-function placeLayers(
-  model: ModelSpec,
-  machine: Machine,
-  settings: RuntimeSettings,
-  gpuLayers: number,
-  hostExpertLayers: number,
-): Candidate {
-  const first = evaluate(model, machine, settings, gpuLayers, hostExpertLayers);
-  if (first.fits || machine.gpus.length < 2 || settings.buildFamily === "node-llama-cpp") return first;
-  const filled = fillFromBack(model, machine, first);
-  if (filled === undefined) return first;
-  return evaluate(model, machine, settings, gpuLayers, hostExpertLayers, filled);
-}
-
-/** Layers per GPU so that the last GPU is as full as it may be, then the one before; undefined when they do not fit. */
-function fillFromBack(model: ModelSpec, machine: Machine, tried: Candidate): number[] | undefined {
-  const { settings } = tried;
-  const split = machine.gpus.map(() => 0);
-  let left = settings.gpuLayers;
-  for (let gpu = machine.gpus.length - 1; gpu >= 0 && left > 0; gpu--) {
-    let low = 0;
-    let high = left;
-    while (low < high) {
-      const middle = Math.ceil((low + high) / 2);
-      split[gpu] = middle;
-      // The layers still to place go to the first GPU for the trial; only this GPU's bytes are looked at.
-      const trial = split.slice();
-      trial[0] = trial[0]! + (left - middle);
-      const one = evaluate(
-        model,
-        machine,
-        settings,
-        settings.gpuLayers,
-        settings.hostExpertLayers,
-        gpu === 0 ? split : trial,
-      );
-      if (one.estimate.gpus[gpu]!.totalBytes <= machine.gpuUsable[gpu]!) low = middle;
-      else high = middle - 1;
-    }
-    split[gpu] = low;
-    left -= low;
-  }
-  return left === 0 ? split : undefined;
+  const gpuLayers = Math.min(wish.gpuLayers ?? offloadableLayers(model), offloadableLayers(model));
+  return placeLayers(model, machine, settings, { gpuLayers, hostExpertLayers: wish.hostExpertLayers ?? 0 });
 }
 
 /** A better mix than the default when it costs nothing: a shape leaves the choice open, and the card has room. */
@@ -214,7 +169,8 @@ function quantizationSteps(model: ModelSpec, start: RuntimeSettings, wish: Wish)
 
 /** No GPU: the same concessions against main memory. */
 function searchHost(model: ModelSpec, machine: Machine, start: RuntimeSettings, wish: Wish): Found {
-  return concede(model, start, wish, (settings) => evaluate(model, machine, settings, 0));
+  const place = { gpuLayers: 0, hostExpertLayers: 0 };
+  return concede(model, start, wish, (settings) => consider(model, machine, settings, place));
 }
 
 /**
@@ -227,8 +183,7 @@ function searchPartial(model: ModelSpec, machine: Machine, start: RuntimeSetting
   if (start.quantization === undefined) delete base.quantization;
   else base.quantization = start.quantization;
   const everything = placeFully(model, machine, base, wish);
-  const experts = expertsToHost(model, machine, base, wish);
-  const candidate = experts?.fits ? experts : layersToHost(model, machine, base, wish);
+  const candidate = placePartly(model, machine, base, wish);
   const savedBytes = deviceBytes(everything) - deviceBytes(candidate);
   const { gpuLayers, hostExpertLayers } = candidate.settings;
   if (hostExpertLayers > 0)
@@ -238,46 +193,3 @@ function searchPartial(model: ModelSpec, machine: Machine, start: RuntimeSetting
   }
   return { candidate, steps };
 }
-
-function expertLayerCount(model: ModelSpec): number {
-  return model.layers.filter((layer) => layer.ffn === "moe").length;
-}
-
-/** node-llama-cpp has no way to place single tensors. */
-function canPlaceExperts(settings: RuntimeSettings): boolean {
-  return settings.buildFamily === "llama-server";
-}
-
-/** All layers on the GPUs, the fewest experts on the host; undefined where experts cannot be moved. */
-function expertsToHost(model: ModelSpec, machine: Machine, base: RuntimeSettings, wish: Wish): Candidate | undefined {
-  const most = expertLayerCount(model);
-  if (most === 0 || !canPlaceExperts(base) || wish.hostExpertLayers !== undefined) return undefined;
-  const layers = offloadableLayers(model);
-  return smallest(1, most, (count) => placeLayers(model, machine, base, layers, count));
-}
-
-/** The most layers that fit, with every expert on the host where that is possible. */
-function layersToHost(model: ModelSpec, machine: Machine, base: RuntimeSettings, wish: Wish): Candidate {
-  const experts = wish.hostExpertLayers ?? (canPlaceExperts(base) ? expertLayerCount(model) : 0);
-  const all = offloadableLayers(model);
-  return smallest(0, all, (missing) => placeLayers(model, machine, base, all - missing, experts));
-}
-
-/** The first of `from..to` whose candidate fits, by bisection; the last one's candidate when none does. */
-function smallest(from: number, to: number, at: (value: number) => Candidate): Candidate {
-  let low = from;
-  let high = to;
-  let best = at(high);
-  if (!best.fits) return best;
-  while (low < high) {
-    const middle = Math.floor((low + high) / 2);
-    const candidate = at(middle);
-    if (candidate.fits) {
-      best = candidate;
-      high = middle;
-    } else low = middle + 1;
-  }
-  return best;
-}
-
-export { defaultSplit };

@@ -6,7 +6,7 @@ import { formatBytes } from "../core/units.ts";
 import type { DeviceMemory } from "./memory.ts";
 import { hasTensorTypes } from "./memory-weights.ts";
 import { offloadableLayers } from "./placement.ts";
-import { type Candidate, evaluate, type Machine, prepareMachine } from "./plan-evaluate.ts";
+import { type Candidate, evaluate, exactly, type Machine, prepareMachine } from "./plan-evaluate.ts";
 import { checkHardware, checkWish } from "./plan-input.ts";
 import { type Found, search } from "./plan-search.ts";
 import { quantizationDefault, startingSettings } from "./plan-settings.ts";
@@ -28,16 +28,12 @@ export function planFit(model: ModelSpec, hardware: Hardware, wish: Wish = {}): 
   const start = startingSettings(model, wish, startingQuantization(model, wish));
   if (wish.gpuLayers !== undefined && wish.contextLength !== undefined) {
     const layers = Math.min(wish.gpuLayers, offloadableLayers(model));
-    const candidate = evaluate(
-      model,
-      machine,
-      start,
-      machine.gpus.length === 0 ? 0 : layers,
-      wish.hostExpertLayers ?? 0,
-    );
+    const gpuLayers = machine.gpus.length === 0 ? 0 : layers;
+    const candidate = evaluate(model, machine, start, { gpuLayers, hostExpertLayers: wish.hostExpertLayers ?? 0 });
     return describe(model, machine, { candidate, steps: [] });
   }
-  const found = search(model, machine, start, wish);
+  const { steps, ...tried } = search(model, machine, start, wish);
+  const found: Found = { candidate: exactly(model, machine, tried.candidate), steps };
   if (found.candidate.fits) return describe(model, machine, found);
   return refuse(model, machine, found, wish);
 }
