@@ -6,10 +6,14 @@ import { fitsJsonSchema } from "../src/fit/door-schema.ts";
 export const fitsSchemaPath = fileURLToPath(new URL("../docs/fits.schema.json", import.meta.url));
 
 export function fitsSchema(): object {
-  const { request, reply } = fitsJsonSchema();
+  // Each has definitions of its own, which references find by its id.
+  const named = Object.entries(fitsJsonSchema()).map(([name, schema]) => [
+    name,
+    { $id: `fits-${name}.json`, ...schema },
+  ]);
   return {
     $comment: "Generated from src/fit/door-schema.ts by scripts/fits-schema.ts; a test fails when it is stale.",
-    $defs: { request, reply },
+    $defs: Object.fromEntries(named),
   };
 }
 

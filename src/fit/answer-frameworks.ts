@@ -84,14 +84,17 @@ function planFormat(
   const { contextLength } = wish;
   const sequenceCount = wish.sequenceCount ?? 1;
   const gpuCount = Math.max(1, hardware.gpus.length);
+  const generated = Math.min(question.generatedTokens ?? generatedTokens, contextLength);
+  const version = question.frameworkVersion !== undefined && { version: question.frameworkVersion };
   const memory = estimateFrameworkMemory({
     model,
     framework,
     quantization,
-    promptTokens: Math.max(1, contextLength - generatedTokens),
-    generatedTokens: Math.min(generatedTokens, contextLength),
+    promptTokens: Math.max(1, contextLength - generated),
+    generatedTokens: generated,
     sequenceCount,
     gpuCount,
+    ...version,
   });
   const settings = settingsOf(model, wish, contextLength, sequenceCount, quantization, gpuCount);
   const plan: PlannedFit = {
@@ -113,6 +116,8 @@ function planFormat(
       gpuCount,
       sequenceCount: 1,
       promptTokens: question.promptTokens ?? promptTokensDefault,
+      ...(question.generatedTokens !== undefined && { generatedTokens: question.generatedTokens }),
+      ...version,
     }),
     quality: estimateQuality(model, quantization),
   };

@@ -1,5 +1,6 @@
 /** One plan with what it is worth: its speed and its quality beside its bytes. */
 
+import type { FrameworkVersion } from "./frameworks.ts";
 import { planFit } from "./plan.ts";
 import { estimateQuality, type QualityEstimate } from "./quality.ts";
 import type { Framework } from "./query-types.ts";
@@ -17,6 +18,9 @@ export interface PlannedFit extends FitPlan {
 /** What a plan's speed is asked for. */
 export interface PlanQuestion {
   promptTokens?: number;
+  /** Transformers and vLLM: tokens of the context that are generated, default 512, and which generation of the code runs. */
+  generatedTokens?: number;
+  frameworkVersion?: FrameworkVersion;
   measured?: readonly MeasuredRun[];
 }
 

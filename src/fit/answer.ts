@@ -5,7 +5,7 @@
 import { AppError } from "../core/errors.ts";
 import { alternativesFor } from "./answer-alternatives.ts";
 import { planFramework, pythonFrameworkOf } from "./answer-frameworks.ts";
-import { buildFamilyOf, type PlannedFit, planWithFigures } from "./answer-plan.ts";
+import { buildFamilyOf, type PlannedFit, type PlanQuestion, planWithFigures, withFigures } from "./answer-plan.ts";
 import { fitVerdict, machinesVerdict, modelsVerdict, refusalVerdict, wholePlan } from "./answer-sentences.ts";
 import { projectorNote, textOnly } from "./answer-text-only.ts";
 import type { FitsAnswer, TermEntry, Verdict } from "./answer-types.ts";
@@ -231,6 +231,7 @@ interface FitBase {
   model: ModelSpec;
   hardware: Hardware;
   wish: Wish;
+  question: PlanQuestion;
 }
 
 function answerRefusal(
@@ -239,15 +240,21 @@ function answerRefusal(
   alternatives: FitsAnswer["alternatives"],
   resolved: Resolved,
 ): FitsAnswer {
-  const { query, hardware } = base;
+  const { query, hardware, model, question } = base;
+  const { nearest } = refusal;
   return {
     ...blank(query, refusalVerdict(hardware, refusal)),
-    refusal,
+    refusal: nearest === undefined ? refusal : { ...refusal, nearest: figured(nearest, model, hardware, question) },
     alternatives,
     notes: [...query.notes, ...resolved.notes],
     memory: refusalBars(base, refusal),
     assumptions: refusal.assumptions,
   };
+}
+
+/** Plans for Transformers and vLLM come with their figures. */
+function figured(plan: FitPlan, model: ModelSpec, hardware: Hardware, question: PlanQuestion): FitPlan {
+  return isFramework(plan) ? plan : withFigures(plan, model, hardware, question);
 }
 
 /** What it would take to hold all of it on the GPUs: the bar that shows by how much it is too large. */

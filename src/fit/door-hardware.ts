@@ -30,14 +30,15 @@ function namedHardware(name: string): Hardware {
 }
 
 function listedHardware(hardware: FitsHardware): Hardware {
-  const known = hardware.devices.map(({ name }) => (name === undefined ? undefined : findGpu(name)?.gpu));
+  const named = hardware.devices.map(({ name }) => (name === undefined ? undefined : deviceNamed(name)));
+  const known = named.map((one) => one?.facts);
   const { ramBytesTotal, ramBytesFree, ramBandwidthBytesPerSecond } = hardware;
   checkBytes(ramBytesTotal, "hardware.ramBytesTotal");
   checkBytes(ramBytesFree, "hardware.ramBytesFree");
   checkBandwidth(ramBandwidthBytesPerSecond, "hardware.ramBandwidthBytesPerSecond");
   return {
     ...(hardware.name === undefined ? {} : { name: hardware.name }),
-    gpus: hardware.devices.map((device, index) => deviceOf(device, index, known[index])),
+    gpus: hardware.devices.map((device, index) => deviceOf(device, index, named[index])),
     backend: hardware.backend ?? backendOf(known),
     ...(ramBytesTotal === undefined ? {} : { ramBytesTotal }),
     ...(ramBytesFree === undefined ? {} : { ramBytesFree }),
@@ -52,9 +53,30 @@ function backendOf(known: readonly (GpuFacts | undefined)[]): Backend {
   return known.find((gpu) => gpu !== undefined)?.backend ?? "cuda";
 }
 
-function deviceOf(device: FitsDevice, index: number, known: GpuFacts | undefined): GpuDevice {
+interface NamedDevice {
+  facts: GpuFacts;
+  /** As the name says, "4060 ti 16gb", or the commonest of that card. */
+  vramBytesTotal: number;
+}
+
+/** One card by name; its size may stand in the name. */
+function deviceNamed(name: string): NamedDevice | undefined {
+  const facts = findGpu(name)?.gpu;
+  if (facts !== undefined) return { facts, vramBytesTotal: facts.vramBytes[0]! };
+  const [gpu, ...more] = parseHardwareName(name)?.gpus ?? [];
+  const own = gpu?.name === undefined || more.length > 0 ? undefined : findGpu(gpu.name)?.gpu;
+  return own === undefined ? undefined : { facts: own, vramBytesTotal: gpu!.vramBytesTotal };
+}
+
+function deviceOf(device: FitsDevice, index: number, named: NamedDevice | undefined): GpuDevice {
   const where = `hardware.devices[${index}]`;
-  const { name, vramBytesTotal, vramBytesFree } = device;
+  const { name, vramBytesFree } = device;
+  const known = named?.facts;
+  const vramBytesTotal = device.vramBytesTotal ?? named?.vramBytesTotal;
+  if (vramBytesTotal === undefined) {
+    const hint = name === undefined ? "" : ` ${JSON.stringify(name)} is no card Snug knows.`;
+    throw mistake(`${where}.vramBytesTotal`, `the size is missing.${hint} Give it in bytes, or text such as "8 GiB".`);
+  }
   checkBytes(vramBytesTotal, `${where}.vramBytesTotal`);
   checkBytes(vramBytesFree, `${where}.vramBytesFree`);
   checkBandwidth(device.bandwidthBytesPerSecond, `${where}.bandwidthBytesPerSecond`);

@@ -1,80 +1,122 @@
 /** The machine door in shapes: what a fit request and its reply look like as JSON. */
 import * as z from "zod";
 import { fitQueryCharsMax, modelNameCharsMax } from "../core/limits.ts";
-import type { KvCacheType } from "./types.ts";
+import { fitsAnswerSchema } from "./door-answer-schema.ts";
+import { fitsErrorSchema, fitsPlanReplySchema, fitsRefusalReplySchema } from "./door-plan-schema.ts";
+import {
+  bandwidthField,
+  bytesField,
+  choiceField,
+  countField,
+  countOrZeroField,
+  fileBytesField,
+  gpuLayersField,
+  parameterCountField,
+  switchField,
+  tokensField,
+} from "./door-values.ts";
+import type { Framework } from "./query-types.ts";
+import type { Backend, BuildFamily, KvCacheType } from "./types.ts";
 
-const cacheTypes = [
-  "F32",
-  "F16",
-  "BF16",
-  "Q8_0",
-  "Q5_1",
-  "Q5_0",
-  "Q4_1",
-  "Q4_0",
-  "IQ4_NL",
-] as const satisfies KvCacheType[];
-const cacheTypesWritten = [
-  ...cacheTypes,
-  ...cacheTypes.map((type) => type.toLowerCase() as Lowercase<typeof type>),
-] as const;
+export { fitsErrorSchema } from "./door-plan-schema.ts";
 
-const bytes = z.number().nonnegative().describe("Bytes, as a plain number; not GiB or MB");
-const count = z.int().positive();
-const cacheType = z.enum(cacheTypesWritten);
+const cacheType = choiceField<KvCacheType>(["F32", "F16", "BF16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0", "IQ4_NL"], {
+  fp32: "F32",
+  float32: "F32",
+  fp16: "F16",
+  float16: "F16",
+  bfloat16: "BF16",
+  q8: "Q8_0",
+});
+
+const buildFamily = choiceField<BuildFamily>(["node-llama-cpp", "llama-server", "llama.cpp-2024"], {
+  snug: "node-llama-cpp",
+  "llama.cpp": "llama-server",
+  "llama-cli": "llama-server",
+  "llama-cpp-python": "llama-server",
+  ollama: "llama-server",
+  lmstudio: "llama-server",
+  koboldcpp: "llama-server",
+});
 
 /** Settings that are given instead of chosen. Those left out are the planner's to choose. */
 export const fitsSettingsSchema = z.strictObject({
-  contextLength: count.describe("Tokens per sequence").optional(),
-  sequenceCount: count.describe("Conversations at a time").optional(),
-  batchSize: count.optional(),
-  microBatchSize: count.optional(),
-  flashAttention: z.boolean().optional(),
+  contextLength: tokensField.describe("Tokens per sequence").optional(),
+  contextLengthMin: tokensField.describe("Fewest tokens per sequence to go down to when memory is short").optional(),
+  sequenceCount: countField.describe("Conversations at a time").optional(),
+  batchSize: countField.optional(),
+  microBatchSize: countField.optional(),
+  flashAttention: switchField.optional(),
   kvCacheTypeK: cacheType.optional(),
   kvCacheTypeV: cacheType.optional(),
-  gpuLayers: z.int().nonnegative().describe("Layers in VRAM; the output layer counts as one").optional(),
-  hostExpertLayers: z.int().nonnegative().describe("Layers whose experts stay in host memory").optional(),
-  draftTokensMax: z.int().nonnegative().describe("Tokens drafted by the model's own prediction block").optional(),
-  reserveBytes: bytes.describe("Bytes per GPU kept for other programs").optional(),
-  vramBytesMax: bytes.describe("Most bytes to use per GPU").optional(),
-  buildFamily: z
-    .enum(["node-llama-cpp", "llama-server", "llama.cpp-2024"])
-    .describe("Whose allocations to predict")
+  gpuLayers: gpuLayersField.describe("Layers in VRAM; the output layer counts as one").optional(),
+  hostExpertLayers: countOrZeroField.describe("Layers whose experts stay in host memory").optional(),
+  draftTokensMax: countOrZeroField.describe("Tokens drafted by the model's own prediction block").optional(),
+  reserveBytes: bytesField.describe("Bytes per GPU kept for other programs").optional(),
+  vramBytesMax: bytesField.describe("Most bytes to use per GPU").optional(),
+  buildFamily: buildFamily.describe("Whose allocations to predict").optional(),
+  promptTokens: tokensField.describe("Length of the prompt that `speed` holds for; 512 when left out").optional(),
+  generatedTokens: countField
+    .describe("Transformers and vLLM: tokens of the context that are generated; 512 when left out")
+    .optional(),
+  frameworkVersion: choiceField(["2023", "2024", "current"], {})
+    .describe("Transformers and vLLM: which generation of the library runs; current when left out")
     .optional(),
 });
 
 export const fitsDeviceSchema = z.strictObject({
-  name: z.string().max(200).describe("As people type it: fills bandwidth and speed").optional(),
-  vramBytesTotal: bytes,
-  vramBytesFree: bytes.describe("A reading taken now; left out: only the card is known").optional(),
-  bandwidthBytesPerSecond: z.number().positive().optional(),
+  name: z.string().max(200).describe("As people type it: fills size, bandwidth and speed").optional(),
+  vramBytesTotal: bytesField.describe("May be left out where the name says it").optional(),
+  vramBytesFree: bytesField.describe("A reading taken now; left out: only the card is known").optional(),
+  bandwidthBytesPerSecond: bandwidthField.optional(),
 });
 
 export const fitsHardwareSchema = z.strictObject({
   name: z.string().max(200).optional(),
   devices: z.array(fitsDeviceSchema).max(64),
-  ramBytesTotal: bytes.optional(),
-  ramBytesFree: bytes.optional(),
-  ramBandwidthBytesPerSecond: z.number().positive().optional(),
-  backend: z.enum(["cuda", "vulkan", "rocm", "metal", "cpu"]).optional(),
+  ramBytesTotal: bytesField.optional(),
+  ramBytesFree: bytesField.optional(),
+  ramBandwidthBytesPerSecond: bandwidthField.optional(),
+  backend: choiceField<Backend>(["cuda", "vulkan", "rocm", "metal", "cpu"], {
+    nvidia: "cuda",
+    hip: "rocm",
+    mps: "metal",
+  }).optional(),
 });
 
-const parameterCount = z.number().positive().describe("Published number of parameters");
+const parameterCount = parameterCountField.describe("Published number of parameters");
 
 export const fitsModelSchema = z.union([
   z.string().min(1).max(modelNameCharsMax).describe("A name: Qwen3 8B, llama 3.1 70b, 13b"),
   z.strictObject({ gguf: z.string().min(1).max(modelNameCharsMax).describe("Path, URL or hf:owner/repo[:file]") }),
   z.strictObject({
     config: z.record(z.string(), z.unknown()).describe("A Hugging Face config.json"),
+    name: z.string().max(200).optional(),
     parameterCount: parameterCount.optional(),
-    fileBytes: bytes.optional(),
+    fileBytes: fileBytesField.optional(),
   }),
   z.strictObject({
     metadata: z.record(z.string(), z.unknown()).describe("GGUF metadata: general.architecture, <arch>.block_count …"),
+    name: z.string().max(200).optional(),
     parameterCount: parameterCount.optional(),
-    fileBytes: bytes.describe("Size of the model file").optional(),
+    fileBytes: fileBytesField.describe("Size of the model file").optional(),
   }),
 ]);
+
+const framework = choiceField<Framework>(
+  ["snug", "llama.cpp", "ollama", "lmstudio", "transformers", "vllm", "tensorrt-llm", "mlx"],
+  {
+    "node-llama-cpp": "snug",
+    "llama-server": "llama.cpp",
+    gguf: "llama.cpp",
+    hf: "transformers",
+    huggingface: "transformers",
+    bitsandbytes: "transformers",
+    trtllm: "tensorrt-llm",
+    tensorrt: "tensorrt-llm",
+    "mlx-lm": "mlx",
+  },
+);
 
 const id = z.union([z.string().max(200), z.number(), z.null()]).describe("Comes back with the reply");
 
@@ -87,7 +129,10 @@ export const fitsQueryRequestSchema = z.strictObject({
 export const fitsPlanRequestSchema = z.strictObject({
   id: id.optional(),
   model: fitsModelSchema,
-  quantization: z.string().min(1).max(40).describe("Q4_K_M, UD-Q4_K_XL …").optional(),
+  quantization: z.string().min(1).max(40).describe("Q4_K_M, UD-Q4_K_XL; int8, nf4, gptq-int4, awq, fp8 …").optional(),
+  framework: framework
+    .describe("What runs the model; left out, the quantization says it, and GGUF in Snug's own engine is the default")
+    .optional(),
   hardware: z.union([z.string().min(1).max(200).describe("3060 laptop, 2x3090, m4 pro 48gb"), fitsHardwareSchema]),
   settings: fitsSettingsSchema.optional(),
 });
@@ -100,113 +145,33 @@ export type FitsPlanRequest = z.infer<typeof fitsPlanRequestSchema>;
 export type FitsSettings = z.infer<typeof fitsSettingsSchema>;
 export type FitsHardware = z.infer<typeof fitsHardwareSchema>;
 
-const deviceReplySchema = z.object({
-  id: z.string(),
-  kind: z.enum(["gpu", "host"]),
-  name: z.string().optional(),
-  layers: z.number(),
-  weightBytes: z.number(),
-  kvCacheBytes: z.number(),
-  recurrentStateBytes: z.number(),
-  computeBufferBytes: z.number(),
-  outputBufferBytes: z.number(),
-  runtimeBytes: z.number(),
-  totalBytes: z.number(),
-  freeBytesBefore: z.number(),
-  freeBytesAfter: z.number(),
-});
-
-const settingsReplySchema = z.object({
-  buildFamily: z.enum(["node-llama-cpp", "llama-server", "llama.cpp-2024"]),
-  quantization: z.string().optional(),
-  contextLength: z.number(),
-  sequenceCount: z.number(),
-  batchSize: z.number(),
-  microBatchSize: z.number(),
-  flashAttention: z.boolean(),
-  kvCacheTypeK: z.enum(cacheTypes),
-  kvCacheTypeV: z.enum(cacheTypes),
-  gpuLayers: z.number(),
-  hostExpertLayers: z.number(),
-  gpuLayerSplit: z.array(z.number()).readonly(),
-  draftTokensMax: z.number().optional(),
-});
-
-const modelReplySchema = z.object({
-  name: z.string(),
-  quantization: z.string().optional(),
-  parameterCount: z.number(),
-  provenance: z.enum(["gguf", "config", "catalogue", "size"]),
-});
-
-const stepReplySchema = z.object({ setting: z.string(), from: z.string(), to: z.string(), savedBytes: z.number() });
-
-const speedReplySchema = z.object({
-  decodeTokensPerSecond: z.number(),
-  decodeLow: z.number(),
-  decodeHigh: z.number(),
-  prefillTokensPerSecond: z.number(),
-  timeToFirstTokenMs: z.number(),
-  atPromptTokens: z.number(),
-  bottleneck: z.string(),
-});
-
-const qualityReplySchema = z.object({
-  perplexityIncreasePercent: z.number().optional(),
-  klDivergence: z.number().optional(),
-  source: z.string(),
-});
-
-export const fitsPlanSchema = z.object({
-  kind: z.literal("plan"),
-  model: modelReplySchema,
-  fits: z.boolean(),
-  probability: z.number().min(0).max(1).describe("That every device has room, given how well free memory is known"),
-  offload: z.enum(["none", "partial", "full"]),
-  settings: settingsReplySchema,
-  devices: z
-    .array(deviceReplySchema)
-    .describe("GPUs first, then the host; the byte terms of a device sum to totalBytes"),
-  steps: z.array(stepReplySchema).describe("What was given up to make it fit, in order"),
-  assumptions: z.array(z.string()),
-  speed: speedReplySchema.optional(),
-  quality: qualityReplySchema.optional(),
-});
-
-export const fitsRefusalSchema = z.object({
-  kind: z.literal("refusal"),
-  model: modelReplySchema,
-  reason: z.string(),
-  shortfallBytes: z.number(),
-  nearest: fitsPlanSchema.optional().describe("The plan that comes nearest and fits"),
-  assumptions: z.array(z.string()),
-});
-
-export const fitsErrorSchema = z.object({
-  code: z.string().describe("See docs/errors.md"),
-  message: z.string(),
-  param: z.string().nullable().describe("The field at fault"),
-  details: z.record(z.string(), z.unknown()).optional(),
-});
-
 const replyId = z.union([z.string(), z.number(), z.null()]);
 
 export const fitsReplySchema = z
   .union([
-    z.object({ id: replyId, plan: fitsPlanSchema }),
-    z.object({ id: replyId, refusal: fitsRefusalSchema }),
+    z.object({ id: replyId, plan: fitsPlanReplySchema }),
+    z.object({ id: replyId, refusal: fitsRefusalReplySchema }),
+    z.object({
+      id: replyId,
+      answer: fitsAnswerSchema.describe("For a question without a model, without a machine, or about a word"),
+    }),
     z.object({ id: replyId, error: fitsErrorSchema }),
   ])
-  .meta({ title: "Fit reply", description: "A plan, a refusal with the nearest plan that fits, or an error" });
+  .meta({
+    title: "Fit reply",
+    description:
+      "A plan, a refusal with the nearest plan that fits, the answer to another kind of question, or an error",
+  });
 
 export type FitsReply = z.infer<typeof fitsReplySchema>;
-export type FitsPlanReply = z.infer<typeof fitsPlanSchema>;
-export type FitsRefusalReply = z.infer<typeof fitsRefusalSchema>;
+export type FitsPlanReply = z.infer<typeof fitsPlanReplySchema>;
+export type FitsRefusalReply = z.infer<typeof fitsRefusalReplySchema>;
 
-/** Both shapes as JSON Schema documents (draft 2020-12). */
-export function fitsJsonSchema(): { request: object; reply: object } {
+/** All shapes as JSON Schema documents (draft 2020-12): `answer` is what `GET /v1/fits` gives. */
+export function fitsJsonSchema(): { request: object; reply: object; answer: object } {
   return {
     request: z.toJSONSchema(fitsRequestSchema, { io: "input" }),
-    reply: z.toJSONSchema(fitsReplySchema, { io: "output" }),
+    reply: z.toJSONSchema(fitsReplySchema, { io: "output", reused: "ref" }),
+    answer: z.toJSONSchema(fitsAnswerSchema, { io: "output", reused: "ref" }),
   };
 }

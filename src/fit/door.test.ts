@@ -165,6 +165,240 @@ describe("a request with a model and hardware", () => {
   });
 });
 
+describe("a plan", () => {
+  it("carries speed, quality and what stands near to it", async () => {
+    const plan = await planOf({ model: "Qwen3 14B", quantization: "Q6_K", hardware: "8gb" });
+    const { speed, quality, alternatives } = plan;
+    expect(speed.decodeLow).toBeLessThan(speed.decodeTokensPerSecond);
+    expect(speed.decodeHigh).toBeGreaterThan(speed.decodeTokensPerSecond);
+    expect(speed.prefillTokensPerSecond).toBeGreaterThan(speed.decodeTokensPerSecond);
+    expect(speed.timeToFirstTokenMs).toBeGreaterThan(0);
+    expect([speed.atPromptTokens, speed.bottleneck]).toEqual([512, "CPU layers"]);
+    expect(quality.perplexityIncreasePercent).toBeGreaterThan(0);
+    const smaller = alternatives.find(({ kind }) => kind === "quantization");
+    expect(smaller?.plan).toMatchObject({ offload: "full", fits: true });
+    expect(smaller!.plan!.speed.decodeTokensPerSecond).toBeGreaterThan(speed.decodeTokensPerSecond);
+    expect(alternatives.some(({ kind, plan: other }) => kind === "model" && other?.model.name !== "Qwen3 14B")).toBe(
+      true,
+    );
+  });
+
+  it("of a load described in full has no alternatives", async () => {
+    expect((await planOf({ model: "Llama 3.1 8B", hardware: card, settings })).alternatives).toEqual([]);
+  });
+
+  it("tells the speed at the prompt it is asked for", async () => {
+    const at = (promptTokens: number) =>
+      planOf({ model: "Llama 3.1 8B", hardware: card, settings: { ...settings, promptTokens } });
+    const [short, long] = [await at(128), await at(3000)];
+    expect([short.speed.atPromptTokens, long.speed.atPromptTokens]).toEqual([128, 3000]);
+    expect(long.speed.timeToFirstTokenMs).toBeGreaterThan(5 * short.speed.timeToFirstTokenMs);
+  });
+});
+
+describe("formats other than GGUF", () => {
+  const model = "Qwen2.5 7B";
+  const hardware = "4090";
+
+  it.each([
+    ["int8", "transformers", "int8"],
+    ["nf4", "transformers", "nf4"],
+    ["nf4-double", "transformers", "nf4-double"],
+    ["GPTQ-Int4", "vllm", "gptq-int4"],
+    ["awq", "vllm", "awq"],
+    ["fp8", "vllm", "fp8"],
+  ])("%s alone says it is for %s", async (quantization, framework, name) => {
+    const plan = await planOf({ model, quantization, hardware });
+    expect(plan).toMatchObject({ framework, fits: true, offload: "full", model: { quantization: name } });
+    expect(plan.alternatives.map(({ kind }) => kind)).toContain("gguf");
+  });
+
+  it.each([
+    ["transformers", "int4", "nf4"],
+    ["transformers", "fp16", "fp16"],
+    ["transformers", "awq", "awq"],
+    ["HF", "8bit", "int8"],
+    ["vLLM", "int4", "awq"],
+    ["vllm", "int8", "gptq-int8"],
+    ["vllm", "bfloat16", "bf16"],
+    ["vllm", "nf4", "nf4"],
+  ])("in %s %s is %s", async (framework, quantization, name) => {
+    expect((await planOf({ model, quantization, framework, hardware: "80gb" })).model.quantization).toBe(name);
+  });
+
+  it("without a quantization, the framework's best that fits is taken", async () => {
+    expect((await planOf({ model, framework: "vllm", hardware: "80gb" })).model.quantization).toBe("bf16");
+    expect((await planOf({ model, framework: "transformers", hardware: "12gb" })).model.quantization).not.toBe("bf16");
+  });
+
+  it("a config's own quantization is taken where its library is asked for", async () => {
+    const config = { ...llamaConfig, quantization_config: { quant_method: "awq", bits: 4 } };
+    const request = { model: { config }, hardware };
+    expect((await planOf({ ...request, framework: "vllm" })).model.quantization).toBe("awq");
+    expect((await planOf(request)).framework).toBeUndefined();
+  });
+
+  it("several cards share a model evenly under vLLM, and answer faster", async () => {
+    const one = await planOf({ model, framework: "vllm", quantization: "bf16", hardware: "3090" });
+    const two = await planOf({ model, framework: "vllm", quantization: "bf16", hardware: "2x3090" });
+    const [first, second] = two.devices;
+    expect(second).toMatchObject({ ...first, id: "gpu1", layers: expect.any(Number) });
+    expect(first!.weightBytes).toBeCloseTo(one.devices[0]!.weightBytes / 2, -1);
+    expect(two.speed.decodeTokensPerSecond).toBeGreaterThan(1.2 * one.speed.decodeTokensPerSecond);
+  });
+
+  it("more users and longer contexts take more cache", async () => {
+    const cache = async (settings: object) =>
+      (await planOf({ model, framework: "vllm", hardware: "80gb", settings })).devices[0]!.kvCacheBytes;
+    const base = await cache({ contextLength: 4096 });
+    expect((await cache({ contextLength: 8192 })) / base).toBeCloseTo(2, 1);
+    expect((await cache({ contextLength: 4096, sequenceCount: 4 })) / base).toBeCloseTo(4, 1);
+  });
+
+  it("an older library is planned as it was", async () => {
+    const total = async (frameworkVersion: string) => {
+      const settings = { contextLength: 8192, generatedTokens: 2048, frameworkVersion };
+      const plan = await planOf({ model, framework: "transformers", quantization: "bf16", hardware: "80gb", settings });
+      return plan.devices[0]!.totalBytes;
+    };
+    expect(await total("2024")).toBeGreaterThan((await total("current")) + GIB);
+  });
+
+  it("that do not fit are refused with a smaller one that does", async () => {
+    const reply = await ask({ query: "qwen2.5-32b bf16 vllm 24gb" });
+    if (!("refusal" in reply)) throw new Error(JSON.stringify(reply).slice(0, 200));
+    expect(reply.refusal.nearest).toMatchObject({ framework: "vllm", fits: false });
+    expect(reply.refusal.alternatives[0]?.plan).toMatchObject({ model: { quantization: "awq" }, fits: true });
+  });
+
+  it.each([
+    ["a mix in vLLM", { framework: "vllm", quantization: "Q4_K_M" }, /GGUF mix/],
+    ["AWQ in llama.cpp", { framework: "llama.cpp", quantization: "awq" }, /loads GGUF mixes/],
+    ["a format nobody knows", { framework: "vllm", quantization: "int3" }, /no quantization Snug knows/],
+  ])("%s is an error that names the field", async (_, more, message) => {
+    const error = await errorOf({ model, hardware, ...more });
+    expect([error.code, error.param]).toEqual(["invalid_request", "quantization"]);
+    expect(error.message).toMatch(message);
+  });
+
+  it("are read from questions too", async () => {
+    const reply = await ask({ query: "qwen2.5-32b awq vllm 2x24gb" });
+    expect(reply).toMatchObject({ plan: { framework: "vllm", model: { quantization: "awq" }, fits: true } });
+  });
+});
+
+describe("what other programs write", () => {
+  const model = "Llama 3.1 8B";
+  const plain = { model, quantization: "Q4_K_M", hardware: card, settings };
+
+  it.each<[string, object]>([
+    [
+      "numbers as text",
+      { ...plain, settings: { ...settings, contextLength: "4096", gpuLayers: "33", batchSize: "512" } },
+    ],
+    ["tokens in k", { ...plain, settings: { ...settings, contextLength: "4k" } }],
+    [
+      "memory as text",
+      {
+        ...plain,
+        hardware: {
+          devices: [{ vramBytesTotal: "12 GiB", vramBytesFree: `${11 * GIB}` }],
+          ramBytesFree: "32GB",
+        },
+      },
+    ],
+    ["null for what is not given", { ...plain, framework: null, settings: { ...settings, flashAttention: null } }],
+    ["words for switches", { ...plain, settings: { ...settings, flashAttention: "on" } }],
+    ["auto", { ...plain, settings: { ...settings, flashAttention: "auto", microBatchSize: "auto" } }],
+    [
+      "snake case",
+      {
+        ...plain,
+        settings: undefined,
+        ...{ context_length: 4096, sequence_count: 1, batch_size: 512, gpu_layers: 33 },
+      },
+    ],
+    [
+      "devices as a list",
+      { ...plain, hardware: undefined, Hardware: { gpus: card.devices, ram_bytes_free: 32 * GIB } },
+    ],
+    ["one device", { ...plain, hardware: { ...card.devices[0], ramBytesFree: 32 * GIB } }],
+    ["a model with a name", { ...plain, model: { name: model } }],
+    [
+      "other spellings of cache types",
+      { ...plain, settings: { ...settings, kvCacheTypeK: "fp16", kvCacheTypeV: "FLOAT16" } },
+    ],
+    ["another name of the build", { ...plain, settings: { ...settings, buildFamily: "Snug" } }],
+  ])("is understood: %s", async (_, body) => {
+    const [expected, plan] = [await planOf(plain), await planOf(body)];
+    expect(plan.settings).toEqual(expected.settings);
+    expect(plan.devices).toEqual(expected.devices);
+  });
+
+  it.each([
+    ["llama.cpp", "llama-server"],
+    ["llama-cpp-python", "llama-server"],
+    ["ollama", "llama-server"],
+    ["llama.cpp 2024", "llama.cpp-2024"],
+    ["Llama_Server", "llama-server"],
+  ])("the build %s is %s", async (name, buildFamily) => {
+    const plan = await planOf({ ...plain, settings: { ...settings, buildFamily: name } });
+    expect(plan.settings.buildFamily).toBe(buildFamily);
+  });
+
+  it("all layers may be called that", async () => {
+    const plan = await planOf({ ...plain, settings: { contextLength: 4096, gpuLayers: "all" } });
+    expect(plan.offload).toBe("full");
+  });
+
+  it("a card's name fills in its size", async () => {
+    const plan = await planOf({ model, hardware: { devices: [{ name: "rtx 4060 ti 16gb" }, { name: "3090" }] } });
+    expect(plan.devices.map(({ name }) => name)).toEqual(["RTX 4060 Ti", "RTX 3090", undefined]);
+    expect(plan.devices[0]!.freeBytesBefore).toBeGreaterThan(14 * GIB);
+  });
+
+  it("fields nobody asked for are left out and said", async () => {
+    const plan = await planOf({ ...plain, source: "a sheet", hardware: { ...card, owner: "me" } });
+    expect(plan.devices).toEqual((await planOf(plain)).devices);
+    expect(plan.assumptions.join(" ")).toMatch(/field source .* field hardware.owner /);
+  });
+
+  it.each<[string, object, string, RegExp]>([
+    [
+      "a build nobody made",
+      { settings: { buildFamily: "torch" } },
+      "settings.buildFamily",
+      /node-llama-cpp, llama-server/,
+    ],
+    ["a misspelled field", { quantisation: "Q4_K_M" }, "quantisation", /did you mean quantization/],
+    [
+      "an amount under another name",
+      { settings: { n_ctx_total: 4096 } },
+      "settings.n_ctx_total",
+      /known are contextLength/,
+    ],
+    ["a field given twice", { context_length: 1, contextLength: 2 }, "contextLength", /twice/],
+    ["a setting in two places", { settings: { contextLength: 1 }, contextLength: 2 }, "contextLength", /twice/],
+    [
+      "an unknown card without a size",
+      { hardware: { devices: [{ name: "rtx 3960" }] } },
+      "hardware.devices[0].vramBytesTotal",
+      /no card Snug knows/,
+    ],
+    [
+      "a model of eight parameters",
+      { model: { config: llamaConfig, parameterCount: 8 } },
+      "model.parameterCount",
+      /8b/,
+    ],
+    ["many devices", { hardware: { devices: Array(1000).fill({ name: "3090" }) } }, "hardware.devices", /64/],
+  ])("%s is an error that names it", async (_, more, param, message) => {
+    const error = await errorOf({ model, hardware: card, ...more });
+    expect([error.code, error.param]).toEqual(["invalid_request", param]);
+    expect(error.message).toMatch(message);
+  });
+});
+
 describe("a question", () => {
   it("is read as a person would mean it", async () => {
     const plan = await planOf({ id: "q", query: "qwen3-8b q4_k_m 8gb ctx 16k" });
@@ -178,9 +412,29 @@ describe("a question", () => {
     expect(large.model.parameterCount).toBeGreaterThan(small.model.parameterCount);
   });
 
-  it("that names no model or no machine is told what it lacks", async () => {
-    expect((await errorOf({ query: "6gb" })).message).toMatch(/lacks the model/);
-    expect((await errorOf({ query: "llama 3.1 70b" })).message).toMatch(/lacks the machine/);
+  it.each([
+    ["without a model", "6gb", "models", { models: [{ purpose: "chat", plan: { fits: true } }] }],
+    ["without a machine", "llama 3.1 70b", "machines", { machines: [{ priceBasis: "used" }] }],
+    ["about a word", "what is nf4", "term", { terms: [{ id: "nf4" }] }],
+  ])("%s gets the whole answer", async (_, query, code, more) => {
+    const reply = await ask({ id: 3, query });
+    expect(reply).toMatchObject({ id: 3, answer: { verdict: { code }, query: { text: query } } });
+    if (!("answer" in reply)) throw new Error("no answer");
+    for (const [key, [first]] of Object.entries(more)) {
+      expect(reply.answer[key as "models"][0]).toMatchObject(first!);
+    }
+  });
+
+  it("that fits nowhere is refused with what would do", async () => {
+    const reply = await ask({ query: "llama 3.1 405b 8gb + 16gb ram" });
+    if (!("refusal" in reply)) throw new Error(JSON.stringify(reply).slice(0, 200));
+    expect(reply.refusal.nearest?.speed.decodeTokensPerSecond).toBeGreaterThan(0);
+    expect(reply.refusal.alternatives.length).toBeGreaterThan(0);
+  });
+
+  it("says in its plan how it was taken", async () => {
+    const plan = await planOf({ query: "10b int4 16gb" });
+    expect(plan.assumptions).toContain("I took int4 as Q4_K_M.");
   });
 
   it("that says nothing gets examples", async () => {
@@ -232,10 +486,10 @@ describe("nonsense is a typed error that names the field:", () => {
     ],
     [
       "text for bytes",
-      devices({ vramBytesTotal: "8 GB" }),
+      devices({ vramBytesTotal: "8 apples" }),
       "invalid_request",
       "hardware.devices[0].vramBytesTotal",
-      /received string/,
+      /text such as "8 GiB"/,
     ],
     [
       "more free than there is",
@@ -308,7 +562,7 @@ describe("nonsense is a typed error that names the field:", () => {
       { model, hardware: "8gb", settings: { gpuLayers: 1.5 } },
       "invalid_request",
       "settings.gpuLayers",
-      /int/,
+      /whole number/,
     ],
     [
       "a cache type that aborts",
@@ -365,7 +619,10 @@ describe("docs/fits-batch.md", () => {
     const path = join(folder, "example.gguf");
     writeModel(path, { brain: "zeros" });
     const reply = JSON.parse(await answerFitsLine(line.replace("models/small.gguf", path), dependencies));
-    expect(reply).toMatchObject({ id: JSON.parse(line).id, plan: { kind: "plan" } });
+    const { id, query } = JSON.parse(line);
+    expect(reply).toMatchObject(
+      query === "6gb" ? { id, answer: { verdict: { code: "models" } } } : { id, plan: { kind: "plan" } },
+    );
   });
 });
 

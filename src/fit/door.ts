@@ -1,46 +1,55 @@
 /**
- * The machine door: a fit request as JSON in, a plan, a refusal or an error as JSON out. The same for a line of
+ * The machine door: a fit request as JSON in; a plan, a refusal, an answer or an error as JSON out. The same for a line of
  * `snug fits --batch` and the body of `POST /v1/fits`. Pure but for the injected reader of GGUF headers.
  */
-import type * as z from "zod";
 import { AppError, toAppError } from "../core/errors.ts";
 import { fitBodyBytesMax } from "../core/limits.ts";
-import { findCatalogueModel, specFromCatalogue, suggestModels } from "./catalogue.ts";
+import { answerQuery, type FitsAnswer } from "./answer.ts";
+import { type AlternativesInput, alternativesFor } from "./answer-alternatives.ts";
+import { planFramework, pythonFrameworkOf } from "./answer-frameworks.ts";
+import { buildFamilyOf, type PlannedFit, type PlanQuestion, planWithFigures, withFigures } from "./answer-plan.ts";
+import { formatOf, formatOfConfig } from "./door-format.ts";
 import { hardwareOf } from "./door-hardware.ts";
+import { type DoorDependencies, modelOf, readQueryModel } from "./door-model.ts";
+import { readFitsRequest } from "./door-request.ts";
 import {
   type FitsPlanReply,
   type FitsPlanRequest,
+  type FitsRefusalReply,
   type FitsReply,
   type FitsSettings,
-  fitsPlanRequestSchema,
-  fitsQueryRequestSchema,
   fitsSettingsSchema,
 } from "./door-schema.ts";
-import type { LoadedGguf } from "./gguf-load.ts";
-import { specFromConfig, specFromGguf, specFromMetadata, specFromParameterCount } from "./model.ts";
-import { planFit } from "./plan.ts";
-import { estimateQuality } from "./quality.ts";
-import { findQuantization } from "./quantization-list.ts";
-import { type FitsQuery, type ModelReference, parseQuery } from "./query.ts";
-import { estimateSpeed } from "./speed.ts";
-import type { FitPlan, FitRefusal, Hardware, KvCacheType, ModelSpec, Wish } from "./types.ts";
+import { type FitsQuery, type Framework, parseQuery } from "./query.ts";
+import type { FitPlan, FitRefusal, Hardware, ModelSpec, Wish } from "./types.ts";
 
+export { type DoorDependencies, readQueryModel } from "./door-model.ts";
 export type { LoadedGguf } from "./gguf-load.ts";
-
-export interface DoorDependencies {
-  /** Reads the header behind a path, a URL or an `hf:` reference; throws AppError for what it will not or cannot read. */
-  loadGguf(location: string): Promise<LoadedGguf>;
-}
 
 /** Answers one request, decoded from JSON and not checked yet. Never throws: what is wrong is the reply's `error`. */
 export async function answerFitsRequest(body: unknown, dependencies: DoorDependencies): Promise<FitsReply> {
-  const id = idOf(body);
   try {
-    if (typeof body !== "object" || body === null || Array.isArray(body)) throw invalid("A request is a JSON object.");
-    const answer = "query" in body ? await answerQuery(body, dependencies) : await answerPlan(body, dependencies);
-    return answer.kind === "plan" ? { id, plan: answer } : { id, refusal: answer };
+    return await answerFitsRequestOrThrow(body, dependencies);
   } catch (thrown) {
-    return { id, error: errorOf(toAppError(thrown)) };
+    return { id: idOf(body), error: errorOf(toAppError(thrown)) };
+  }
+}
+
+/** The same for callers with a way of their own to say what is wrong. Throws AppError; `param` is the field at fault. */
+export async function answerFitsRequestOrThrow(
+  body: unknown,
+  dependencies: DoorDependencies,
+): Promise<Exclude<FitsReply, { error: unknown }>> {
+  const id = idOf(body);
+  const request = readFitsRequest(body);
+  try {
+    const answer =
+      "query" in request
+        ? await answerText(request.query, request.notes, dependencies)
+        : await answerPlan(request.plan, request.notes, dependencies);
+    return { id, ...answer };
+  } catch (thrown) {
+    throw underSettings(thrown);
   }
 }
 
@@ -48,161 +57,124 @@ export async function answerFitsRequest(body: unknown, dependencies: DoorDepende
 export async function answerFitsLine(line: string, dependencies: DoorDependencies): Promise<string> {
   if (line.trim() === "") return "";
   if (line.length > fitBodyBytesMax) {
-    const error = new AppError(
-      "payload_too_large",
-      `The line has ${line.length} characters; the limit is ${fitBodyBytesMax}.`,
+    return lineError(
+      new AppError("payload_too_large", `The line has ${line.length} characters; the limit is ${fitBodyBytesMax}.`),
     );
-    return JSON.stringify({ id: null, error: errorOf(error) } satisfies FitsReply);
   }
   let body: unknown;
   try {
-    body = JSON.parse(line);
+    // A file's first line may begin with a byte order mark.
+    body = JSON.parse(line.replace(/^\uFEFF/, ""));
   } catch {
-    const error = invalid(
-      "The line is not JSON. Write one JSON object per line; NaN and Infinity are no JSON numbers.",
+    return lineError(
+      new AppError(
+        "invalid_request",
+        "The line is not JSON. Write one JSON object per line; NaN and Infinity are no JSON numbers.",
+      ),
     );
-    return JSON.stringify({ id: null, error: errorOf(error) } satisfies FitsReply);
   }
   return JSON.stringify(await answerFitsRequest(body, dependencies));
 }
 
-type Answer = FitsPlanReply | (Omit<FitRefusal, "nearest"> & { nearest?: FitsPlanReply });
-
-async function answerPlan(body: object, dependencies: DoorDependencies): Promise<Answer> {
-  const request = parse(fitsPlanRequestSchema, body);
-  const hardware = hardwareOf(request.hardware);
-  const wish = wishOf(request.settings ?? {});
-  const quantization = quantizationOf(request.quantization);
-  if (quantization !== undefined) wish.quantization = quantization;
-  const model = await modelOf(request.model, hardware, wish, dependencies);
-  return enrich(planFit(model, hardware, wish), model, hardware);
+function lineError(error: AppError): string {
+  return JSON.stringify({ id: null, error: errorOf(error) } satisfies FitsReply);
 }
 
-async function answerQuery(body: object, dependencies: DoorDependencies): Promise<Answer> {
-  const { query: text } = parse(fitsQueryRequestSchema, body);
+type Answer = { plan: FitsPlanReply } | { refusal: FitsRefusalReply } | { answer: FitsAnswer };
+
+/** A question as a person would write it. */
+async function answerText(text: string, notes: readonly string[], dependencies: DoorDependencies): Promise<Answer> {
   const query = parseQuery(text);
-  if (query.kind !== "fit" || query.model === undefined || query.hardware === undefined) {
-    throw invalid(
-      `A plan needs a model and a machine, and ${JSON.stringify(text)} lacks ${missingOf(query)}.`,
-      "query",
-    );
-  }
-  const { hardware, wish, promptTokens } = query;
-  const model = await specOf(query.model, hardware, wish, dependencies);
-  return enrich(planFit(model, hardware, wish), model, hardware, promptTokens);
+  const model = await readQueryModel(query, dependencies);
+  const answer = answerQuery(query, model === undefined ? {} : { model });
+  if (query.kind !== "fit") return { answer: { ...answer, assumptions: [...answer.assumptions, ...notes] } };
+  const said = [...answer.notes.map(({ en }) => en), ...notes];
+  const { plan, refusal, alternatives } = answer;
+  if (plan !== undefined) return { plan: planReply(plan, alternatives, said) };
+  return { refusal: refusalReply(refusal!, alternatives, said, (nearest) => nearest) };
 }
 
-function missingOf({ model, hardware }: FitsQuery): string {
-  if (model === undefined && hardware === undefined) return "both";
-  return model === undefined ? "the model" : "the machine";
-}
-
-async function modelOf(
-  model: FitsPlanRequest["model"],
-  hardware: Hardware,
-  wish: Wish,
+/** A model and a machine, each given. */
+async function answerPlan(
+  request: FitsPlanRequest,
+  notes: readonly string[],
   dependencies: DoorDependencies,
-): Promise<ModelSpec> {
-  if (typeof model === "string") return await namedModel(model, hardware, wish, dependencies);
-  if ("gguf" in model) return await ggufModel(model.gguf, dependencies);
-  const { parameterCount, fileBytes } = model;
-  const options = {
-    ...(parameterCount === undefined ? {} : { parameterCount }),
-    ...(fileBytes === undefined ? {} : { fileBytes }),
+): Promise<Answer> {
+  const hardware = hardwareOf(request.hardware);
+  const format = formatOf(nameOfFormat(request), request.framework);
+  const { promptTokens, generatedTokens, frameworkVersion, ...rest } = request.settings ?? {};
+  const question: PlanQuestion = withoutUndefined({ promptTokens, generatedTokens, frameworkVersion });
+  const wish = wishOf(rest, format.framework, format.quantization);
+  const found = await modelOf(request.model, { hardware, wish, dependencies });
+  const { model } = found;
+  const framework = pythonFrameworkOf(format.framework);
+  const planned =
+    framework === undefined
+      ? planWithFigures(model, hardware, wish, question)
+      : planFramework(model, hardware, wish, framework, question);
+  const around: AlternativesInput = {
+    query: questionOf(model, hardware, wish, format.framework, promptTokens),
+    model,
+    hardware,
+    wish,
+    question,
+    planned,
+    ...(found.row !== undefined && { row: found.row }),
   };
-  return "config" in model ? specFromConfig(model.config, options) : specFromMetadata(model.metadata, options);
+  // A load described in full is asked about as it is.
+  const described = framework === undefined && wish.gpuLayers !== undefined && wish.contextLength !== undefined;
+  const alternatives = described ? [] : alternativesFor(around);
+  const said = [...found.notes, ...format.notes, ...notes];
+  return planned.kind === "plan"
+    ? { plan: planReply(planned, alternatives, said) }
+    : {
+        refusal: refusalReply(planned, alternatives, said, (nearest) =>
+          withFigures(nearest, model, hardware, question),
+        ),
+      };
 }
 
-async function namedModel(
-  name: string,
+/** The format asked for, or the one a config for Transformers and vLLM says its weights are in. */
+function nameOfFormat({ quantization, framework, model }: FitsPlanRequest): string | undefined {
+  if (quantization !== undefined || pythonFrameworkOf(framework) === undefined) return quantization;
+  return typeof model === "object" && "config" in model ? formatOfConfig(model.config) : undefined;
+}
+
+/** MLX packs weights in 4 or 8 bits; the planner takes the GGUF mix of the same size for it. */
+const mlxMixes: Readonly<Record<string, string>> = { "mlx-4bit": "Q4_K_M", "mlx-8bit": "Q8_0" };
+
+function wishOf(
+  settings: Omit<FitsSettings, "promptTokens" | "generatedTokens" | "frameworkVersion">,
+  framework: Framework | undefined,
+  quantization: string | undefined,
+): Wish {
+  return {
+    buildFamily: buildFamilyOf(framework),
+    ...withoutUndefined(settings),
+    ...(quantization !== undefined && { quantization: mlxMixes[quantization] ?? quantization }),
+  };
+}
+
+/** The request as a question, for those who look at questions. */
+function questionOf(
+  model: ModelSpec,
   hardware: Hardware,
   wish: Wish,
-  dependencies: DoorDependencies,
-): Promise<ModelSpec> {
-  const found = findCatalogueModel(name);
-  if (found !== undefined) return specFromCatalogue(found.model);
-  const reference = referenceIn(name);
-  if (reference !== undefined) return await specOf(reference, hardware, wish, dependencies);
-  const near = suggestModels(name, 3).map((model) => model.name);
-  const hint = near.length === 0 ? "Give its config or its GGUF metadata." : `Did you mean ${near.join(", or ")}?`;
-  throw new AppError("model_not_found", `${JSON.stringify(name)} is no model Snug knows. ${hint}`, {
-    param: "model",
-    ...(near.length === 0 ? {} : { details: { suggestions: near } }),
-  });
-}
-
-/** "13b" and "hf:owner/repo" in the place of a name. */
-function referenceIn(text: string): ModelReference | undefined {
-  try {
-    return parseQuery(text).model;
-  } catch (error) {
-    if (error instanceof AppError) return undefined;
-    throw error;
-  }
-}
-
-async function specOf(
-  reference: ModelReference,
-  hardware: Hardware,
-  wish: Wish,
-  dependencies: DoorDependencies,
-): Promise<ModelSpec> {
-  switch (reference.kind) {
-    case "catalogue":
-      return specFromCatalogue(catalogueRow(reference.name));
-    case "family":
-      return pickFromFamily(reference.candidates, hardware, wish);
-    case "gguf":
-      return await ggufModel(reference.location, dependencies);
-    case "size": {
-      const { parameterCount, activeParameterCount, name } = reference;
-      return specFromParameterCount(parameterCount, {
-        ...(name === undefined ? {} : { name }),
-        ...(activeParameterCount === undefined ? {} : { activeParameterCount }),
-      });
-    }
-  }
-}
-
-function catalogueRow(name: string) {
-  const found = findCatalogueModel(name);
-  if (found === undefined)
-    throw new AppError("model_not_found", `${JSON.stringify(name)} is not in the catalogue.`, { param: "model" });
-  return found.model;
-}
-
-/** The largest of a family that runs on the GPUs alone, else the smallest there is. */
-function pickFromFamily(candidates: readonly string[], hardware: Hardware, wish: Wish): ModelSpec {
-  const specs = candidates.map((name) => specFromCatalogue(catalogueRow(name)));
-  specs.sort((a, b) => b.parameterCount - a.parameterCount);
-  const best = specs.find((spec) => {
-    const answer = planFit(spec, hardware, wish);
-    return answer.kind === "plan" && answer.fits && answer.offload === "full";
-  });
-  return best ?? specs[specs.length - 1]!;
-}
-
-async function ggufModel(location: string, { loadGguf }: DoorDependencies): Promise<ModelSpec> {
-  const { header, name, quantization, projectorBytes } = await loadGguf(location);
-  const spec = specFromGguf(header, name === undefined ? {} : { name });
-  if (quantization !== undefined) spec.quantization = quantization;
-  if (projectorBytes !== undefined) spec.projectorBytes = projectorBytes;
-  return spec;
-}
-
-function quantizationOf(name: string | undefined): string | undefined {
-  if (name === undefined) return undefined;
-  const known = findQuantization(name);
-  if (known === undefined)
-    throw invalid(`${JSON.stringify(name)} is no quantization Snug knows. Try Q4_K_M.`, "quantization");
-  return known.name;
-}
-
-function wishOf({ kvCacheTypeK, kvCacheTypeV, ...rest }: FitsSettings): Wish {
-  const wish: Wish = { ...withoutUndefined(rest) };
-  if (kvCacheTypeK !== undefined) wish.kvCacheTypeK = kvCacheTypeK.toUpperCase() as KvCacheType;
-  if (kvCacheTypeV !== undefined) wish.kvCacheTypeV = kvCacheTypeV.toUpperCase() as KvCacheType;
-  return wish;
+  framework: Framework | undefined,
+  promptTokens: number | undefined,
+): FitsQuery {
+  return {
+    kind: "fit",
+    text: model.name,
+    locale: "en",
+    model: { kind: "size", parameterCount: model.parameterCount, name: model.name },
+    hardware,
+    wish,
+    ...(framework !== undefined && { framework }),
+    ...(promptTokens !== undefined && { promptTokens }),
+    echo: { en: model.name, zh: model.name },
+    notes: [],
+  };
 }
 
 function withoutUndefined<T extends object>(value: T): { [K in keyof T]: Exclude<T[K], undefined> } {
@@ -211,80 +183,65 @@ function withoutUndefined<T extends object>(value: T): { [K in keyof T]: Exclude
   };
 }
 
-/** Adds what the plan costs in speed and quality. */
-function enrich(answer: FitPlan | FitRefusal, model: ModelSpec, hardware: Hardware, promptTokens?: number): Answer {
-  if (answer.kind === "plan") return enrichPlan(answer, model, hardware, promptTokens);
-  const { nearest, ...rest } = answer;
-  const refusal = { ...rest, shortfallBytes: Math.ceil(rest.shortfallBytes) };
-  return nearest === undefined ? refusal : { ...refusal, nearest: enrichPlan(nearest, model, hardware, promptTokens) };
+function planReply(
+  plan: PlannedFit,
+  alternatives: FitsAnswer["alternatives"],
+  notes: readonly string[],
+): FitsPlanReply {
+  return { ...plannedReply(plan, notes), alternatives: alternatives.map(alternativeReply) };
 }
 
-function enrichPlan(plan: FitPlan, model: ModelSpec, hardware: Hardware, promptTokens?: number): FitsPlanReply {
-  const question = { model, plan, hardware, ...(promptTokens === undefined ? {} : { promptTokens }) };
-  const { assumptions, ...speed } = estimateSpeed(question);
-  const quality = estimateQuality(model, plan.model.quantization);
-  return { ...plan, assumptions: [...plan.assumptions, ...assumptions], speed, quality };
+/** All that was assumed stands in one place. */
+function plannedReply(plan: PlannedFit, notes: readonly string[] = []) {
+  return { ...plan, assumptions: [...new Set([...plan.assumptions, ...plan.speed.assumptions, ...notes])] };
+}
+
+function alternativeReply(alternative: FitsAnswer["alternatives"][number]) {
+  return alternative.plan === undefined ? alternative : { ...alternative, plan: plannedReply(alternative.plan) };
+}
+
+function refusalReply(
+  { nearest, ...refusal }: FitRefusal,
+  alternatives: FitsAnswer["alternatives"],
+  notes: readonly string[],
+  figured: (nearest: FitPlan) => FitPlan,
+): FitsRefusalReply {
+  const planned = nearest === undefined || isPlanned(nearest) ? nearest : figured(nearest);
+  return {
+    ...refusal,
+    shortfallBytes: Math.ceil(refusal.shortfallBytes),
+    assumptions: [...new Set([...refusal.assumptions, ...notes])],
+    ...(planned !== undefined && isPlanned(planned) && { nearest: plannedReply(planned) }),
+    alternatives: alternatives.map(alternativeReply),
+  };
+}
+
+function isPlanned(plan: object): plan is PlannedFit {
+  return "speed" in plan && "quality" in plan;
 }
 
 /** The planner names a setting by itself; in a request it stands under `settings`. */
 const settingNames: ReadonlySet<string> = new Set(Object.keys(fitsSettingsSchema.shape));
 
+function underSettings(thrown: unknown): unknown {
+  if (!(thrown instanceof AppError) || thrown.param === undefined || !settingNames.has(thrown.param)) return thrown;
+  const { code, message, details, retryAfterMs } = thrown;
+  return new AppError(code, message, {
+    param: `settings.${thrown.param}`,
+    cause: thrown,
+    ...(details !== undefined && { details }),
+    ...(retryAfterMs !== undefined && { retryAfterMs }),
+  });
+}
+
 function errorOf(error: AppError) {
   const { code, message, param = null, details } = error.toFacts();
-  const field = param !== null && settingNames.has(param) ? `settings.${param}` : param;
-  return { code, message, param: field, ...(details === undefined ? {} : { details }) };
+  return { code, message, param, ...(details === undefined ? {} : { details }) };
 }
 
 function idOf(body: unknown): string | number | null {
   if (typeof body !== "object" || body === null || !("id" in body)) return null;
   const { id } = body;
   if (typeof id === "string") return id.slice(0, 200);
-  return typeof id === "number" ? id : null;
-}
-
-function invalid(message: string, param?: string): AppError {
-  return new AppError("invalid_request", message, param === undefined ? {} : { param });
-}
-
-/** Checks a body; the first thing wrong becomes an AppError that names the field. */
-function parse<T>(schema: z.ZodType<T>, body: object): T {
-  const result = schema.safeParse(body);
-  if (result.success) return result.data;
-  const { path, message } = deepest(result.error.issues);
-  const param = pathText(path);
-  throw invalid(
-    param === "" ? `The request is wrong: ${message}.` : `${param} is wrong: ${message}.`,
-    param === "" ? undefined : param,
-  );
-}
-
-type Issue = z.core.$ZodIssue;
-
-/** Of alternatives the one that went furthest is the one that was meant. */
-function deepest(issues: readonly Issue[]): { path: PropertyKey[]; message: string } {
-  const [issue] = issues;
-  if (issue === undefined) return { path: [], message: "it does not have the expected form" };
-  const message = issue.message.replace(/^Invalid input: /, "").replace(/\.$/, "");
-  if (issue.code === "unrecognized_keys") {
-    return { path: [...issue.path, issue.keys[0] ?? ""], message: "there is no such field" };
-  }
-  if (issue.code !== "invalid_union") return { path: issue.path, message };
-  const inner = issue.errors
-    .map((alternative) => deepest(alternative))
-    .sort((a, b) => b.path.length - a.path.length)[0];
-  if (inner === undefined || inner.path.length === 0) return { path: issue.path, message: alternatives(issue.path) };
-  return { path: [...issue.path, ...inner.path], message: inner.message };
-}
-
-function alternatives(path: readonly PropertyKey[]): string {
-  if (path[0] === "model") return "expected a name, or an object with gguf, config or metadata";
-  if (path[0] === "hardware") return "expected a name, or an object with devices";
-  return "none of the allowed forms";
-}
-
-function pathText(path: readonly PropertyKey[]): string {
-  return path.reduce<string>((text, key) => {
-    if (typeof key === "number") return `${text}[${key}]`;
-    return text === "" ? String(key) : `${text}.${String(key)}`;
-  }, "");
+  return typeof id === "number" && Number.isFinite(id) ? id : null;
 }

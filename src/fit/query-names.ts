@@ -156,8 +156,8 @@ function wordsOfModels(): ModelWords {
       });
     }
   }
-  // Units are read by the rules; as words they would swallow memory sizes.
-  for (const word of ["b", "g", "gb"]) all.delete(word);
+  // Units and formats are read by the rules; as words of a name ("…-4B-BF16") they would be swallowed.
+  for (const word of ["b", "g", "gb", "bf", "fp", "int", "awq", "gptq", "mxfp", "nvfp"]) all.delete(word);
   modelWords = { first, all, letters };
   return modelWords;
 }
