@@ -29,12 +29,14 @@ describe("parseDiscordSettings", () => {
       DISCORD_ALLOW: `server:${id} channel:${id},role:${id}`,
       DISCORD_DENY: `user:${id}`,
       SNUG_BOT_USER_QUESTIONS: "3",
+      SNUG_BOT_USER_TOKENS_PER_DAY: "20000",
     });
     expect(settings).toMatchObject({
       admins: [id, id],
       allow: { servers: [id], channels: [id], roles: [id], users: [] },
       deny: { users: [id] },
       pace: { questionsPerUserMax: 3 },
+      userLimits: { tokensPerDay: 20_000 },
     });
   });
 

@@ -4,6 +4,7 @@ import type { AccessList } from "../bots/access.ts";
 import { DEFAULT_PACE, type PaceRules } from "../bots/pace.ts";
 import { AppError } from "../core/errors.ts";
 import { modelNameCharsMax } from "../core/limits.ts";
+import type { QuotaLimits } from "../core/ports.ts";
 
 export interface DiscordSettings {
   token: string;
@@ -19,6 +20,8 @@ export interface DiscordSettings {
   /** Model of channels that chose none. */
   model: string | undefined;
   pace: PaceRules;
+  /** What each person may ask of the API, for a bot in the API's own process. */
+  userLimits: QuotaLimits;
   /** Another base of Discord's REST interface, for tests and proxies. */
   apiUrl: string | undefined;
 }
@@ -83,6 +86,8 @@ const environmentSchema = z.object({
   SNUG_BOT_USER_QUESTIONS: count(1000),
   SNUG_BOT_CHANNEL_QUESTIONS: count(10_000),
   SNUG_BOT_USER_ANSWERS: count(100),
+  SNUG_BOT_USER_REQUESTS_PER_DAY: count(1_000_000),
+  SNUG_BOT_USER_TOKENS_PER_DAY: count(1_000_000_000),
 });
 
 const nobody: AccessList = { servers: [], channels: [], roles: [], users: [] };
@@ -120,6 +125,14 @@ export function parseDiscordSettings(environment: Record<string, string | undefi
       questionsPerChannelMax: values.SNUG_BOT_CHANNEL_QUESTIONS ?? DEFAULT_PACE.questionsPerChannelMax,
       answersPerUserMax: values.SNUG_BOT_USER_ANSWERS ?? DEFAULT_PACE.answersPerUserMax,
     },
+    userLimits: userLimitsOf(values.SNUG_BOT_USER_REQUESTS_PER_DAY, values.SNUG_BOT_USER_TOKENS_PER_DAY),
     apiUrl: values.DISCORD_API_URL,
+  };
+}
+
+function userLimitsOf(requestsPerDay: number | undefined, tokensPerDay: number | undefined): QuotaLimits {
+  return {
+    ...(requestsPerDay === undefined ? {} : { requestsPerDay }),
+    ...(tokensPerDay === undefined ? {} : { tokensPerDay }),
   };
 }

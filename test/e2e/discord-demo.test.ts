@@ -201,6 +201,20 @@ describe("with the demo model", () => {
     expect(await read(ann, "usage")).toMatch(/^\*\*Your last 24 hours\*\*\n1 question\n/);
   });
 
+  test("a quota that is reached names the time to wait, for that user alone", async () => {
+    const reply = await fetch(`${demo.address}/v1/keys`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${demo.key}`, "content-type": "application/json" },
+      body: JSON.stringify({ name: "discord", scopes: ["chat", "usage"], userLimits: { requestsPerMinute: 1 } }),
+    });
+    const { secret } = (await reply.json()) as { secret: string };
+    await open({ address: demo.address, key: secret });
+    await ended(await ask(ann, "What is GGUF?"));
+    const refused = await ended(await ask(ann, "What is GGUF?"));
+    expect(refused.content).toMatch(/⚠️ .+ \(in about \d+ s\) \(request [0-9a-f]{10}\)$/);
+    expect(answerOf(await ended(await ask(bob, "What is GGUF?")))).toMatch(/file|llama/i);
+  });
+
   test("a conversation longer than the context keeps its newest part", async () => {
     const filler = "The KV cache grows with the context. ".repeat(8);
     await open(demo, () => {
