@@ -1,0 +1,276 @@
+import { describe, expect, it } from "vitest";
+import { serveEngine } from "../../test/support/engine-server.ts";
+import { FakeEngine, type FakeEngineOptions, type FakeStep, sayWords } from "../../test/support/fake-engine.ts";
+import { ManualTimer } from "../../test/support/manual-timer.ts";
+import type { ChatEvent, ChatRequest } from "../core/chat.ts";
+import { AppError } from "../core/errors.ts";
+import { queueWaitMsMax } from "../core/limits.ts";
+import type { ChatEngine, ModelListing } from "../core/ports.ts";
+import { createHttpEngine } from "../http/client.ts";
+import { createRouter, type RouterOptions } from "./router.ts";
+
+const listing = (id: string, loaded = true): ModelListing => ({ id, loaded, contextLength: 1000 });
+const say = (text: string, more: FakeEngineOptions = {}) =>
+  new FakeEngine({ models: [listing("m")], script: sayWords(text), ...more });
+const refuse = (code: ConstructorParameters<typeof AppError>[0]): (() => FakeStep[]) => {
+  return () => [{ error: new AppError(code, "Not now.") }];
+};
+
+function open(engines: Record<string, ChatEngine>, options: Partial<RouterOptions> = {}, weights: number[] = []) {
+  const timer = new ManualTimer();
+  const router = createRouter({
+    engines: Object.entries(engines).map(([name, engine], place) => ({
+      name,
+      engine,
+      origin: "settings",
+      named: true,
+      weight: weights[place] ?? 1,
+      draining: false,
+    })),
+    timer,
+    ...options,
+  });
+  const ask = (more: Partial<ChatRequest> = {}, signal = new AbortController().signal) =>
+    router.chat({ model: "m", messages: [{ role: "user", content: "Say it." }], ...more }, { signal });
+  const answer = async (more: Partial<ChatRequest> = {}) => summary(await collect(ask(more)));
+  return { router, timer, ask, answer };
+}
+
+async function collect(events: AsyncIterable<ChatEvent>): Promise<ChatEvent[]> {
+  const all: ChatEvent[] = [];
+  for await (const event of events) all.push(event);
+  return all;
+}
+
+/** "engine: text", or the code of the error. */
+function summary(events: ChatEvent[]): string {
+  const last = events.at(-1)!;
+  if (last.type === "error") return last.error.code;
+  const start = events.find((event) => event.type === "start");
+  const text = events.map((event) => (event.type === "text" ? event.text : "")).join("");
+  return `${start?.producer.engineId}: ${text}`;
+}
+
+describe("the choice", () => {
+  it("is an engine that has the model loaded before one that must load it", async () => {
+    const cold = say("cold", { models: [listing("m", false)] });
+    const warm = say("warm");
+    const { answer } = open({ cold, warm });
+    for (let i = 0; i < 8; i++) expect(await answer({ userId: `u${i}` })).toBe("warm: warm");
+  });
+
+  it("is never an engine without the model, and one that nobody has is not found", async () => {
+    const { answer } = open({ a: say("a", { models: [listing("other")] }), b: say("b") });
+    for (let i = 0; i < 8; i++) expect(await answer({ userId: `u${i}` })).toBe("b: b");
+    expect(await answer({ model: "none" })).toBe("model_not_found");
+  });
+
+  it("is the engine with a free slot while the other one is busy", async () => {
+    const held = { slots: 1, script: () => [{ text: "x" }, { hold: "open" }] };
+    const a = say("a", held);
+    const b = say("b", held);
+    const { ask } = open({ a, b });
+    const first = collect(ask());
+    const second = collect(ask());
+    await Promise.all([a.reached("open"), b.reached("open")]);
+    expect([a.requests.length, b.requests.length]).toEqual([1, 1]);
+    a.release("open");
+    b.release("open");
+    await Promise.all([first, second]);
+  });
+
+  it("is the same engine for a conversation as it grows, and spreads conversations by weight", async () => {
+    const { answer } = open({ a: say("a"), b: say("b") }, {}, [3, 1]);
+    const counts: Record<string, number> = {};
+    for (let user = 0; user < 200; user++) {
+      const begin = { role: "user" as const, content: `question ${user}` };
+      const first = await answer({ messages: [begin] });
+      const grown = await answer({
+        messages: [begin, { role: "assistant", content: "x" }, { role: "user", content: "y" }],
+      });
+      expect(grown).toBe(first);
+      counts[first] = (counts[first] ?? 0) + 1;
+    }
+    expect(counts["a: a"]).toBeGreaterThan(125);
+    expect(counts["a: a"]).toBeLessThan(175);
+  });
+});
+
+describe("an engine that fails before it begins", () => {
+  it.each(["engine_unavailable", "engine_overloaded", "engine_out_of_memory", "internal"] as const)(
+    "with %s is replaced by another, and the client does not notice",
+    async (code) => {
+      const a = say("a", { script: refuse(code) });
+      const b = say("b");
+      const { answer } = open({ a, b });
+      for (let i = 0; i < 6; i++) expect(await answer({ userId: `u${i}` })).toBe("b: b");
+      expect(a.requests.length).toBeGreaterThan(0);
+    },
+  );
+
+  it("because of the request itself is not replaced: its answer is the answer", async () => {
+    const engines = {
+      a: say("a", { script: refuse("invalid_request") }),
+      b: say("b", { script: refuse("invalid_request") }),
+    };
+    const { answer } = open(engines);
+    expect(await answer()).toBe("invalid_request");
+    expect(engines.a.requests.length + engines.b.requests.length).toBe(1);
+  });
+
+  it("rests after three failures in a row, is tried by one request after its rest, and comes back", async () => {
+    const a = say("a", { script: refuse("engine_unavailable") });
+    const b = say("b");
+    const { answer, timer } = open({ a, b });
+    for (let i = 0; i < 60; i++) await answer({ userId: `u${i}` });
+    expect(a.requests).toHaveLength(3);
+    timer.advance(5_000);
+    for (let i = 0; i < 60; i++) await answer({ userId: `u${i}` });
+    expect(a.requests).toHaveLength(4);
+    a.script = sayWords("a");
+    timer.advance(10_000);
+    const answers = new Set<string>();
+    for (let i = 0; i < 60; i++) answers.add(await answer({ userId: `u${i}` }));
+    expect(answers).toEqual(new Set(["a: a", "b: b"]));
+  });
+
+  it("after its first word is not replaced: the error is passed on", async () => {
+    const script = () => [{ text: "half" }, { error: new AppError("engine_unavailable", "Gone.") }];
+    const { ask } = open({ a: say("a", { script }), b: say("b", { script }) });
+    const events = await collect(ask());
+    expect(events.map((event) => event.type)).toEqual(["start", "text", "error"]);
+  });
+
+  it("in a real process that is gone is replaced by one that is there", async () => {
+    const gone = await serveEngine(say("gone"));
+    const there = await serveEngine(say("there"));
+    const clock = { now: () => Date.now() };
+    const { answer, router } = open({
+      gone: createHttpEngine({ baseUrl: gone.url, clock }),
+      there: createHttpEngine({ baseUrl: there.url, clock }),
+    });
+    await router.refresh();
+    await gone.close();
+    for (let i = 0; i < 6; i++) expect(await answer({ userId: `u${i}` })).toBe("there: there");
+    await there.close();
+  });
+
+  it("and leaves nobody else says so", async () => {
+    const engines = { a: say("a"), b: say("b") };
+    engines.a.state = "stopped";
+    engines.b.state = "failed";
+    const { answer } = open(engines);
+    expect(await answer()).toBe("engine_unavailable");
+    expect(await open({}).answer()).toBe("engine_unavailable");
+  });
+});
+
+describe("aliases", () => {
+  const aliases = new Map([["chat-small", ["first", "m"]]]);
+
+  it("stand for the first model that can be asked, and fall back to the next when it cannot", async () => {
+    const first = new FakeEngine({ models: [listing("first")], script: sayWords("first") });
+    const { answer, timer, router } = open({ a: first, b: say("second") }, { aliases });
+    expect(await answer({ model: "chat-small" })).toBe("a: first");
+    expect(first.requests[0]!.model).toBe("first");
+    first.script = refuse("engine_unavailable");
+    expect(await answer({ model: "chat-small" })).toBe("b: second");
+    first.state = "stopped";
+    timer.advance(10_000);
+    await router.refresh();
+    expect(await answer({ model: "chat-small" })).toBe("b: second");
+  });
+
+  it("are listed beside the models", async () => {
+    const { router } = open({ a: say("a"), b: say("b") }, { aliases });
+    expect((await router.models()).map((model) => model.id)).toEqual(["m", "chat-small"]);
+  });
+});
+
+describe("when all engines are busy", () => {
+  const held = {
+    slots: 1,
+    script: (request: ChatRequest) => [{ text: request.userId ?? "?" }, { hold: request.userId ?? "?" }],
+  };
+
+  it("requests wait in a line that is fair between users, and see their place", async () => {
+    const engine = say("a", held);
+    const order: string[] = [];
+    const { ask } = open({ a: engine, b: say("b", { models: [listing("other")] }) });
+    const run = async (userId: string) => {
+      for await (const event of ask({ userId })) if (event.type === "start") order.push(userId);
+    };
+    const first = run("first");
+    await engine.reached("first");
+    const waiting = ["ann", "ann", "ann", "bob"].map(run);
+    const cas = collect(ask({ userId: "cas" }));
+    await expect.poll(() => engine.requests.length).toBe(1);
+    for (const user of ["first", "ann", "bob", "cas"]) engine.release(user);
+    await Promise.all([first, ...waiting]);
+    expect((await cas)[0]).toMatchObject({ type: "queued", position: 3 });
+    expect(order).toEqual(["first", "ann", "bob", "ann", "ann"]);
+    expect(engine.requests.map((request) => request.userId)).toEqual(["first", "ann", "bob", "cas", "ann", "ann"]);
+  });
+
+  it("a full line refuses quickly, and one that waited too long is sent away", async () => {
+    const engine = say("a", held);
+    const { ask, answer, timer } = open({ a: engine, b: say("b", { models: [listing("other")] }) }, { waitingMax: 1 });
+    const first = collect(ask({ userId: "first" }));
+    await engine.reached("first");
+    const waiting = collect(ask({ userId: "ann" }));
+    await expect.poll(() => timer.waitingCount).toBe(1);
+    expect(await answer({ userId: "bob" })).toBe("engine_overloaded");
+    timer.advance(queueWaitMsMax);
+    expect(summary(await waiting)).toBe("engine_overloaded");
+    engine.release("first");
+    expect(summary(await first)).toBe("a: first");
+  });
+
+  it("one that leaves the line makes room and is not asked", async () => {
+    const engine = say("a", held);
+    const { ask, router } = open({ a: engine, b: say("b", { models: [listing("other")] }) });
+    const first = collect(ask({ userId: "first" }));
+    await engine.reached("first");
+    const client = new AbortController();
+    const waiting = collect(ask({ userId: "ann" }, client.signal));
+    await expect.poll(() => router.waiting).toBe(1);
+    client.abort();
+    expect((await waiting).at(-1)).toMatchObject({ type: "cancelled" });
+    expect(router.waiting).toBe(0);
+    engine.release("first");
+    await first;
+    expect(engine.requests).toHaveLength(1);
+  });
+});
+
+describe("an engine that is drained", () => {
+  it("finishes what it has and gets nothing new", async () => {
+    const a = say("a", { script: () => [{ text: "a" }, { hold: "open" }] });
+    const { ask, answer, router } = open({ a, b: say("b") }, {}, [100, 0.01]);
+    const running = collect(ask());
+    await a.reached("open");
+    expect(router.drain("a", true)).toBe(true);
+    for (let i = 0; i < 6; i++) expect(await answer({ userId: `u${i}` })).toBe("b: b");
+    a.release("open");
+    expect(summary(await running)).toBe("a: a");
+    expect(router.drain("none", true)).toBe(false);
+  });
+});
+
+describe("background knowledge", () => {
+  it("is not asked for by every request", async () => {
+    const a = say("a");
+    let asked = 0;
+    const counting: ChatEngine = {
+      chat: (request, options) => a.chat(request, options),
+      models: () => a.models(),
+      health: () => {
+        asked++;
+        return a.health();
+      },
+    };
+    const { answer } = open({ a: counting, b: say("b") });
+    for (let i = 0; i < 50; i++) await answer({ userId: `u${i}` });
+    expect(asked).toBe(1);
+  });
+});
