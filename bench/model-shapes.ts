@@ -9,6 +9,7 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { getLlama, LlamaLogLevel } from "node-llama-cpp";
 import { MIB } from "../src/core/units.ts";
@@ -164,6 +165,9 @@ async function compare(model: CatalogueModel, folder: string): Promise<Row> {
       flashAttention: true,
       ignoreMemorySafetyChecks: true,
     });
+    // Log lines come through a queue; the compute buffer's is the last of those that matter.
+    for (let wait = 0; wait < 200 && !lines.some((line) => line.includes("compute buffer size")); wait++)
+      await sleep(10);
     const measured = (pattern: RegExp) =>
       lines.reduce((total, line) => total + Number(pattern.exec(line)?.[1] ?? 0), 0);
     row.kvMeasuredMiB = measured(/KV buffer size =\s*([\d.]+) MiB/);
