@@ -10,10 +10,11 @@ import { questionFilesOf } from "./files.ts";
 import { readHistory } from "./messages.ts";
 import { askerOf } from "./people.ts";
 import { openDirectThread, ThreadPlace } from "./place.ts";
+import { fallbackTextCharsMax } from "./platform.ts";
 import { type Respond, whisper } from "./slash.ts";
 import { readableText } from "./text.ts";
 import { SLACK_TEXTS } from "./texts.ts";
-import { toWire } from "./wire.ts";
+import { type Block, escapeWithin, toWire } from "./wire.ts";
 
 export const pressSchema = z.object({
   trigger_id: z.string().optional(),
@@ -54,17 +55,31 @@ export async function handlePress(payload: Press, respond: Respond, context: Sla
 }
 
 /** The message stays as it is, but for what can be pressed. */
-async function clearButtons({ channel, message }: Press, { calls, logger }: SlackContext): Promise<void> {
-  const blocks = (message.blocks ?? []).filter(({ type }) => type !== "actions" && type !== "context_actions");
-  const text = shorten(message.text ?? "…", 3_000);
+async function clearButtons(payload: Press, context: SlackContext): Promise<void> {
+  const { channel, message } = payload;
+  const blocks = blocksWithoutButtons(payload, context);
+  const text = escapeWithin(message.text ?? "…", fallbackTextCharsMax);
   try {
-    if (blocks.length === 0) await calls.insist("chat.delete", { channel: channel.id, ts: message.ts });
-    else await calls.insist("chat.update", { channel: channel.id, ts: message.ts, text, blocks });
+    // Without a text it was a Stop button beside an answer that is over.
+    if (blocks === undefined) await context.calls.insist("chat.delete", { channel: channel.id, ts: message.ts });
+    else await context.calls.insist("chat.update", { channel: channel.id, ts: message.ts, text, blocks });
   } catch (thrown) {
     // The buttons then stay; pressing them again says that the answer is over.
-    logger.info("buttons could not be removed", { platformCode: toPlatformError(thrown).platformCode });
+    context.logger.info("buttons could not be removed", { platformCode: toPlatformError(thrown).platformCode });
   }
 }
+
+/** A streamed text need not come back among the blocks, so it is put there from memory. */
+function blocksWithoutButtons({ channel, message }: Press, context: SlackContext): Block[] | undefined {
+  const blocks = (message.blocks ?? []).filter(({ type }) => type !== "actions" && type !== "context_actions");
+  if (blocks.some(({ type }) => textTypes.has(type))) return blocks;
+  const id = context.messageIds.get(messageKey(channel.id, message.ts));
+  const said = context.memory.messages(channel.id, message.thread_ts ?? message.ts).find((one) => one.id === id);
+  if (said !== undefined && said.text !== "") return [...toWire({ text: said.text }).blocks, ...blocks];
+  return blocks.length === 0 ? undefined : blocks;
+}
+
+const textTypes = new Set(["markdown", "rich_text", "section"]);
 
 export const sessionStoppedSchema = z.object({
   channel: z.string(),
