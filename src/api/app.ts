@@ -1,13 +1,7 @@
 /** The API: every route on one screen. It knows neither where it runs nor what answers. */
 import { type Context, Hono } from "hono";
 import { AppError } from "../core/errors.ts";
-import {
-  fitBodyBytesMax,
-  fitQuestionsMax,
-  fitQuestionsPerMinute,
-  keyGuessesMax,
-  keyGuessesPerMinute,
-} from "../core/limits.ts";
+import { fitQuestionsMax, fitQuestionsPerMinute, keyGuessesMax, keyGuessesPerMinute } from "../core/limits.ts";
 import type { Clock, EngineStore, KeyStore, Logger, UsageStore } from "../core/ports.ts";
 import { readJsonBody } from "../http/json-body.ts";
 import { renderModels } from "../http/models.ts";
@@ -15,6 +9,7 @@ import { createAddressLimit } from "./address-limit.ts";
 import { type AuthVariables, findKey, hasScope, requireScope } from "./auth.ts";
 import { chat } from "./chat.ts";
 import { createEngineDesk } from "./engines.ts";
+import { createFitRoutes, type FitDesk } from "./fits.ts";
 import { readHealth } from "./health.ts";
 import { issueKey, revokeKey, viewKey } from "./keys.ts";
 import { createLiveRequests } from "./live-requests.ts";
@@ -23,14 +18,6 @@ import { createQuotaBook } from "./quota.ts";
 import { crossOrigin, identify, type RequestVariables, respondToError, securityHeaders } from "./requests.ts";
 import type { Router } from "./router.ts";
 import { readUsage } from "./usage/report.ts";
-
-/** Answers questions about fitting; needs no engine. Both throw `AppError`. */
-export interface FitDesk {
-  /** "13b 6gb" and the like. */
-  answerQuery(text: string): Promise<object>;
-  /** The same as JSON, decoded but not checked. */
-  answerRequest(body: unknown): Promise<object>;
-}
 
 export interface AppDependencies {
   engine: Router;
@@ -93,10 +80,7 @@ export function createApp(dependencies: AppDependencies): Hono<ApiEnvironment> {
     }
     await next();
   });
-  app.get("/v1/fits", async (context) => context.json(await fits.answerQuery(context.req.query("q") ?? "")));
-  app.post("/v1/fits", async (context) =>
-    context.json(await fits.answerRequest(await readJsonBody(context.req.raw, fitBodyBytesMax))),
-  );
+  app.route("/", createFitRoutes({ fits, version }));
 
   app.post("/v1/chat/completions", chatKey!, (context) => chat(context, chatDependencies));
   app.get("/v1/models", chatKey!, async (context) => {

@@ -55,7 +55,8 @@ export const securityHeaders = createMiddleware(async (context, next) => {
   const { headers } = context.res;
   headers.set("x-content-type-options", "nosniff");
   headers.set("referrer-policy", "no-referrer");
-  headers.set("content-security-policy", "default-src 'none'; frame-ancestors 'none'");
+  if (!headers.has("content-security-policy"))
+    headers.set("content-security-policy", "default-src 'none'; frame-ancestors 'none'");
 });
 
 /** Any page may call the API with a key it was given; there are no cookies that it could misuse. */
@@ -63,6 +64,7 @@ export const crossOrigin = cors({
   origin: "*",
   allowMethods: ["GET", "POST", "PATCH", "DELETE"],
   exposeHeaders: [
+    "etag",
     "x-request-id",
     "openai-processing-ms",
     "retry-after",
@@ -77,7 +79,7 @@ export const crossOrigin = cors({
 });
 
 /** Our own routes under /v1 speak problem+json; OpenAI's clients only parse what OpenAI defined. */
-const ownRoutes = /^\/v1\/(?:fits|usage|keys|engines|requests)(?:\/|$)/;
+const ownRoutes = /^\/v1\/(?:fits|gpus|models\/catalogue|usage|keys|engines|requests)(?:\/|$)/;
 
 export function respondToError(thrown: unknown, context: Context, logger: Logger): Response {
   const error = toAppError(thrown);

@@ -1,10 +1,11 @@
 /** The whole product on Node: API, SQLite ledger, and an engine in the process tree or elsewhere. */
 import { randomBytes, randomUUID } from "node:crypto";
 import type { Context } from "hono";
-import { createApp, type FitDesk } from "../api/app.ts";
+import { createApp } from "../api/app.ts";
 import { ensureAdminKey } from "../api/auth.ts";
 import { parseAliases, parseEngineList } from "../api/engine-list.ts";
 import { createEngineStore } from "../api/engine-store.ts";
+import type { FitDesk } from "../api/fits.ts";
 import { createKeyStore } from "../api/key-store.ts";
 import { createRouter, type Router } from "../api/router.ts";
 import type { MemberFacts } from "../api/router-member.ts";

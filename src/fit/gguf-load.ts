@@ -24,11 +24,16 @@ export function isRemoteLocation(location: string): boolean {
   return /^(?:hf:|https?:\/\/)/i.test(location);
 }
 
+function isOnHub(location: string, hubUrl: string): boolean {
+  if (/^hf:/i.test(location)) return true;
+  // A path is no address, and whoever may not read files need not be told which exist.
+  return isRemoteLocation(location) && parseHttpUrl(location).origin === new URL(hubUrl).origin;
+}
+
 /** Reads the header behind an `hf:` reference or a URL. Throws AppError, as `openHttpGguf`, and for hosts not allowed. */
 export async function loadRemoteGguf(location: string, options: RemoteLoadOptions): Promise<LoadedGguf> {
   const hubUrl = options.hubUrl ?? hubUrlDefault;
-  const reference = /^hf:/i.test(location);
-  if (!reference && options.anyHost !== true && parseHttpUrl(location).origin !== new URL(hubUrl).origin) {
+  if (options.anyHost !== true && !isOnHub(location, hubUrl)) {
     throw new AppError(
       "permission_denied",
       `Only files of ${hubUrl} are read here. Give hf:owner/repo, or the model's config.`,
