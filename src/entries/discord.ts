@@ -88,7 +88,8 @@ async function connect(
         ...(guildId === undefined ? {} : { guildId }),
         ...(apiUrl === undefined ? {} : { apiUrl }),
       });
-      logger.info("Discord bot on line", { user: online.userName, servers: online.serverCount() });
+      const { userName, inviteUrl, serverCount } = online;
+      logger.info("Discord bot on line", { user: userName, servers: serverCount(), inviteUrl });
       prepareQueries();
       return online;
     } catch (thrown) {

@@ -1,6 +1,7 @@
+import { readFileSync } from "node:fs";
 import { afterEach, describe, expect, test } from "vitest";
 import { COMMANDS } from "../../src/bots/commands.ts";
-import { registerDiscord } from "../../src/bots/discord/start.ts";
+import { inviteUrl, registerDiscord } from "../../src/bots/discord/start.ts";
 import { AppError } from "../../src/core/errors.ts";
 import type { UsageQuery, UsageRow } from "../../src/core/ports.ts";
 import { Stage } from "../support/discord/stage.ts";
@@ -413,5 +414,17 @@ describe("who may ask where", () => {
     stage.standIn.say(stage.ann, direct, "or there?");
     await stage.answered(() => stage.said(direct)[0]);
     expect(stage.engine.requests.map(({ messages }) => messages[0]!.content)).toEqual(["or here?", "or there?"]);
+  });
+});
+
+describe("the invite link", () => {
+  test("asks for the permissions the documentation lists, threads only where they are opened", async () => {
+    stage = await Stage.open();
+    const documented = readFileSync(new URL("../../docs/discord.md", import.meta.url), "utf8");
+    const link = (answerIn: "channel" | "thread") => inviteUrl("APPLICATION_ID", answerIn);
+    expect(documented).toContain(link("channel"));
+    const permissions = (url: string) => BigInt(new URL(url).searchParams.get("permissions")!);
+    expect(permissions(link("thread")) - permissions(link("channel"))).toBe(1n << 35n);
+    expect(stage.online!.inviteUrl).toBe(link("channel").replace("APPLICATION_ID", stage.standIn.applicationId));
   });
 });

@@ -7,6 +7,7 @@ import {
   GatewayIntentBits,
   Options,
   Partials,
+  PermissionFlagsBits,
   REST,
   Routes,
 } from "discord.js";
@@ -44,6 +45,8 @@ export interface DiscordOptions {
 
 export interface DiscordBot {
   userName: string;
+  /** Adds the bot to a server with no more permissions than it uses. */
+  inviteUrl: string;
   followThreads: boolean;
   registration: RegistrationReport | undefined;
   /** Servers the bot is in. */
@@ -90,6 +93,7 @@ export async function startDiscord(options: DiscordOptions): Promise<DiscordBot>
   }
   return {
     userName: client.user?.displayName ?? application.id,
+    inviteUrl: inviteUrl(application.id, options.answerIn),
     followThreads,
     registration,
     serverCount: () => client.guilds.cache.size,
@@ -98,6 +102,15 @@ export async function startDiscord(options: DiscordOptions): Promise<DiscordBot>
       await client.destroy();
     },
   };
+}
+
+/** Commands need no permission at all; these are for mentions, replies, threads and answers that become files. */
+export function inviteUrl(applicationId: string, answerIn: DiscordOptions["answerIn"]): string {
+  const { ViewChannel, SendMessages, SendMessagesInThreads, ReadMessageHistory, AttachFiles, CreatePublicThreads } =
+    PermissionFlagsBits;
+  const least = ViewChannel | SendMessages | SendMessagesInThreads | ReadMessageHistory | AttachFiles;
+  const permissions = answerIn === "thread" ? least | CreatePublicThreads : least;
+  return `https://discord.com/oauth2/authorize?client_id=${applicationId}&scope=bot+applications.commands&permissions=${permissions}`;
 }
 
 /** @throws AppError as `startDiscord` */
