@@ -77,6 +77,12 @@ export const restartsBeforeStepMin = 2;
 /** An engine that gave up after crashes, with a model that did load once, tries again after this long. */
 export const restAfterCrashesMs = 60_000;
 
+/** Kept free on every GPU for the desktop and other programs, on top of the planner's margin. */
+export const vramReserveBytesDefault = 500 * 1024 ** 2;
+
+/** Loads remembered with forecast and measurement; a few hundred bytes each. */
+export const memoryRecordsMax = 100;
+
 /** Connections that outlast their answers get this long at shutdown: the last bytes are on their way. */
 export const closeMsMax = 1000;
 
@@ -321,6 +327,3 @@ export const peopleRememberedMax = 5_000;
 
 /** Isolates share the ledger and not their memory: what one lets in is known to the others this much later. */
 export const quotaRecountMsWorkers = 5_000;
-
-/** Users of one channel whose forgetting is looked up with a question; older marks are beyond any history read back. */
-export const forgottenMarksMax = 1000;

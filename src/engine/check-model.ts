@@ -5,6 +5,7 @@
 import { type FileHandle, open, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { AppError } from "../core/errors.ts";
+import type { GgufHeader } from "../fit/gguf.ts";
 import { requireLoadable } from "../fit/gguf-required.ts";
 import type { ByteSource } from "../fit/gguf-source.ts";
 import { parsePartName, partName, readGgufModel } from "../fit/gguf-split.ts";
@@ -25,8 +26,7 @@ export interface CheckedModel {
 
 /** @throws AppError model_not_found (missing, a folder, unreadable) or model_file_invalid, with what to do */
 export async function checkModelFile(path: string): Promise<CheckedModel> {
-  await requireFile(path);
-  const header = await readGgufModel(basename(path), (name) => openSource(join(dirname(path), name)));
+  const header = await readModelHeader(path);
   const { metadata, tensors } = header;
   const architecture = metadata["general.architecture"];
   if (typeof architecture !== "string" || architecture === "") {
@@ -52,6 +52,12 @@ export async function checkModelFile(path: string): Promise<CheckedModel> {
     fileBytes: header.fileBytes,
     contextLengthTrained,
   };
+}
+
+/** The header of a model on this disk, all parts of a split one together. Throws as `checkModelFile`. */
+export async function readModelHeader(path: string): Promise<GgufHeader> {
+  await requireFile(path);
+  return await readGgufModel(basename(path), (name) => openSource(join(dirname(path), name)));
 }
 
 function firstPart(path: string): string {

@@ -62,6 +62,18 @@ async function readGpus(
   return { gpus: spreadMemory(llama, amd), backend: llama.backend };
 }
 
+/** Free bytes of every GPU by its driver's own tool, in the order of the reading; undefined where there is none. */
+export async function readVramFree(
+  runCommand: NonNullable<HardwareProbeOptions["runCommand"]> = runCommandQuietly,
+): Promise<number[] | undefined> {
+  if (!(await mayHaveGpu())) return undefined;
+  const free = await runCommand("nvidia-smi", ["--query-gpu=memory.free", "--format=csv,noheader,nounits"]);
+  const nvidia = (free ?? "").split("\n").filter((line) => /^\s*\d+\s*$/.test(line));
+  if (nvidia.length > 0) return nvidia.map((line) => Number(line) * MIB);
+  const amd = await readAmdMemory(readTextFile, listFolder);
+  return amd.length === 0 ? undefined : amd.map((device) => device.vramBytesFree);
+}
+
 /** Lines of "name, total MiB, free MiB, driver"; devices that do not tell their memory are left out. */
 export function parseNvidiaSmi(text: string): GpuReading[] {
   const gpus: GpuReading[] = [];

@@ -51,6 +51,58 @@ describe("planLoad", () => {
   });
 });
 
+describe("planLoad under an administrator's hand", () => {
+  const model = specFromParameterCount(8e9);
+
+  it("keeps the reserve free on top of the planner's margin", () => {
+    const free = machine(24).gpus[0]!.vramBytesFree!;
+    for (const reserveBytes of [0, 2 * GIB, 12 * GIB]) {
+      const { plan } = planLoad(model, machine(24), { reserveBytes });
+      expect(plan.devices[0]!.totalBytes).toBeLessThan(free - reserveBytes);
+    }
+    const layers = (reserveBytes: number) => planLoad(model, machine(8), { reserveBytes }).settings.gpuLayers;
+    expect(layers(4 * GIB)).toBeLessThan(layers(0) as number);
+  });
+
+  it("keeps a card's VRAM limit, and hands it to the loader less the driver's share", () => {
+    const { plan, settings } = planLoad(model, machine(24), { vramLimitBytes: 4 * GIB });
+    const gpu = plan.devices[0]!;
+    expect(gpu.totalBytes).toBeLessThanOrEqual(4 * GIB);
+    expect(settings.memoryLimit).toEqual({ gpuBytes: 4 * GIB - gpu.runtimeBytes });
+  });
+
+  it("takes what earlier loads took too much off what is free", () => {
+    const before = planLoad(specFromParameterCount(13e9), machine(8)).settings.gpuLayers as number;
+    const after = planLoad(specFromParameterCount(13e9), machine(8), {}, 2 * GIB).settings.gpuLayers;
+    expect(after).toBeLessThan(before);
+  });
+
+  it("passes every fixed setting on, and tells the ladder to leave it alone", () => {
+    const wish = {
+      contextLength: 4096,
+      sequenceCount: 3,
+      batchSize: 200,
+      gpuLayers: 5,
+      flashAttention: true,
+      kvCacheTypeK: "Q8_0",
+      kvCacheTypeV: "Q5_1",
+      threadsMax: 3,
+      checkTensors: true,
+      gpu: "vulkan",
+    } as const;
+    const { settings, fixed } = planLoad(model, machine(24), wish);
+    expect(settings).toMatchObject(wish);
+    expect([...fixed].sort()).toEqual(["batchSize", "contextLength", "gpuLayers", "kvCacheType", "sequenceCount"]);
+  });
+
+  it("leaves the GPU alone where it is told to", () => {
+    expect(planLoad(specFromParameterCount(3e9), machine(24), { gpu: false })).toMatchObject({
+      settings: { gpu: false, gpuLayers: 0 },
+      plan: { offload: "none" },
+    });
+  });
+});
+
 describe("hardwareOf", () => {
   it("knows a card's bandwidth by the name its driver gives", () => {
     expect(hardwareOf(machine(12)).gpus[0]).toMatchObject({ generation: "ampere", bandwidthBytesPerSecond: 360e9 });

@@ -1,73 +1,190 @@
 /** From a file on disk and a reading of this machine to the settings the llama child loads with. */
 import { AppError } from "../core/errors.ts";
+import { vramReserveBytesDefault } from "../core/limits.ts";
 import type { HardwareReading } from "../core/ports.ts";
-import { formatBytes } from "../core/units.ts";
+import { formatBytes, MIB } from "../core/units.ts";
 import { findGpu } from "../fit/gpus.ts";
 import { planFit } from "../fit/plan.ts";
-import type { FitPlan, GpuDevice, Hardware, ModelSpec, Wish } from "../fit/types.ts";
-import type { LoadSettings } from "./ipc.ts";
+import type { FitPlan, GpuDevice, Hardware, KvCacheType, ModelSpec, Wish } from "../fit/types.ts";
+import type { GpuChoice, LoadSettings, MemoryBytes } from "./ipc.ts";
+import type { LadderStep } from "./ladder.ts";
 
 /** What an administrator may fix; the planner chooses the rest. */
 export interface LoadWish {
   contextLength?: number;
   sequenceCount?: number;
+  batchSize?: number;
+  gpu?: GpuChoice;
+  gpuLayers?: number;
+  flashAttention?: boolean;
+  kvCacheTypeK?: KvCacheType;
+  kvCacheTypeV?: KvCacheType;
+  threadsMax?: number;
+  checkTensors?: boolean;
+  /** Bytes of every GPU that stay free for others, on top of the planner's own margin. */
+  reserveBytes?: number;
+  /** Most bytes to take of every GPU. */
+  vramLimitBytes?: number;
+  /** Most bytes to take of main memory. */
+  ramLimitBytes?: number;
 }
 
 export interface LoadPlan {
   plan: FitPlan;
   settings: Omit<LoadSettings, "modelPath">;
+  /** What the ladder must leave alone. */
+  fixed: ReadonlySet<LadderStep["setting"]>;
 }
 
 /** Answers at once when nothing was asked for; the planner goes down to one when memory is short. */
 const sequenceCountDefault = 4;
 
+/** Smaller devices the planner takes for mistakes; a reserve larger than the card leaves this. */
+const deviceBytesMin = 16 * MIB;
+
 /**
+ * @param correctionBytes what earlier loads took of each GPU beyond their forecast
  * @throws AppError model_does_not_fit, naming what is missing and the nearest plan that has room
  */
-export function planLoad(model: ModelSpec, reading: HardwareReading, wish: LoadWish = {}): LoadPlan {
-  const answer = planFit(model, hardwareOf(reading), planWish(wish));
-  const plan = answer.kind === "plan" ? answer : undefined;
+export function planLoad(
+  model: ModelSpec,
+  reading: HardwareReading,
+  wish: LoadWish = {},
+  correctionBytes = 0,
+): LoadPlan {
+  const machine = chosenDevices(reading, wish.gpu);
+  const hardware = hardwareOf(machine, (wish.reserveBytes ?? vramReserveBytesDefault) + correctionBytes, wish);
+  const answer = planFit(model, hardware, planWish(wish));
+  let plan = answer.kind === "plan" ? answer : undefined;
   if (plan?.fits !== true) throw refusal(model, answer);
-  const { settings } = plan;
+  const settings = settingsOf(plan, machine, wish);
+  if (model.slidingWindow > 0 && wish.batchSize === undefined) {
+    // The binding adds 1 to the batch, and a window's cache is padded to 256 cells: 512 would cost a page more than 511.
+    settings.batchSize -= 1;
+    plan = priceLoad(model, hardware, settings);
+  }
+  const memoryLimit = limitOf(plan, wish);
   return {
     plan,
-    settings: {
-      contextLength: settings.contextLength,
-      sequenceCount: settings.sequenceCount,
-      batchSize: settings.batchSize,
-      gpu: reading.gpus.length === 0 ? false : "auto",
-      gpuLayers: settings.gpuLayers,
-      flashAttention: settings.flashAttention,
-      kvCacheTypeK: settings.kvCacheTypeK,
-      kvCacheTypeV: settings.kvCacheTypeV,
-    },
+    settings: { ...settings, ...(memoryLimit === undefined ? {} : { memoryLimit }) },
+    fixed: fixedBy(wish),
   };
 }
 
-function planWish({ contextLength, sequenceCount }: LoadWish): Wish {
+/** The plan that says what `settings` take on this machine, whether they fit or not. */
+export function priceLoad(model: ModelSpec, hardware: Hardware, settings: Omit<LoadSettings, "modelPath">): FitPlan {
+  const { contextLength, sequenceCount, batchSize, gpuLayers, flashAttention, kvCacheTypeK, kvCacheTypeV } = settings;
+  const answer = planFit(model, hardware, {
+    buildFamily: "node-llama-cpp",
+    hostExpertLayers: 0,
+    contextLength: contextLength ?? model.contextLengthTrained,
+    sequenceCount,
+    batchSize,
+    gpuLayers: gpuLayers === "auto" ? model.layers.length + 1 : gpuLayers,
+    flashAttention: flashAttention !== false,
+    kvCacheTypeK,
+    kvCacheTypeV,
+  });
+  // With layers and context given, the planner describes and never refuses.
+  if (answer.kind === "refusal") throw new Error("the planner refused to price settings");
+  return answer;
+}
+
+/** What the plan says llama.cpp's own buffers will be: without the driver's share, which it does not count. */
+export function predictedMemory(plan: FitPlan): MemoryBytes {
+  const predicted: MemoryBytes = { hostBytes: 0, gpuBytes: 0 };
+  for (const device of plan.devices) {
+    const { weightBytes, kvCacheBytes, recurrentStateBytes, computeBufferBytes } = device;
+    const bytes = weightBytes + kvCacheBytes + recurrentStateBytes + computeBufferBytes;
+    if (device.kind === "gpu") predicted.gpuBytes += bytes;
+    else predicted.hostBytes += bytes;
+  }
+  return predicted;
+}
+
+function settingsOf({ settings }: FitPlan, machine: HardwareReading, wish: LoadWish): Omit<LoadSettings, "modelPath"> {
+  return {
+    contextLength: settings.contextLength,
+    sequenceCount: settings.sequenceCount,
+    batchSize: settings.batchSize,
+    gpu: machine.gpus.length === 0 ? false : (wish.gpu ?? "auto"),
+    gpuLayers: settings.gpuLayers,
+    flashAttention: settings.flashAttention,
+    kvCacheTypeK: settings.kvCacheTypeK,
+    kvCacheTypeV: settings.kvCacheTypeV,
+    ...(wish.threadsMax === undefined ? {} : { threadsMax: wish.threadsMax }),
+    ...(wish.checkTensors === undefined ? {} : { checkTensors: wish.checkTensors }),
+  };
+}
+
+/** For llama.cpp's buffers: the driver's share of a GPU counts against the limit too, but not among them. */
+function limitOf(plan: FitPlan, { vramLimitBytes, ramLimitBytes }: LoadWish): Partial<MemoryBytes> | undefined {
+  const gpus = plan.devices.filter((device) => device.kind === "gpu");
+  if ((vramLimitBytes === undefined || gpus.length === 0) && ramLimitBytes === undefined) return undefined;
+  const buffers = (runtimeBytes: number) => Math.max(0, (vramLimitBytes ?? 0) - runtimeBytes);
+  return {
+    ...(vramLimitBytes === undefined || gpus.length === 0
+      ? {}
+      : { gpuBytes: gpus.reduce((sum, gpu) => sum + buffers(gpu.runtimeBytes), 0) }),
+    ...(ramLimitBytes === undefined ? {} : { hostBytes: ramLimitBytes }),
+  };
+}
+
+function fixedBy(wish: LoadWish): Set<LadderStep["setting"]> {
+  const fixed = new Set<LadderStep["setting"]>();
+  for (const setting of ["contextLength", "sequenceCount", "batchSize", "gpuLayers"] as const) {
+    if (wish[setting] !== undefined) fixed.add(setting);
+  }
+  if (wish.kvCacheTypeK !== undefined || wish.kvCacheTypeV !== undefined) fixed.add("kvCacheType");
+  return fixed;
+}
+
+function planWish(wish: LoadWish): Wish {
+  const { contextLength, sequenceCount, batchSize, gpuLayers, flashAttention, kvCacheTypeK, kvCacheTypeV } = wish;
   return {
     buildFamily: "node-llama-cpp",
     // node-llama-cpp cannot keep experts on the host while their layer is on the GPU.
     hostExpertLayers: 0,
     ...(contextLength === undefined ? {} : { contextLength }),
     ...(sequenceCount === undefined ? { sequenceCount: sequenceCountDefault, sequenceCountMin: 1 } : { sequenceCount }),
+    ...(batchSize === undefined ? {} : { batchSize }),
+    ...(gpuLayers === undefined ? {} : { gpuLayers }),
+    ...(flashAttention === undefined ? {} : { flashAttention }),
+    ...(kvCacheTypeK === undefined ? {} : { kvCacheTypeK }),
+    ...(kvCacheTypeV === undefined ? {} : { kvCacheTypeV }),
+    ...(wish.vramLimitBytes === undefined ? {} : { vramBytesMax: wish.vramLimitBytes }),
   };
 }
 
-/** The planner's view of this machine; bandwidth and generation come from the card's name. */
-export function hardwareOf(reading: HardwareReading): Hardware {
+/** Without the devices the administrator does not want used. */
+export function chosenDevices(reading: HardwareReading, gpu: GpuChoice | undefined): HardwareReading {
+  if (gpu === false) return { ...reading, gpus: [], backend: "cpu" };
+  return gpu === undefined || gpu === "auto" || reading.gpus.length === 0 ? reading : { ...reading, backend: gpu };
+}
+
+/**
+ * The planner's view of this machine; bandwidth and generation come from the card's name.
+ *
+ * @param keptBytes taken off every GPU as if somebody else held them
+ */
+export function hardwareOf(
+  reading: HardwareReading,
+  keptBytes = 0,
+  { ramLimitBytes }: Pick<LoadWish, "ramLimitBytes"> = {},
+): Hardware {
+  const kept = (bytes: number, least: number) => Math.max(least, bytes - keptBytes);
   return {
     name: "this machine",
     backend: reading.backend,
     ramBytesTotal: reading.ramBytesTotal,
-    ramBytesFree: reading.ramBytesFree,
+    ramBytesFree: Math.min(reading.ramBytesFree, ramLimitBytes ?? Number.POSITIVE_INFINITY),
     gpus: reading.gpus.map((gpu, index): GpuDevice => {
       const facts = findGpu(gpu.name)?.gpu;
       return {
         id: `gpu${index}`,
         name: gpu.name,
-        vramBytesTotal: gpu.vramBytesTotal,
-        ...(gpu.vramBytesFree === undefined ? {} : { vramBytesFree: gpu.vramBytesFree }),
+        vramBytesTotal: kept(gpu.vramBytesTotal, deviceBytesMin),
+        ...(gpu.vramBytesFree === undefined ? {} : { vramBytesFree: kept(gpu.vramBytesFree, 0) }),
         ...(facts?.bandwidthBytesPerSecond === undefined
           ? {}
           : { bandwidthBytesPerSecond: facts.bandwidthBytesPerSecond }),

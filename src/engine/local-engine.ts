@@ -12,7 +12,9 @@ import {
 } from "../core/limits.ts";
 import type { ChatEngine, Clock, EngineHealth, Logger, ModelListing } from "../core/ports.ts";
 import { ChatJob } from "./chat-job.ts";
+import { EngineMeter, type EngineTotals } from "./engine-meter.ts";
 import type { ChildMessage, LoadedModel, LoadSettings, MemorySample } from "./ipc.ts";
+import type { Ladder, LadderStep } from "./ladder.ts";
 import { Scheduler } from "./scheduler.ts";
 import { type ChildProgram, Supervisor, type SupervisorTimes } from "./supervisor.ts";
 
@@ -31,6 +33,10 @@ export interface LocalEngineOptions {
   clock: Clock;
   /** Name in answers and usage rows. */
   engineId?: string;
+  /** Smaller settings for loads that fail for want of memory; without one they fail for good. */
+  ladder?: Ladder;
+  /** Looks at a load before it serves; an error stands for "no room", and the ladder is walked. */
+  verify?(model: LoadedModel, settings: LoadSettings): Promise<AppError | undefined>;
   limits?: Partial<EngineLimits>;
   times?: Partial<SupervisorTimes>;
 }
@@ -68,6 +74,14 @@ export interface EngineStatus {
   model?: LoadedModel;
   memory?: MemorySample;
   childPid?: number;
+  /** What the model is, or will next be, loaded with. */
+  settings: LoadSettings;
+  /** Settings given up so far, oldest first. */
+  ladderSteps: readonly LadderStep[];
+  /** Answers ended since the start, and what they cost. */
+  totals: EngineTotals;
+  /** Completion tokens of the last seconds, per second, over all answers. */
+  tokensPerSecond: number;
 }
 
 export interface LocalEngine extends ChatEngine {
@@ -85,10 +99,11 @@ export function createLocalEngine(options: LocalEngineOptions): LocalEngine {
 class SupervisedEngine implements LocalEngine {
   readonly #options: LocalEngineOptions;
   readonly #limits: EngineLimits;
-  readonly #slots: number;
+  #slots: number;
   readonly #scheduler: Scheduler;
   readonly #supervisor: Supervisor;
   readonly #jobs = new Map<number, ChatJob>();
+  readonly #meter = new EngineMeter(() => performance.now());
   #nextId = 1;
   #draining = false;
   #watch: NodeJS.Timeout | undefined;
@@ -112,6 +127,8 @@ class SupervisedEngine implements LocalEngine {
       settings,
       logger: options.logger,
       ...(options.times === undefined ? {} : { times: options.times }),
+      ...(options.verify === undefined ? {} : { verify: options.verify }),
+      stepDown: (failed, reason) => this.#stepDown(failed, reason),
       onMessage: (message) => this.#receive(message),
       onReady: (model) => this.#childReady(model),
       onDown: (error) => this.#childDown(error),
@@ -168,7 +185,7 @@ class SupervisedEngine implements LocalEngine {
   }
 
   status(): EngineStatus {
-    const { state, reason, model, memory, pid } = this.#supervisor;
+    const { state, reason, model, memory, pid, settings } = this.#supervisor;
     const health: EngineHealth = {
       state: this.#draining ? "stopped" : state,
       ...(reason === undefined ? {} : { reason: reason.message }),
@@ -181,6 +198,10 @@ class SupervisedEngine implements LocalEngine {
       ...(model === undefined ? {} : { model }),
       ...(memory === undefined ? {} : { memory }),
       ...(pid === undefined ? {} : { childPid: pid }),
+      settings,
+      ladderSteps: this.#options.ladder?.steps ?? [],
+      totals: this.#meter.totals,
+      tokensPerSecond: this.#meter.tokensPerSecond,
     };
   }
 
@@ -255,7 +276,10 @@ class SupervisedEngine implements LocalEngine {
 
   #receive(message: ChildMessage): void {
     if (message.type === "texts") {
-      for (const [id, text, tokenCount] of message.frames) this.#jobs.get(id)?.text(text, tokenCount);
+      for (const [id, text, tokenCount] of message.frames) {
+        this.#meter.tokens(tokenCount);
+        this.#jobs.get(id)?.text(text, tokenCount);
+      }
       return;
     }
     const job = "id" in message ? this.#jobs.get(message.id) : undefined;
@@ -276,15 +300,35 @@ class SupervisedEngine implements LocalEngine {
         job.sign();
         return;
       case "ended":
-        if (message.end.type === "finish") this.#supervisor.noteHealthy();
-        job.ended(message);
-        this.#release(job);
+        this.#ended(job, message);
         return;
     }
   }
 
+  #ended(job: ChatJob, message: Extract<ChildMessage, { type: "ended" }>): void {
+    const { end } = message;
+    if (end.type === "finish") this.#supervisor.noteHealthy();
+    this.#meter.answered(end.type, message.usage);
+    job.ended(message);
+    this.#release(job);
+    if (end.type === "error" && end.error.code === "engine_out_of_memory") {
+      this.#supervisor.shrink(AppError.fromFacts(end.error));
+    }
+  }
+
+  #stepDown(failed: LoadSettings, reason: AppError): LoadSettings | undefined {
+    const { ladder, clock, logger } = this.#options;
+    const next = ladder?.next(failed, reason.message, clock.now());
+    const step = ladder?.steps.at(-1);
+    if (next === undefined || step === undefined) return undefined;
+    logger.warn("The model is loaded with smaller settings.", { ...step });
+    return next;
+  }
+
   /** A new child: what waits is told to it again, then the line moves. */
   #childReady(model: LoadedModel): void {
+    this.#slots = this.#supervisor.settings.sequenceCount;
+    this.#scheduler.setSlots(this.#slots);
     for (const job of this.#jobs.values()) this.#admit(job);
     this.#scheduler.setOpen(true);
     this.#settleStart?.resolve(model);

@@ -61,6 +61,7 @@ const newestWeight = 0.3;
 
 export class Scheduler {
   readonly #options: SchedulerOptions;
+  #slots: number;
   /** Waiting entries in order of arrival. */
   #line: Entry[] = [];
   /** Earliest start tag of a user's next request. Users behind the virtual time need no memory. */
@@ -72,6 +73,7 @@ export class Scheduler {
 
   constructor(options: SchedulerOptions) {
     this.#options = options;
+    this.#slots = options.slots;
   }
 
   get active(): number {
@@ -82,6 +84,12 @@ export class Scheduler {
     return this.#line.length;
   }
 
+  /** From now on so many at once; those above it may end. */
+  setSlots(slots: number): void {
+    this.#slots = slots;
+    this.#dispatch();
+  }
+
   /** Closed, nobody is started: the line waits for a model that is coming back. */
   setOpen(open: boolean): void {
     this.#open = open;
@@ -90,7 +98,7 @@ export class Scheduler {
 
   /** @throws AppError engine_overloaded when `enter` would find the line full */
   requireRoom(): void {
-    const mustWait = !this.#open || this.#active >= this.#options.slots;
+    const mustWait = !this.#open || this.#active >= this.#slots;
     if (mustWait && this.#line.length >= this.#options.queueMax) throw this.#overloaded();
   }
 
@@ -134,7 +142,7 @@ export class Scheduler {
   }
 
   #dispatch(): void {
-    while (this.#open && this.#active < this.#options.slots && this.#line.length > 0) this.#start(this.#order()[0]!);
+    while (this.#open && this.#active < this.#slots && this.#line.length > 0) this.#start(this.#order()[0]!);
     this.#order().forEach(({ entry }, index) => {
       if (entry.position === index + 1) return;
       entry.position = index + 1;
@@ -166,7 +174,7 @@ export class Scheduler {
   }
 
   #estimatedWaitMs(position: number): number | undefined {
-    return this.#answerMs === undefined ? undefined : Math.round((this.#answerMs * position) / this.#options.slots);
+    return this.#answerMs === undefined ? undefined : Math.round((this.#answerMs * position) / this.#slots);
   }
 
   #overloaded(): AppError {

@@ -9,9 +9,11 @@ import {
   modelLoadMsMax,
   pulseIntervalMs,
   pulsesMissedMax,
+  restAfterCrashesMs,
   restartDelayMsFirst,
   restartDelayMsMax,
   restartForgivenAfterMs,
+  restartsBeforeStepMin,
   restartsInARowMax,
 } from "../core/limits.ts";
 import type { EngineHealth, Logger } from "../core/ports.ts";
@@ -32,6 +34,7 @@ export interface SupervisorTimes {
   restartDelayMsFirst: number;
   restartDelayMsMax: number;
   restartForgivenAfterMs: number;
+  restAfterCrashesMs: number;
   childStopMsMax: number;
 }
 
@@ -42,6 +45,7 @@ const defaultTimes: SupervisorTimes = {
   restartDelayMsFirst,
   restartDelayMsMax,
   restartForgivenAfterMs,
+  restAfterCrashesMs,
   childStopMsMax,
 };
 
@@ -50,6 +54,10 @@ export interface SupervisorOptions {
   settings: LoadSettings;
   logger: Logger;
   times?: Partial<SupervisorTimes>;
+  /** Smaller settings after `settings` could not live, undefined when there are none. */
+  stepDown?(settings: LoadSettings, reason: AppError): LoadSettings | undefined;
+  /** Looks at a load before it serves: an error here counts as a load without room. Must not reject. */
+  verify?(model: LoadedModel, settings: LoadSettings): Promise<AppError | undefined>;
   /** A message about a chat. */
   onMessage(message: ChildMessage): void;
   /** A child is loaded and listening; it knows nothing of earlier chats. */
@@ -73,7 +81,13 @@ export class Supervisor {
   #settings: LoadSettings;
   #child: ChildProcess | undefined;
   #readyAt: number | undefined;
+  /** The next start is with other settings, so the end of this child is no crash to count. */
+  #stepped = false;
   #crashes = 0;
+  /** An answer ended well with the settings of now: they have room, whatever kills the child. */
+  #proven = false;
+  /** The last load ran out of memory that may just have been on its way back. */
+  #waitedForMemory = false;
   /** Undefined until the child has spoken: starting Node on a busy machine is no silence. */
   #silentPulses: number | undefined;
   #timers: NodeJS.Timeout[] = [];
@@ -86,6 +100,11 @@ export class Supervisor {
     this.#options = options;
     this.#times = { ...defaultTimes, ...options.times };
     this.#settings = options.settings;
+  }
+
+  /** What the living child was, or the next one will be, loaded with. */
+  get settings(): LoadSettings {
+    return this.#settings;
   }
 
   /** Process id of the living child. */
@@ -106,6 +125,15 @@ export class Supervisor {
   /** An answer ended well: the record of crashes in a row is wiped. */
   noteHealthy(): void {
     this.#crashes = 0;
+    this.#proven = true;
+  }
+
+  /** An answer ran out of memory: the same settings would do it again, so the next child gets smaller ones if it can. */
+  shrink(error: AppError): void {
+    if (this.#child === undefined || this.#sentence !== undefined || !this.#takeStep(error)) return;
+    this.#sentence = error;
+    this.#stepped = true;
+    this.#child.kill("SIGKILL");
   }
 
   /** Ends a child that hangs; `error` is what its chats are told. */
@@ -144,6 +172,7 @@ export class Supervisor {
     });
     this.#child = child;
     this.#sentence = undefined;
+    this.#stepped = false;
     this.#readyAt = undefined;
     this.#silentPulses = undefined;
     this.#stderr = "";
@@ -193,7 +222,7 @@ export class Supervisor {
         this.#settings = { ...this.#settings, gpu: false };
         return;
       case "ready":
-        this.#ready(message.model);
+        void this.#verified(child, message.model);
         return;
       case "load_failed":
         this.#loadFailed(AppError.fromFacts(message.error));
@@ -204,7 +233,20 @@ export class Supervisor {
     }
   }
 
+  async #verified(child: ChildProcess, model: LoadedModel): Promise<void> {
+    const problem = await this.#options.verify?.(model, this.#settings);
+    if (child !== this.#child || this.#isStopped()) return;
+    if (problem === undefined) this.#ready(model);
+    else this.#loadFailed(problem);
+  }
+
+  /** Asked after a pause, in which it may have changed. */
+  #isStopped(): boolean {
+    return this.state === "stopped";
+  }
+
   #ready(model: LoadedModel): void {
+    this.#waitedForMemory = false;
     this.#readyAt = performance.now();
     this.model = model;
     this.state = "ready";
@@ -215,10 +257,23 @@ export class Supervisor {
 
   /** The child itself said why: trying again would end the same, except where memory is still being given back. */
   #loadFailed(error: AppError): void {
-    const mayPass = this.model !== undefined && error.code === "engine_out_of_memory";
-    if (!mayPass) this.#fail(error);
+    const memory = error.code === "engine_out_of_memory";
+    const mayPass = memory && this.model !== undefined && !this.#waitedForMemory;
+    this.#waitedForMemory = mayPass;
+    if (!mayPass) {
+      this.#stepped = memory && this.#takeStep(error);
+      if (!this.#stepped) this.#fail(error);
+    }
     this.#sentence = error;
     this.#child?.kill("SIGKILL");
+  }
+
+  #takeStep(error: AppError): boolean {
+    const next = this.#options.stepDown?.(this.#settings, error);
+    if (next === undefined) return false;
+    this.#settings = next;
+    this.#proven = false;
+    return true;
   }
 
   #exited(child: ChildProcess, code: number | null, signal: NodeJS.Signals | null): void {
@@ -234,6 +289,8 @@ export class Supervisor {
       this.#sentence ??
       new AppError("engine_unavailable", `The model process ended ${doing} (${cause}); please try again.`);
     this.#options.logger.error("The model process ended.", { cause, loading, stderr: this.#stderr.trim() });
+    // The kernel takes the largest process when memory ends; nobody else kills one that loads.
+    if (loading && signal === "SIGKILL" && this.#sentence === undefined) this.#stepped = this.#takeStep(error);
     if (this.state !== "failed") this.#planRestart(error, loading);
     this.#options.onDown(error);
   }
@@ -241,16 +298,30 @@ export class Supervisor {
   #planRestart(error: AppError, loading: boolean): void {
     const { restartDelayMsFirst, restartDelayMsMax, restartForgivenAfterMs } = this.#times;
     const livedMs = this.#readyAt === undefined ? 0 : performance.now() - this.#readyAt;
-    this.#crashes = livedMs > restartForgivenAfterMs ? 1 : this.#crashes + 1;
+    if (this.#stepped) this.#crashes = 0;
+    else this.#crashes = livedMs > restartForgivenAfterMs ? 1 : this.#crashes + 1;
     this.reason = error;
+    if (this.#crashes >= restartsBeforeStepMin && (loading || !this.#proven) && this.#takeStep(error))
+      this.#crashes = 1;
     if (this.#crashes >= restartsInARowMax) {
-      this.#fail(this.#tooManyCrashes(error, loading));
+      this.#giveUpForNow(this.#tooManyCrashes(error, loading));
       return;
     }
     this.state = "restarting";
-    const delay = Math.min(restartDelayMsMax, restartDelayMsFirst * 2 ** (this.#crashes - 1));
+    const delay = Math.min(restartDelayMsMax, restartDelayMsFirst * 2 ** Math.max(0, this.#crashes - 1));
     this.#options.logger.warn("The model process is started again.", { delayMs: delay, crashesInARow: this.#crashes });
     this.#restartTimer = setTimeout(() => this.#spawn(), delay);
+  }
+
+  /** A model that has answered before will be tried again: what killed it may have been a passing thing. */
+  #giveUpForNow(error: AppError): void {
+    this.#fail(error);
+    if (this.model === undefined) return;
+    this.#restartTimer = setTimeout(() => {
+      this.#crashes = 0;
+      this.state = "restarting";
+      this.#spawn();
+    }, this.#times.restAfterCrashesMs);
   }
 
   #tooManyCrashes(error: AppError, loading: boolean): AppError {

@@ -59,7 +59,7 @@ export async function startEngine(model: ModelOptions, options: Partial<LocalEng
   return prepared;
 }
 
-function listLogger(log: string[]): Logger {
+export function listLogger(log: string[]): Logger {
   const write = (level: string) => (message: string, facts?: Record<string, unknown>) => {
     log.push(`${level} ${message}${facts === undefined ? "" : ` ${JSON.stringify(facts)}`}`);
   };
