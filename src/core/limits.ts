@@ -327,3 +327,16 @@ export const peopleRememberedMax = 5_000;
 
 /** Isolates share the ledger and not their memory: what one lets in is known to the others this much later. */
 export const quotaRecountMsWorkers = 5_000;
+
+/** Users of one channel whose forgetting is looked up with a question; older marks are beyond any history read back. */
+export const forgottenMarksMax = 1000;
+
+/** Groups of a usage report: the busiest users, not all of them. */
+export const usageGroupsDefault = 50;
+export const usageGroupsMax = 1000;
+
+/** Between two looks whether a day of the ledger has ended. */
+export const ledgerTidyMs = 3_600_000;
+
+/** What answers cut at shutdown get to say so in the chat. */
+export const interruptedNoteMsMax = 5_000;
