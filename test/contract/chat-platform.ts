@@ -190,7 +190,8 @@ function describeAnswers(harness: () => ChatPlatformHarness): void {
   });
 
   test("an answer beyond three messages is shown in three and comes whole as a file", async () => {
-    const text = Array.from({ length: 600 }, (_, index) => `Sentence ${index}.`).join(" ");
+    const { messageCharsMax } = (await harness().place()).platform.limits;
+    const text = Array.from({ length: messageCharsMax * 0.3 }, (_, index) => `Sentence ${index}.`).join(" ");
     const { place, isOver } = await answer(() => [{ text }]);
     await harness().advanceUntil(isOver, "the end");
     const shown = harness().shown();

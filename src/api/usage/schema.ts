@@ -140,3 +140,15 @@ export const botForgotten = sqliteTable(
   },
   (table) => [primaryKey({ columns: [table.source, table.channelId, table.userId] })],
 );
+
+/** Chat events the bots have acted on, so that a repeat is not answered twice, over a restart either. */
+export const botClaims = sqliteTable(
+  "bot_claims",
+  {
+    source: text().$type<UsageSource>().notNull(),
+    key: text().notNull(),
+    /** Milliseconds since the epoch. */
+    at: integer().notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.source, table.key] }), index("bot_claims_at").on(table.at)],
+);

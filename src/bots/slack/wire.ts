@@ -82,7 +82,9 @@ export function escapeWithin(text: string, charsMax: number): string {
 function buttonBlocks(buttons: readonly ChatButton[]): Block[] {
   const votes = (verb: "up" | "down") => buttons.find(({ id }) => parseButton(id)?.verb === verb);
   const [up, down] = [votes("up"), votes("down")];
-  const plain = buttons.filter((button) => button !== up && button !== down);
+  // Slack's own thumbs come as a pair.
+  const pair = up === undefined || down === undefined ? [] : [up, down];
+  const plain = buttons.filter((button) => !pair.includes(button));
   return [
     ...(plain.length === 0 ? [] : [{ type: "actions", elements: plain.map(buttonElement) }]),
     ...(up === undefined || down === undefined ? [] : [feedbackBlock(up, down)]),

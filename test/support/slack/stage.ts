@@ -4,7 +4,7 @@ import { OPEN_ACCESS } from "../../../src/bots/access.ts";
 import { ChatBot, type ChatBotOptions } from "../../../src/bots/bot.ts";
 import { DEFAULT_PACE } from "../../../src/bots/pace.ts";
 import { type SlackBot, type SlackOptions, startSlack } from "../../../src/bots/slack/start.ts";
-import type { ChatEngine, UsageRow, UsageTotals } from "../../../src/core/ports.ts";
+import type { UsageRow, UsageTotals } from "../../../src/core/ports.ts";
 import { FakeEngine } from "../fake-engine.ts";
 import { ManualTimer } from "../manual-timer.ts";
 import { MemoryBotState } from "../memory-bot-state.ts";
