@@ -15,10 +15,12 @@ export interface SpeedPoint {
 }
 
 export interface PictureInput {
-  /** The verdict, one line. */
+  /** What the bars show, one line. */
   title: string;
-  /** What was planned, one line. */
+  /** How it goes, one line. */
   subtitle: string;
+  /** Read out to those who cannot see the picture; default: the title. */
+  description?: string;
   bars: readonly MemoryBar[];
   /** At least two points, ascending, for the chart; fewer leave it out. */
   speed: readonly SpeedPoint[];
@@ -99,9 +101,10 @@ export function drawPicture(input: PictureInput): string {
     y = drawn.y;
   }
   const height = Math.ceil(y + 14);
+  const spoken = input.description ?? input.title;
   return [
-    `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" role="img" aria-label="${escapeXml(input.title)}" font-family="${escapeXml(FONT)}">`,
-    `<title>${escapeXml(input.title)}</title>`,
+    `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" role="img" aria-label="${escapeXml(spoken)}" font-family="${escapeXml(FONT)}">`,
+    `<title>${escapeXml(spoken)}</title>`,
     input.theme === "auto" ? darkStyle() : "",
     definitions(theme),
     `<rect class="page" width="${width}" height="${height}" rx="12" fill="${theme.page}"/>`,
