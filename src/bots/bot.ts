@@ -2,7 +2,7 @@
  * The bot behind every chat platform. Adapters turn their events into the calls below and never decide anything
  * themselves; nothing here knows which platform it is.
  */
-import { eventsRememberedMax, modelListAgeMsMax, questionCharsMax } from "../core/limits.ts";
+import { eventsRememberedMax, interruptedNoteMsMax, modelListAgeMsMax, questionCharsMax } from "../core/limits.ts";
 import type {
   BotStateStore,
   ChatEngine,
@@ -124,10 +124,7 @@ export class ChatBot {
     if (!mayControl(record, asker)) return { ack: { kind: "notice", text: TEXTS[locale].onlyAskerMayRegenerate } };
     return {
       ack: { kind: "clear_buttons" },
-      later: async (place) => {
-        record.superseded = true;
-        await this.#answer({ ...record.question, asker }, place, this.#options.newSeed());
-      },
+      later: (place) => this.#answer({ ...record.question, asker }, place, record),
     };
   }
 
@@ -209,16 +206,19 @@ export class ChatBot {
     await Promise.race([Promise.all(this.#runs), waiting]);
     ended.abort();
     for (const record of this.#book.running()) record.stop?.("restart");
-    await Promise.all(this.#runs);
+    // A platform that is away must not keep the program from ending.
+    await Promise.race([Promise.all(this.#runs), this.#options.timer.wait(interruptedNoteMsMax)]);
   }
 
-  async #answer(question: Question, place: ChatPlace, seed?: number): Promise<void> {
+  /** @param again an answer to the same question that this one takes the place of */
+  async #answer(question: Question, place: ChatPlace, again?: AnswerRecord): Promise<void> {
     const id = this.#options.newId();
     const refusal = this.#refuse(question);
     if (refusal !== undefined) {
       await this.#say(place, TEXTS[question.locale].failure(refusal, id));
       return;
     }
+    if (again !== undefined) again.superseded = true;
     const record: AnswerRecord = { id, question, text: "", messageIds: [], superseded: false };
     this.#book.add(record);
     const { engine, state, timer, logger, reasoning, defaultModel } = this.#options;
@@ -232,7 +232,7 @@ export class ChatBot {
       models: () => this.#modelList(),
       book: this.#book,
       waits: this.#waits,
-      ...(seed === undefined ? {} : { seed }),
+      ...(again === undefined ? {} : { seed: this.#options.newSeed() }),
     }).run();
     this.#pace.begin(question.asker.id);
     this.#runs.add(run);

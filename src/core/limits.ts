@@ -335,8 +335,8 @@ export const forgottenMarksMax = 1000;
 export const usageGroupsDefault = 50;
 export const usageGroupsMax = 1000;
 
-/** Between two looks whether a day of the ledger has ended. */
-export const ledgerTidyMs = 3_600_000;
+/** Between two looks whether an hour or a day of the ledger has ended. */
+export const ledgerTidyMs = 300_000;
 
 /** What answers cut at shutdown get to say so in the chat. */
 export const interruptedNoteMsMax = 5_000;

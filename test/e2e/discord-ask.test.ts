@@ -302,6 +302,18 @@ describe("Regenerate and thumbs", () => {
     expect(stage.engine.requests[1]!.messages).toEqual(stage.engine.requests[0]!.messages);
   });
 
+  test("Regenerate counts as a question, and a refused one leaves the answer in the conversation", async () => {
+    stage = await Stage.open({ bot: { pace: { ...openPace, questionsPerUserMax: 1 } } });
+    const { original } = await stage.ask(stage.ann, "Who are you?");
+    const press = await stage.standIn.press(stage.ann, original!, "again");
+    const refusal = await stage.standIn.until(() => press.followUps[0], "the refusal");
+    expect(refusal.content).toMatch(/try again in \d+ s/);
+    stage.timer.advance(60_000);
+    stage.standIn.say(stage.ann, stage.channel, "go on", { repliesTo: original! });
+    await stage.advanceUntil(() => stage.engine.requests.length === 2, "the next question");
+    expect(stage.engine.requests[1]!.messages).toHaveLength(3);
+  });
+
   test("Regenerate is the asker's", async () => {
     stage = await Stage.open();
     const { original } = await stage.ask(stage.ann, "Who are you?");

@@ -122,6 +122,18 @@ describe("messages that cannot be written", () => {
   });
 });
 
+describe("command replies", () => {
+  test("that are refused become one line with a request id", async () => {
+    stage = await Stage.open();
+    const edit = ({ route }: { route: string }) => route.endsWith("/messages/@original");
+    stage.standIn.refuse(edit, new Refusal(400, 50035, "Invalid Form Body"));
+    const interaction = await stage.standIn.slash(stage.ann, stage.channel, "help");
+    const reply = await stage.standIn.until(() => interaction.original, "the reply");
+    expect(reply.content).toMatch(/^⚠️ Something went wrong on our side\. \(request r\d+\)$/);
+    noViolations();
+  });
+});
+
 describe("interactions out of time", () => {
   test("one that comes too late (10062) is dropped without work", async () => {
     stage = await Stage.open();

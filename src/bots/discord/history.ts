@@ -35,7 +35,8 @@ export async function readHistory(
 
 async function readRecent(channel: TextBasedChannel, before: string): Promise<Message[]> {
   const fetched = (await channel.messages.fetch({ limit: historyMessagesMax, before })) as Collection<string, Message>;
-  const messages = [...fetched.values()].sort((a, b) => a.createdTimestamp - b.createdTimestamp);
+  // By id, which counts within a millisecond too.
+  const messages = [...fetched.values()].sort((a, b) => (BigInt(a.id) < BigInt(b.id) ? -1 : 1));
   if (!channel.isThread() || messages.length >= historyMessagesMax) return messages;
   const starter = await channel.fetchStarterMessage().catch(() => null);
   return starter === null || starter.id === before ? messages : [starter, ...messages];

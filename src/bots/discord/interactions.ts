@@ -12,12 +12,13 @@ import {
   type ModalSubmitInteraction,
   TextInputStyle,
 } from "discord.js";
+import { AppError } from "../../core/errors.ts";
 import { questionCharsMax } from "../../core/limits.ts";
 import type { ChatPlace } from "../../core/ports.ts";
 import type { ChatBot } from "../bot.ts";
 import type { CommandSpec, OptionSpec } from "../commands.ts";
 import { findCommand, optionTexts } from "../commands.ts";
-import { TEXTS } from "../locale/locale.ts";
+import { errorSentence, TEXTS } from "../locale/locale.ts";
 import type { Question, QuestionFile } from "../question.ts";
 import { shorten } from "../reply-render.ts";
 import { askAboutName } from "./command-json.ts";
@@ -56,8 +57,10 @@ async function runCommand(interaction: ChatInputCommandInteraction, context: Dis
   const command = findCommand(interaction.commandName);
   const locale = locales.ofInteraction(interaction);
   if (command === undefined) {
-    const text = TEXTS[locale].failure(TEXTS[locale].errorSentences?.not_found ?? "?", context.newId());
-    await interaction.reply({ content: text, flags: MessageFlags.Ephemeral });
+    // Registered by an older version of the program, or for another one.
+    const sentence = errorSentence(new AppError("invalid_request", "There is no such command."), locale);
+    const content = TEXTS[locale].failure(sentence, context.newId());
+    await interaction.reply({ content, flags: MessageFlags.Ephemeral });
     return;
   }
   const onlyCaller =
@@ -79,7 +82,16 @@ async function runCommand(interaction: ChatInputCommandInteraction, context: Dis
     },
     `<@${context.botId}>`,
   );
-  await place.post(post);
+  try {
+    await place.post(post);
+  } catch (thrown) {
+    // "Thinking" for ever would be the worst reply.
+    const requestId = context.newId();
+    const texts = TEXTS[locale];
+    const sentence = errorSentence(new AppError("internal", "A reply was refused."), locale);
+    await place.post({ text: texts.failure(sentence, requestId) });
+    context.logger.error("a command's reply was refused", { requestId, command: command.key, error: String(thrown) });
+  }
 }
 
 /** The three seconds are for this alone: nothing is looked up before it. */
