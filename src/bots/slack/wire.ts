@@ -69,8 +69,9 @@ export function mrkdwnSection(text: string): Block {
   return { type: "section", text: { type: "mrkdwn", text: escapeWithin(text, sectionCharsMax), verbatim: true } };
 }
 
+/** Without the small print: it is also what a later run of the program reads of its own answers. */
 function fallbackText(text: string): string {
-  return escapeWithin(withoutMarks(text), fallbackTextCharsMax);
+  return escapeWithin(withoutMarks(bodyOf(text) || text), fallbackTextCharsMax);
 }
 
 /** Escaping makes a text up to five times as long. */
