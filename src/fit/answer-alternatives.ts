@@ -2,7 +2,7 @@
 import { formatBytes, GIB } from "../core/units.ts";
 import { planFramework, pythonFrameworkOf } from "./answer-frameworks.ts";
 import { deviceBytes, type PlannedFit, type PlanQuestion, planWithFigures } from "./answer-plan.ts";
-import { contextLabel, formatPercent, formatRate, fullOffloadBytes, planName } from "./answer-sentences.ts";
+import { contextLabel, formatPercent, formatRate, fullOffloadBytes, planName, wholePlan } from "./answer-sentences.ts";
 import type { Alternative } from "./answer-types.ts";
 import type { CatalogueModel } from "./catalogue.ts";
 import { gpuFreeMemory, usableBytes } from "./free-memory.ts";
@@ -24,6 +24,8 @@ export interface AlternativesInput {
 
 /** Slower than this, something else is worth naming. */
 const comfortableTokensPerSecond = 8;
+/** Percent of perplexity from which a smaller model at more bits is the better answer. */
+const bearableLossPercent = 8;
 
 /** Alternatives in the order of their use; at most six. */
 export function alternativesFor(input: AlternativesInput): Alternative[] {
@@ -31,7 +33,7 @@ export function alternativesFor(input: AlternativesInput): Alternative[] {
   if (pythonFrameworkOf(input.query.framework) !== undefined) return frameworkAlternatives(input);
   const full = planned.kind === "plan" && planned.offload === "full";
   const found = full
-    ? [...quantizationTrade(input, planned)]
+    ? [...quantizationTrade(input, planned), ...otherModels(input)]
     : [
         expertPlacement(input),
         smallerQuantization(input),
@@ -120,12 +122,14 @@ function mixesBelow(quantization: string | undefined): string[] {
 function smallerQuantization(input: AlternativesInput): Alternative | undefined {
   const { model, hardware, wish, question, planned } = input;
   if (hardware.gpus.length === 0 || model.provenance === "gguf") return undefined;
-  const now =
-    planned.kind === "plan" ? planned.model.quantization : (planned.nearest?.model.quantization ?? wish.quantization);
-  for (const quantization of mixesBelow(now)) {
-    const plan = planWithFigures(model, hardware, { ...wish, quantization }, question);
-    if (plan.kind !== "plan" || plan.offload !== "full") continue;
-    return { kind: "quantization", plan, line: smallerLine(plan) };
+  const reference = planned.kind === "plan" ? planned : planned.nearest;
+  if (reference === undefined) return undefined;
+  for (const quantization of mixesBelow(reference.model.quantization)) {
+    const own = { ...wish, quantization };
+    // One look at the smallest settings the plan came down to tells whether the search is worth it.
+    if (wholePlan(model, hardware, own, reference)?.fits !== true) continue;
+    const plan = planWithFigures(model, hardware, own, question);
+    if (plan.kind === "plan" && plan.offload === "full") return { kind: "quantization", plan, line: smallerLine(plan) };
   }
   return undefined;
 }
@@ -233,7 +237,7 @@ function expertPlacement(input: AlternativesInput): Alternative | undefined {
 /** What the machine runs well instead. */
 function otherModels(input: AlternativesInput): Alternative[] {
   const { query, row, hardware, wish, planned, question } = input;
-  if (planned.kind === "plan" && planned.speed.decodeTokensPerSecond >= comfortableTokensPerSecond) return [];
+  if (planned.kind === "plan" && isGood(planned)) return [];
   const { quantization: _mix, gpuLayers: _layers, hostExpertLayers: _experts, ...rest } = wish;
   const picks = recommendModels(hardware, {
     purposes: [query.purpose ?? "chat"],
@@ -246,6 +250,12 @@ function otherModels(input: AlternativesInput): Alternative[] {
     .filter(({ model }) => model !== row?.name)
     .slice(0, 2)
     .map(({ plan }) => ({ kind: "model", plan, line: modelLine(plan) }));
+}
+
+/** Fast enough to read along, and not squeezed until it forgets. */
+function isGood({ speed, quality }: PlannedFit): boolean {
+  const loss = quality.perplexityIncreasePercent ?? 0;
+  return speed.decodeTokensPerSecond >= comfortableTokensPerSecond && loss <= bearableLossPercent;
 }
 
 function modelLine(plan: PlannedFit): Localized {

@@ -147,16 +147,19 @@ function memoryReason(plan: PlannedFit): Localized {
 
 /** The same settings with every layer on the GPUs, whether they have room or not. */
 export function wholePlan(model: ModelSpec, hardware: Hardware, wish: Wish, plan: FitPlan): FitPlan | undefined {
-  const { contextLength, sequenceCount, quantization, kvCacheTypeK, kvCacheTypeV } = plan.settings;
+  const { contextLength, sequenceCount, quantization, kvCacheTypeK, kvCacheTypeV, batchSize, microBatchSize } =
+    plan.settings;
   const fixed: Wish = {
+    ...(quantization !== undefined && model.provenance !== "gguf" && { quantization }),
     ...wish,
     contextLength,
     sequenceCount,
     kvCacheTypeK,
     kvCacheTypeV,
+    batchSize,
+    microBatchSize,
     gpuLayers: layersOf(model),
     hostExpertLayers: 0,
-    ...(quantization !== undefined && model.provenance !== "gguf" && { quantization }),
   };
   const whole = planFit(model, hardware, fixed);
   return whole.kind === "plan" ? whole : undefined;

@@ -16,7 +16,7 @@ describe("verdicts", () => {
     ["13b 6gb", "partial"],
     ["qwen3 4b 6gb", "full"],
     ["32b 2x16gb", "full"],
-    ["32b fp16 2x16gb", "none"],
+    ["70b fp16 2x16gb 16gb ram", "none"],
     ["13b fp16 2x16gb", "full"],
     ["405b 8gb", "none"],
     ["7b 16gb ram", "cpu"],
@@ -35,10 +35,10 @@ describe("verdicts", () => {
   it("the first line says yes, partly or no before anything else", () => {
     expect(answer("qwen3 4b 6gb").verdict.line.en).toMatch(/^Yes/);
     expect(answer("13b 6gb").verdict.line.en).toMatch(/^Partly: \d+ of 41 layers/);
-    expect(answer("32b fp16 2x16gb").verdict.line.en).toMatch(/^No/);
+    expect(answer("70b fp16 2x16gb 16gb ram").verdict.line.en).toMatch(/^No/);
     expect(answer("qwen3 4b 6gb").verdict.line.zh).toMatch(/^可以/);
     expect(answer("13b 6gb").verdict.line.zh).toMatch(/^部分可以/);
-    expect(answer("32b fp16 2x16gb").verdict.line.zh).toMatch(/^不行/);
+    expect(answer("70b fp16 2x16gb 16gb ram").verdict.line.zh).toMatch(/^不行/);
   });
 
   it("a speed asked for and missed is said in the verdict", () => {
@@ -83,8 +83,8 @@ describe("plans", () => {
 
   it("a family without a size becomes the member that serves best, and says so", () => {
     const { plan, notes } = answer("qwen3 8gb");
-    expect(plan?.offload).toBe("full");
-    expect(plan?.model.name).toMatch(/^Qwen3 /);
+    expect(plan?.speed.decodeTokensPerSecond).toBeGreaterThan(8);
+    expect(plan?.model.name).toMatch(/^Qwen3 \d/);
     expect(notes.map(({ en }) => en).join(" ")).toContain("comes in several sizes");
   });
 

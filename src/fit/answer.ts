@@ -105,17 +105,34 @@ function findModel(query: FitsQuery, options: AnswerOptions): Resolved {
       return fromRow(row(reference.name), []);
     case "family":
       return fromRow(...chooseMember(reference, query));
-    case "size": {
-      const { parameterCount, activeParameterCount, name } = reference;
-      const facts = {
-        ...(name !== undefined && { name }),
-        ...(activeParameterCount !== undefined && { activeParameterCount }),
-      };
-      return { model: specFromParameterCount(parameterCount, facts), files: {}, notes: [] };
-    }
+    case "size":
+      return { model: sizedModel(reference), files: {}, notes: [] };
     case "gguf":
       return fromFileName(reference);
   }
+}
+
+/** Models of a bare size asked for lately; the planner keeps what it worked out with the object. */
+const sizedModels = new Map<string, ModelSpec>();
+const sizedModelsMax = 64;
+
+function sizedModel({
+  parameterCount,
+  activeParameterCount,
+  name,
+}: Extract<ModelReference, { kind: "size" }>): ModelSpec {
+  const key = `${parameterCount} ${activeParameterCount} ${name}`;
+  let model = sizedModels.get(key);
+  if (model === undefined) {
+    const facts = {
+      ...(name !== undefined && { name }),
+      ...(activeParameterCount !== undefined && { activeParameterCount }),
+    };
+    model = specFromParameterCount(parameterCount, facts);
+    if (sizedModels.size >= sizedModelsMax) sizedModels.clear();
+    sizedModels.set(key, model);
+  }
+  return model;
 }
 
 function filesOf(reference: ModelReference): ModelFiles {
@@ -318,7 +335,7 @@ const ggufNote: Localized = {
 function answerModels(query: FitsQuery, hardware: Hardware, options: AnswerOptions): FitsAnswer {
   const picks = recommendModels(hardware, {
     wish: query.wish,
-    ...(query.purpose !== undefined && { purposes: [query.purpose], count: 4 }),
+    ...(query.purpose === undefined ? { count: 2 } : { purposes: [query.purpose], count: 4 }),
     ...(query.decodeTokensPerSecondMin !== undefined && { decodeTokensPerSecondMin: query.decodeTokensPerSecondMin }),
     ...(options.measured !== undefined && { measured: options.measured }),
   });

@@ -1,10 +1,11 @@
 /** Which cards, pairs and machines run a model: planned one by one, cheapest first. Rules: docs/ranking.md. */
 import { GIB } from "../core/units.ts";
-import { type PlannedFit, planWithFigures } from "./answer-plan.ts";
+import { deviceBytes, layersOf, type PlannedFit, withFigures } from "./answer-plan.ts";
 import prices from "./data/prices.json" with { type: "json" };
 import { GPUS, type GpuFacts } from "./gpus.ts";
-import { quantizationDefault } from "./plan-settings.ts";
-import type { Backend, FitRefusal, GpuDevice, Hardware, ModelSpec, Wish } from "./types.ts";
+import { planFit } from "./plan.ts";
+import { contextLengthMinDefault, quantizationDefault } from "./plan-settings.ts";
+import type { Backend, FitPlan, FitRefusal, GpuDevice, Hardware, KvCacheType, ModelSpec, Wish } from "./types.ts";
 
 /** A machine one can buy, its rough price, and the plan on it. */
 export interface MachineOption {
@@ -69,13 +70,14 @@ export function recommendMachines(model: ModelSpec, options: MachineOptions = {}
   const asked = options.decodeTokensPerSecondMin;
   const count = options.count ?? 5;
   const wish: Wish = { quantization: model.quantization ?? quantizationDefault, ...options.wish };
-  const need = leastBytes(model, wish);
+  const need = options.plan === undefined ? wholeBytes(model, wish) : leastBytes(model, wish);
   const found: MachineOption[] = [];
+  const plans: PlanCache = new Map();
   let slower: MachineOption | undefined;
   for (const offer of allOffers()) {
     if (found.length >= count) break;
     if (offer.bytes * offer.count < need || (options.plan !== undefined && offer.facts.backend !== "cuda")) continue;
-    const option = tryOffer(offer, model, wish, options);
+    const option = tryOffer(offer, model, wish, options, plans);
     if (option === undefined) continue;
     const speed = speedOf(option);
     if (speed >= Math.max(asked ?? decodeSpeedDefault, speedOf(found.at(-1)) * fasterFactorMin)) found.push(option);
@@ -88,13 +90,46 @@ function speedOf(option: MachineOption | undefined): number {
   return option?.plan.speed.decodeTokensPerSecond ?? 0;
 }
 
-function tryOffer(offer: Offer, model: ModelSpec, wish: Wish, options: MachineOptions): MachineOption | undefined {
+/** Plans by what memory depends on: cards of one size and backend differ in speed alone. */
+type PlanCache = Map<string, FitPlan | undefined>;
+
+function tryOffer(
+  offer: Offer,
+  model: ModelSpec,
+  wish: Wish,
+  options: MachineOptions,
+  plans: PlanCache,
+): MachineOption | undefined {
   const hardware = hardwareOf(offer);
-  const question = options.promptTokens === undefined ? {} : { promptTokens: options.promptTokens };
   const plan =
-    options.plan === undefined ? planWithFigures(model, hardware, wish, question) : options.plan(model, hardware, wish);
-  if (plan.kind !== "plan" || plan.offload !== "full") return undefined;
+    options.plan === undefined
+      ? ggufPlan(offer, hardware, model, wish, options, plans)
+      : options.plan(model, hardware, wish);
+  if (plan?.kind !== "plan" || plan.offload !== "full") return undefined;
   return { label: hardware.name!, hardware, priceUsd: offer.priceUsd, priceBasis: offer.priceBasis, plan };
+}
+
+function ggufPlan(
+  { facts, count, bytes }: Offer,
+  hardware: Hardware,
+  model: ModelSpec,
+  wish: Wish,
+  { promptTokens }: MachineOptions,
+  plans: PlanCache,
+): PlannedFit | undefined {
+  const key = `${count} ${bytes} ${facts.backend} ${facts.unifiedMemory}`;
+  if (!plans.has(key)) plans.set(key, wholePlan(model, hardware, wish));
+  const plan = plans.get(key);
+  if (plan === undefined) return undefined;
+  const devices = plan.devices.map((device) => (device.kind === "gpu" ? { ...device, name: facts.name } : device));
+  return withFigures({ ...plan, devices }, model, hardware, promptTokens === undefined ? {} : { promptTokens });
+}
+
+/** The plan with every layer on the GPUs; undefined where there is none. */
+function wholePlan(model: ModelSpec, hardware: Hardware, wish: Wish): FitPlan | undefined {
+  if (smallestWhole(model, hardware, wish)?.fits !== true) return undefined;
+  const plan = planFit(model, hardware, wish);
+  return plan.kind === "plan" && plan.offload === "full" ? plan : undefined;
 }
 
 /** Slower than this is for nobody. */
@@ -103,13 +138,43 @@ const slowSpeedMin = 3;
 /** A dearer option must be this much faster than the cheaper ones to be worth a line. */
 const fasterFactorMin = 1.15;
 
+/** The model whole with everything given up that a plan may give up; what has no room for this holds it in no way. */
+function smallestWhole(model: ModelSpec, hardware: Hardware, wish: Wish): FitPlan | undefined {
+  const contextLength = Math.min(
+    wish.contextLength ?? wish.contextLengthMin ?? contextLengthMinDefault,
+    model.contextLengthTrained,
+  );
+  const whole = planFit(model, hardware, {
+    ...wish,
+    contextLength,
+    kvCacheTypeK: wish.kvCacheTypeK ?? smallestCache(model),
+    kvCacheTypeV: wish.kvCacheTypeV ?? smallestCache(model),
+    batchSize: wish.batchSize ?? 128,
+    gpuLayers: layersOf(model),
+  });
+  return whole.kind === "plan" ? whole : undefined;
+}
+
+/** Its GPU memory on one card large enough for anything. */
+function wholeBytes(model: ModelSpec, wish: Wish): number {
+  const card: Hardware = { gpus: [{ id: "gpu0", vramBytesTotal: 1024 * GIB }], backend: "vulkan" };
+  const whole = smallestWhole(model, card, wish);
+  return whole === undefined ? 0 : deviceBytes(whole);
+}
+
+/** The cache type the planner goes down to, where the heads divide into its blocks. */
+function smallestCache(model: ModelSpec): KvCacheType {
+  const divides = model.layers.every(({ keyLength, valueLength }) => keyLength % 32 === 0 && valueLength % 32 === 0);
+  return divides ? "Q8_0" : "F16";
+}
+
 /** Weights alone; a machine with less memory is not worth a plan. */
 function leastBytes(model: ModelSpec, wish: Wish): number {
   return (model.parameterCount * bitsFloor(wish.quantization ?? quantizationDefault)) / 8;
 }
 
 /** Fewer bits per weight than any file of this quantization has. */
-function bitsFloor(quantization: string): number {
+export function bitsFloor(quantization: string): number {
   const name = quantization.toUpperCase();
   if (/^(?:FP)?F?32/.test(name) || name === "FP32") return 31;
   if (/16/.test(name)) return 15;

@@ -86,6 +86,16 @@ describe("models for a machine", () => {
     },
   );
 
+  it("no model of the whole catalogue is passed over: 8gb + 16gb ram, for chat", () => {
+    const hardware = machine("8gb + 16gb ram");
+    const [best] = recommendModels(hardware, { purposes: ["chat"], count: 1 });
+    const scores = CATALOGUE_MODELS.filter(({ uses }) => !uses.includes("embedding")).flatMap(({ name }) => {
+      const [one] = recommendModels(hardware, { purposes: ["chat"], candidates: [name], count: 1 });
+      return one === undefined || /safeguard/.test(name) ? [] : [one.score];
+    });
+    expect(best!.score).toBe(Math.max(...scores));
+  });
+
   it("are sorted by score, of different families, and run", () => {
     for (const text of ["4gb", "6gb", "8gb", "12gb", "24gb", "2x24gb", "m4 16gb", "32gb ram"]) {
       for (const purpose of ["chat", "code", "long", "fast"] as const) {

@@ -9,9 +9,11 @@ import { GIB, MIB } from "../core/units.ts";
 import { type PlannedFit, planWithFigures } from "./answer-plan.ts";
 import { textOnly } from "./answer-text-only.ts";
 import { CATALOGUE_MODELS, type CatalogueModel, specFromCatalogue } from "./catalogue.ts";
-import { gpuFreeMemory, usableBytes } from "./free-memory.ts";
+import { gpuFreeMemory, hostFreeMemory, usableBytes } from "./free-memory.ts";
+import { quantizationDefault } from "./plan-settings.ts";
 import { estimateQuality } from "./quality.ts";
 import type { Purpose } from "./query-types.ts";
+import { bitsFloor } from "./recommend-hardware.ts";
 import type { MeasuredRun } from "./speed.ts";
 import { constantsFor, deviceRates, ramBandwidthDefault, SPEED_CONSTANTS } from "./speed-constants.ts";
 import type { FitRefusal, Hardware, Wish } from "./types.ts";
@@ -128,7 +130,8 @@ function purposeWish(purpose: Purpose, wish: Wish = {}): Wish {
   const contextLengthMin =
     wish.contextLengthMin ??
     (wish.contextLength === undefined && purpose !== "long" ? contextLength / 2 : contextLength);
-  return { ...wish, contextLength, contextLengthMin };
+  const mix = purpose === "fast" && wish.quantization === undefined ? { quantization: quantizationDefault } : {};
+  return { ...wish, ...mix, contextLength, contextLengthMin };
 }
 
 function tryRow(
@@ -143,7 +146,7 @@ function tryRow(
   const contextLength = Math.min(wish.contextLength!, row.contextLengthTrained);
   const own = { ...wish, contextLength, contextLengthMin: Math.min(wish.contextLengthMin!, contextLength) };
   const depth = Math.min(promptTokens, contextLength / 2);
-  const key = `${row.name} ${contextLength} ${own.contextLengthMin} ${depth}`;
+  const key = `${row.name} ${contextLength} ${own.contextLengthMin} ${depth} ${own.quantization}`;
   let plan = plans.get(key);
   if (plan === undefined) {
     const question = { promptTokens: depth, ...(options.measured !== undefined && { measured: options.measured }) };
@@ -216,6 +219,9 @@ interface Budget {
   layerSeconds: number;
 }
 
+/** Share of the memory's size taken as free, as the planner takes it. */
+const hostFreeShare = 0.8;
+
 /** Driver context of one process on a card of these backends, at least. */
 const runtimeBytesFloor = 200 * MIB;
 
@@ -223,7 +229,8 @@ function memoryBudget(hardware: Hardware): Budget {
   const runtime = hardware.backend === "cuda" || hardware.backend === "rocm" ? runtimeBytesFloor : 0;
   const free = hardware.gpus.map((gpu) => Math.max(0, usableBytes(gpuFreeMemory(gpu, hardware)) - runtime));
   const vramBytes = free.reduce((sum, bytes) => sum + bytes, 0);
-  const ram = hardware.ramBytesFree ?? hardware.ramBytesTotal ?? Math.max(16 * GIB, 2 * vramBytes);
+  const total = hardware.gpus.reduce((sum, { vramBytesTotal }) => sum + vramBytesTotal, 0);
+  const ram = hardware.ramBytesFree ?? hostFreeShare * (hardware.ramBytesTotal ?? Math.max(16 * GIB, 2 * total));
   const { shared } = SPEED_CONSTANTS;
   const cards = hardware.gpus.map((gpu) => ({
     rate: deviceRates(gpu).bandwidth,
@@ -232,28 +239,27 @@ function memoryBudget(hardware: Hardware): Budget {
   const mixed = cards.length > 0 ? shared.cpuMixedFactor : 1;
   return {
     vramBytes,
-    ramBytes: hardware.unifiedMemory === true && vramBytes > 0 ? 0 : ram,
+    ramBytes: hardware.unifiedMemory === true && vramBytes > 0 ? 0 : usableBytes(hostFreeMemory(ram)),
     gpuRate: Math.max(0, ...cards.map(({ rate, own }) => rate * Math.min(1, own.efficiency * shared.legacyFactor))),
     hostRate: (hardware.ramBandwidthBytesPerSecond ?? ramBandwidthDefault) * shared.cpuEfficiency * mixed,
     layerSeconds: cards.length === 0 ? shared.cpuLayerSeconds : Math.min(...cards.map(({ own }) => own.layerSeconds)),
   };
 }
 
-/** Mixes the planner offers, with fewer bits per weight than any real file of theirs, and the least they can cost. */
-const MIX_FLOORS = [
-  { mix: "Q8_0", bits: 8.4 },
-  { mix: "Q6_K", bits: 6.4 },
-  { mix: "Q5_K_M", bits: 5.4 },
-  { mix: "Q4_K_M", bits: 4.6 },
-  { mix: "Q4_K_S", bits: 4.4 },
-  { mix: "Q3_K_M", bits: 3.6 },
-].map(({ mix, bits }) => ({ bits, loss: lossFloor(mix) }));
+/** Mixes the planner offers, with fewer bits per weight than any real file of theirs. */
+const MIXES = [
+  { mix: "Q8_0", bits: 8.45 },
+  { mix: "Q6_K", bits: 6.5 },
+  { mix: "Q5_K_M", bits: 5.5 },
+  { mix: quantizationDefault, bits: 4.7 },
+  { mix: "Q4_K_S", bits: 4.5 },
+  { mix: "Q3_K_M", bits: 3.7 },
+].map((one) => ({ ...one, loss: { early: lossFloor(one.mix, 32_000), dense: lossFloor(one.mix, 128_000) } }));
 
-function lossFloor(mix: string): number {
-  const measured = [1e9, 3e9, 8e9, 13e9, 70e9, 400e9].flatMap((parameterCount) =>
-    [32_000, 128_000].map((vocabularySize) =>
-      estimateQuality({ architecture: "llama", parameterCount, vocabularySize, expertCount: 0 }, mix),
-    ),
+/** The least a mix can cost models of a kind, in doublings; the vocabulary's size tells the kind (quality.ts). */
+function lossFloor(mix: string, vocabularySize: number): number {
+  const measured = [1e9, 3e9, 8e9, 13e9, 70e9, 400e9].map((parameterCount) =>
+    estimateQuality({ architecture: "llama", parameterCount, vocabularySize, expertCount: 0 }, mix),
   );
   return Math.min(...measured.map((one) => one.perplexityIncreasePercent ?? 0)) / RANKING.perplexityPercentPerDoubling;
 }
@@ -266,8 +272,13 @@ interface RowFacts {
   readParameters: number;
   layerCount: number;
   vocabularySize: number;
-  /** Bytes of cache per token with the smallest cache the planner uses; layers that see the whole context only. */
-  cacheBytesPerToken: number;
+  contextLengthTrained: number;
+  /** Numbers cached per token by layers that see the whole context. */
+  cacheElementsPerToken: number;
+  /** Bits per weight of the largest mix: gpt-oss was trained in 4 bits, and every mix keeps them. */
+  bitsMax: number;
+  /** Trained on so little that rounding costs it less (quality.ts). */
+  early: boolean;
 }
 
 const facts = new Map<string, RowFacts>();
@@ -283,37 +294,78 @@ function factsOf(row: CatalogueModel): RowFacts {
     const table = spec.tiedEmbeddings ? 0 : spec.vocabularySize * spec.embeddingLength;
     found = {
       activeShare: Math.min(1, spec.activeParameterCount / row.parameterCount),
-      residentParameters: row.parameterCount - table,
+      // What a dense model does not read for every token are embedding tables per layer; they stay in main memory.
+      residentParameters:
+        (spec.expertCount > 0 ? row.parameterCount : Math.min(spec.activeParameterCount, row.parameterCount)) - table,
       readParameters: Math.max(0, Math.min(spec.activeParameterCount, row.parameterCount) - table),
       layerCount: spec.layerCount,
       vocabularySize: spec.vocabularySize,
-      cacheBytesPerToken: elements,
+      contextLengthTrained: row.contextLengthTrained,
+      cacheElementsPerToken: elements,
+      bitsMax: spec.architecture === "gpt-oss" ? 4.25 : 16,
+      early: spec.architecture === "llama" && spec.vocabularySize <= 32_016,
     };
     facts.set(row.name, found);
   }
   return found;
 }
 
-/** Float32 logits for the smallest micro-batch our engine plans. */
-const logitRowsFloor = 128;
+/** Float32 logits for our engine's micro-batch: the one it starts with, and the smallest it goes down to. */
+const logitRows = { usual: 512, least: 128 };
 
-/** The best score a row could reach: every mix that might fit, read at full rate, or part of it from main memory. */
+/** The best score a row could reach: each mix that might fit, read at full rate, or the usual one partly from RAM. */
 function upperBound(purpose: Purpose, row: CatalogueModel, budget: Budget, wish: Wish): number {
   const known = factsOf(row);
-  const context = Math.min(wish.contextLengthMin ?? 0, row.contextLengthTrained) * (wish.sequenceCount ?? 1);
-  const logits = wish.buildFamily === "llama-server" ? 0 : 4 * logitRowsFloor * known.vocabularySize;
-  const besides = known.cacheBytesPerToken * context + logits;
   const able = capability(purpose, row);
-  let best = Number.NEGATIVE_INFINITY;
-  for (const { bits, loss } of MIX_FLOORS) {
-    const resident = (known.residentParameters * bits) / 8;
-    const over = resident + besides - budget.vramBytes;
-    if (over > budget.ramBytes) continue;
-    const spilled = budget.vramBytes === 0 ? 1 : Math.min(1, Math.max(0, over) / resident);
+  const seconds = (bits: number, spilled: number): number => {
     const read = (known.readParameters * bits) / 8;
     const onGpu = budget.gpuRate > 0 ? (read * (1 - spilled)) / budget.gpuRate : 0;
-    const seconds = (read * spilled) / budget.hostRate + onGpu + known.layerCount * budget.layerSeconds;
-    best = Math.max(best, able - loss - speedLoss(purpose, 1 / seconds));
+    return (read * spilled) / budget.hostRate + onGpu + known.layerCount * budget.layerSeconds;
+  };
+  let best = Number.NEGATIVE_INFINITY;
+  for (const { mix, bits: most, loss } of mixesOf(wish)) {
+    const bits = Math.min(most, known.bitsMax);
+    const resident = (known.residentParameters * bits) / 8;
+    // Better mixes than the usual one are taken only when nothing has to be given up for them.
+    const { cache, logits } = besides(known, wish, most > usualBits);
+    const spilled = spilledShare(budget.vramBytes - logits, resident + cache);
+    const whole = spilled === 0;
+    // With a GPU, layers go to main memory in the usual mix only; without one, every mix may be what fits.
+    if (!whole && budget.vramBytes > 0 && mix !== (wish.quantization ?? quantizationDefault)) continue;
+    if (spilled * resident > budget.ramBytes) continue;
+    const cost = known.early ? loss.early : loss.dense;
+    best = Math.max(best, able - cost - speedLoss(purpose, 1 / seconds(bits, spilled)));
   }
   return best;
+}
+
+/** Share of the layers, each with its cache, that finds no room. */
+function spilledShare(room: number, bytes: number): number {
+  if (bytes <= room) return 0;
+  return Math.min(1, Math.max(0, 1 - Math.max(0, room) / bytes));
+}
+
+const usualBits = 4.7;
+
+/** The mixes a wish leaves open; one that it fixes costs nothing here, which only makes the bound looser. */
+function mixesOf(wish: Wish): typeof MIXES {
+  const { quantization } = wish;
+  if (quantization === undefined) return MIXES;
+  const known = MIXES.filter(({ mix }) => mix === quantization);
+  return known.length > 0
+    ? known
+    : [{ mix: quantization, bits: bitsFloor(quantization), loss: { early: 0, dense: 0 } }];
+}
+
+/** Cache and logits: with the settings a plan starts from, or with the least it may go down to. */
+function besides(known: RowFacts, wish: Wish, usual: boolean): { cache: number; logits: number } {
+  const context = (usual ? wish.contextLength : wish.contextLengthMin) ?? 0;
+  const open = wish.kvCacheTypeK === undefined && wish.kvCacheTypeV === undefined;
+  const elementBytes = open ? (usual ? 2 : 1) : 0.5;
+  const rows =
+    wish.buildFamily === "llama-server"
+      ? 0
+      : Math.min(usual ? logitRows.usual : logitRows.least, wish.batchSize ?? 512);
+  const tokens = Math.min(context, known.contextLengthTrained) * (wish.sequenceCount ?? 1);
+  return { cache: known.cacheElementsPerToken * elementBytes * tokens, logits: 4 * rows * known.vocabularySize };
 }

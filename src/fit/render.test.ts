@@ -109,7 +109,7 @@ describe("bars", () => {
   });
 
   it("what is too much stands beyond the card's end", () => {
-    const { memory } = answerQuery(parseQuery("32b fp16 2x16gb"));
+    const { memory } = answerQuery(parseQuery("70b fp16 2x16gb 16gb ram"));
     const cells = barCells(memory[0]!, 40);
     expect(cells.at(-1)).toEqual({
       kind: "over",
