@@ -1,19 +1,15 @@
 /** The Discord bot as a part of `snug start` or on its own: a client of an API, near or far. */
-import { randomInt, randomUUID } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
-import { ChatBot } from "../bots/bot.ts";
-import { availableCommands, type Capability } from "../bots/commands.ts";
+import type { ChatBot } from "../bots/bot.ts";
+import { availableCommands } from "../bots/commands.ts";
 import type { RegistrationReport } from "../bots/discord/register.ts";
 import { type DiscordBot, registerDiscord, startDiscord } from "../bots/discord/start.ts";
-import { createFitsPort } from "../bots/fits-answer.ts";
-import { type AppError, type Locale, toAppError } from "../core/errors.ts";
-import { hubHeaderMsMax } from "../core/limits.ts";
-import type { BotStateStore, ChatEngine, Logger, Timer, UsageStore } from "../core/ports.ts";
-import { loadRemoteGguf } from "../fit/gguf-load.ts";
+import { type AppError, toAppError } from "../core/errors.ts";
+import type { BotStateStore, Logger, Timer, UsageStore } from "../core/ports.ts";
 import { prepareQueries } from "../fit/query.ts";
-import { createHttpEngine } from "../http/client.ts";
+import { capabilities, createChatBot, newRequestId } from "./chat-bot.ts";
 import type { DiscordSettings } from "./discord-settings.ts";
-import { type ApiAccess, createUsageOverHttp } from "./usage-over-http.ts";
+import type { ApiAccess } from "./usage-over-http.ts";
 
 export interface DiscordRunOptions {
   settings: DiscordSettings;
@@ -34,9 +30,6 @@ export interface DiscordRun {
   stop(options: { drainMs: number }): Promise<void>;
 }
 
-/** What this program can do beyond answering; /compare is registered once it is here. */
-const capabilities: readonly Capability[] = [];
-
 /** Waits between tries while Discord cannot be reached: first, and the most it grows to by doubling. */
 const connectRetryMsFirst = 2_000;
 const connectRetryMsMax = 60_000;
@@ -44,7 +37,7 @@ const connectRetryMsMax = 60_000;
 /** Never throws: the API runs whether Discord does or not. */
 export function runDiscord(options: DiscordRunOptions): DiscordRun {
   const stopping = new AbortController();
-  const bot = createBot(options);
+  const bot = createChatBot("discord", options, options.timer ?? systemTimer);
   const online = connect(bot, options, stopping.signal);
   return {
     online,
@@ -103,68 +96,6 @@ async function connect(
       if (signal.aborted) return error;
     }
   }
-}
-
-function createBot(options: DiscordRunOptions): ChatBot {
-  const { settings, api, state, logger, timer = systemTimer } = options;
-  const { allow, deny, pace, reasoning, model } = settings;
-  return new ChatBot({
-    engine: createApiEngine(api, timer),
-    state,
-    usage: options.usage ?? createUsageOverHttp(api),
-    fits: createFitsPort({
-      loadGguf: (location) =>
-        loadRemoteGguf(location, {
-          fetch: (url, init) => fetch(url, init),
-          signal: AbortSignal.timeout(hubHeaderMsMax),
-        }),
-      drawPng: (render, wanted) => drawPng(render, wanted, logger),
-    }),
-    timer,
-    logger,
-    newId: newRequestId,
-    newSeed: () => randomInt(2 ** 31),
-    access: { allow, deny },
-    pace,
-    reasoning,
-    capabilities,
-    ...(model === undefined ? {} : { defaultModel: model }),
-  });
-}
-
-/** The drawing library is large and native, so it is loaded with the first picture; an answer does without one. */
-async function drawPng(
-  render: (locale: Locale) => string | undefined,
-  wanted: Locale,
-  logger: Logger,
-): Promise<Uint8Array | undefined> {
-  try {
-    const { pngLocale, renderPngAside } = await import("./png.ts");
-    const svg = render(pngLocale(wanted));
-    return svg === undefined ? undefined : await renderPngAside(svg);
-  } catch (thrown) {
-    logger.warn("a picture could not be drawn", { error: String(thrown) });
-    return undefined;
-  }
-}
-
-/** The API as an engine that says where its requests come from. */
-function createApiEngine({ url, key }: ApiAccess, clock: Timer): ChatEngine {
-  return createHttpEngine({
-    baseUrl: url,
-    token: key,
-    clock,
-    fetch: (input, init) => {
-      const headers = new Headers(init?.headers);
-      headers.set("x-snug-source", "discord");
-      return fetch(input, { ...init, headers });
-    },
-  });
-}
-
-/** Ten characters: short enough to read out, rare enough to find in a log. */
-function newRequestId(): string {
-  return randomUUID().replaceAll("-", "").slice(0, 10);
 }
 
 /** The clock of the machine. Waits keep no process alive. */
