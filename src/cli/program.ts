@@ -30,6 +30,8 @@ export interface FitsOptions {
   launch?: boolean;
   svg?: string;
   png?: string;
+  /** File of speeds measured on the machine asked about. */
+  measured?: string;
   lang?: Locale;
 }
 
@@ -72,6 +74,7 @@ const texts = {
     launch: "settings for other tools too: llama.cpp, Ollama, LM Studio, Transformers, vLLM",
     svg: "write the picture as SVG",
     png: "write the picture as PNG",
+    measured: "speeds measured on this machine, as JSON (docs/fits-batch.md)",
     lang: "language of the answer",
     keys: "make, list and revoke API keys",
     keysCreate: "make a key; its secret is shown this once",
@@ -109,6 +112,7 @@ const texts = {
     launch: "同时给出其他工具的设置：llama.cpp、Ollama、LM Studio、Transformers、vLLM",
     svg: "把图保存为 SVG",
     png: "把图保存为 PNG",
+    measured: "本机实测速度的 JSON 文件（docs/fits-batch.md）",
     lang: "回答所用语言",
     keys: "创建、查看和吊销 API 密钥",
     keysCreate: "创建密钥；密钥内容只显示这一次",
@@ -187,6 +191,7 @@ export function createProgram(
     .option("--launch", t.launch)
     .option("--svg <file>", t.svg)
     .option("--png <file>", t.png)
+    .option("--measured <file>", t.measured)
     .addOption(new Option("--lang <language>", t.lang).choices(["en", "zh"]))
     .action(async (words: string[], options: FitsOptions) => finish(await actions.fits(words.join(" "), options)));
 

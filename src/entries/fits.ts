@@ -1,17 +1,21 @@
 /** `snug fits`: the planner in the terminal, and its batch door for programs. */
-import { writeFile } from "node:fs/promises";
-import { createInterface } from "node:readline";
+import { readFile, stat, writeFile } from "node:fs/promises";
 import { loadGguf } from "../cli/gguf-file.ts";
+import { readLines } from "../cli/lines.ts";
 import type { FitsOptions } from "../cli/program.ts";
 import type { Terminal } from "../cli/terminal.ts";
-import { AppError } from "../core/errors.ts";
-import { answerQuery } from "../fit/answer.ts";
+import { AppError, type Locale } from "../core/errors.ts";
+import { fitBodyBytesMax } from "../core/limits.ts";
+import { answerQuery, type FitsAnswer } from "../fit/answer.ts";
 import { renderPicture } from "../fit/answer-picture.ts";
-import { answerFitsLine, type DoorDependencies } from "../fit/door.ts";
-import { specFromGguf } from "../fit/model.ts";
+import { answerFitsLine, type DoorDependencies, readQueryModel } from "../fit/door.ts";
+import { measuredRuns, parseMeasuredRows } from "../fit/measured.ts";
 import { type FitsQuery, parseQuery } from "../fit/query.ts";
 import { renderTerminal } from "../fit/render-terminal.ts";
-import type { ModelSpec } from "../fit/types.ts";
+import type { MeasuredRun } from "../fit/speed.ts";
+
+/** A list written by hand is some kilobytes. */
+const measuredBytesMax = 1024 * 1024;
 
 /** On the user's own machine every file and address is the user's to read. */
 function createDependencies(): DoorDependencies {
@@ -25,16 +29,17 @@ function createDependencies(): DoorDependencies {
 }
 
 export async function fits(text: string, options: FitsOptions, terminal: Terminal): Promise<number> {
-  if (options.batch) return answerLines(terminal);
+  const dependencies = createDependencies();
+  if (options.batch) return answerLines(text, options, dependencies, terminal);
   const locale = options.lang ?? terminal.locale;
   const query = parseQuery(text);
-  const model = await readModel(query);
-  const answer = answerQuery(query, model === undefined ? {} : { model });
-  if (options.svg !== undefined) await writeFile(options.svg, pictureOrThrow(renderPicture(answer, locale)));
-  if (options.png !== undefined) {
-    const { pngLocale, renderPng } = await import("./png.ts");
-    await writeFile(options.png, renderPng(pictureOrThrow(renderPicture(answer, pngLocale(locale), "light"))));
-  }
+  const measured = options.measured === undefined ? undefined : await readRuns(options.measured, query, dependencies);
+  const model = await readQueryModel(query, dependencies);
+  const answer = answerQuery(query, {
+    ...(model !== undefined && { model }),
+    ...(measured !== undefined && { measured }),
+  });
+  await writePictures(answer, options, locale);
   if (options.json) terminal.print(JSON.stringify(answer, null, 2));
   else {
     const { columns, coloured: colour } = terminal;
@@ -43,27 +48,60 @@ export async function fits(text: string, options: FitsOptions, terminal: Termina
   return 0;
 }
 
+async function writePictures(answer: FitsAnswer, { svg, png }: FitsOptions, locale: Locale): Promise<void> {
+  if (svg !== undefined) await writePicture(svg, pictureOrThrow(renderPicture(answer, locale)));
+  if (png === undefined) return;
+  const { pngLocale, renderPng } = await import("./png.ts");
+  await writePicture(png, renderPng(pictureOrThrow(renderPicture(answer, pngLocale(locale), "light"))));
+}
+
 function pictureOrThrow(picture: string | undefined): string {
   if (picture !== undefined) return picture;
   throw new AppError("invalid_request", "That answer has no picture; ask about a model on a machine, such as 13b 6gb.");
 }
 
-/** The header of a file or repository the question names. */
-async function readModel(query: FitsQuery): Promise<ModelSpec | undefined> {
-  if (query.model?.kind !== "gguf") return undefined;
-  const { header, name, quantization, projectorBytes } = await createDependencies().loadGguf(query.model.location);
-  const spec = specFromGguf(header, name === undefined ? {} : { name });
-  return {
-    ...spec,
-    ...(quantization === undefined ? {} : { quantization }),
-    ...(projectorBytes === undefined ? {} : { projectorBytes }),
-  };
+async function writePicture(path: string, content: string | Uint8Array): Promise<void> {
+  try {
+    await writeFile(path, content);
+  } catch (cause) {
+    throw new AppError("permission_denied", `${path} could not be written. Check its folder and permissions.`, {
+      cause,
+    });
+  }
+}
+
+async function readRuns(path: string, query: FitsQuery, dependencies: DoorDependencies): Promise<MeasuredRun[]> {
+  if (query.hardware === undefined) {
+    throw new AppError("invalid_request", "Measured speeds need a machine in the question, such as: qwen3-8b 3060.", {
+      param: "measured",
+    });
+  }
+  return await measuredRuns(parseMeasuredRows(await readMeasured(path)), query.hardware, dependencies);
+}
+
+async function readMeasured(path: string): Promise<string> {
+  let size: number;
+  try {
+    size = (await stat(path)).size;
+    if (size <= measuredBytesMax) return await readFile(path, "utf8");
+  } catch (cause) {
+    throw new AppError("invalid_request", `${path} could not be read. Give a JSON file of measured speeds.`, { cause });
+  }
+  throw new AppError("payload_too_large", `${path} has ${size} bytes; the limit is ${measuredBytesMax}.`);
 }
 
 /** JSON lines in, JSON lines out, in order; a reader that is slow slows the reading down. */
-async function answerLines(terminal: Terminal): Promise<number> {
-  const dependencies = createDependencies();
-  for await (const line of createInterface({ input: process.stdin, crlfDelay: Number.POSITIVE_INFINITY })) {
+async function answerLines(
+  text: string,
+  options: FitsOptions,
+  dependencies: DoorDependencies,
+  terminal: Terminal,
+): Promise<number> {
+  const { svg, png, measured } = options;
+  if (text !== "" || svg !== undefined || png !== undefined || measured !== undefined) {
+    throw new AppError("invalid_request", "--batch takes its questions from stdin, and no pictures or measured runs.");
+  }
+  for await (const line of readLines(process.stdin, fitBodyBytesMax)) {
     if (line.trim() !== "") await terminal.writeAll(`${await answerFitsLine(line, dependencies)}\n`);
   }
   return 0;

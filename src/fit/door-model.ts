@@ -34,6 +34,12 @@ export async function modelOf(model: FitsPlanRequest["model"], around: ModelCirc
   return { ...found, model: textOnly(found.model), notes: [...found.notes, ...notes] };
 }
 
+/** The same for a model a question names. */
+export async function modelOfReference(reference: ModelReference, around: ModelCircumstances): Promise<DoorModel> {
+  const found = await referredModel(reference, around);
+  return { ...found, model: textOnly(found.model) };
+}
+
 async function findModel(model: FitsPlanRequest["model"], around: ModelCircumstances): Promise<DoorModel> {
   if (typeof model === "string") return await namedModel(model, around);
   if ("gguf" in model) return { model: await ggufModel(model.gguf, around.dependencies), notes: [] };

@@ -57,9 +57,7 @@ export async function answerFitsRequestOrThrow(
 export async function answerFitsLine(line: string, dependencies: DoorDependencies): Promise<string> {
   if (line.trim() === "") return "";
   if (line.length > fitBodyBytesMax) {
-    return lineError(
-      new AppError("payload_too_large", `The line has ${line.length} characters; the limit is ${fitBodyBytesMax}.`),
-    );
+    return lineError(new AppError("payload_too_large", `The line has more than ${fitBodyBytesMax} characters.`));
   }
   let body: unknown;
   try {

@@ -44,6 +44,9 @@ export const END = "(?![a-z0-9])";
 export const SCALE = "(k|m|万|千)?";
 export const CONTEXT_WORD =
   "(?:ctx(?:[-_ ]?(?:size|len|length))?|context(?:[-_ ]?(?:length|size|window|len))?|num_ctx|n_ctx|max[-_]model[-_]len|max[-_]seq[-_]len|window|上下文(?:长度|窗口|大小)?|文本长度|长度|窗口)";
+/** A number that can only be a length of context: "8k", "8192", "32000". */
+export const CONTEXT_NUMBER =
+  "(?:\\d{1,4}(?:\\.\\d)?\\s?(?:k|万|千)|1024|2048|4096|8192|16384|32768|65536|131072|262144|\\d{1,4}000)";
 export const SEQUENCE_WORD =
   "(?:users?|people|persons|slots?|sequences?|seqs?|requests?|clients?|sessions?|streams?|conversations?|parallel|concurrent|concurrency|个?用户|位用户|个?人(?:同时)?(?:用|使用)?|路?并发|路)";
 export const RATE_UNIT =

@@ -6,6 +6,7 @@
  */
 import {
   AT_LEAST,
+  CONTEXT_NUMBER,
   CONTEXT_WORD,
   context,
   count,
@@ -39,8 +40,10 @@ const NUMBER_RULES: readonly Rule[] = [
     kind: "promptTokens",
     tokens: scaled(m[1], m[2]),
   })),
-  rule(`${NUMBER}\\s*${SCALE}\\s*-?(?:tokens?\\s*)?(?:of\\s*|的)?-?${CONTEXT_WORD}`, (m) =>
-    context(scaled(m[1], m[2])),
+  // In "3060 ctx 8k" the context stands behind its word and the number before is a card.
+  rule(
+    `${NUMBER}\\s*${SCALE}\\s*-?(?:tokens?\\s*)?(?:of\\s*|的)?-?${CONTEXT_WORD}(?!\\s*[:=]?\\s*${CONTEXT_NUMBER}${END})`,
+    (m) => context(scaled(m[1], m[2])),
   ),
   rule(`${NUMBER}\\s*-?\\s*(?:concurrent\\s*|parallel\\s*|simultaneous\\s*)?${SEQUENCE_WORD}`, (m) => sequences(m[1])),
   rule(`${NUMBER}\\s*b[-_ ]?a\\s?${NUMBER}\\s*b${END}`, (m) => ({

@@ -4,6 +4,10 @@ import { parseQuery } from "./query.ts";
 /** What people type, and the question it must be read as: kind, then the echo. */
 const PHRASINGS: readonly (readonly [text: string, reading: string])[] = [
   ["13b 6gb", "fit: 13B model · 6 GB GPU"],
+  ["qwen3-8b 3060 ctx 8k", "fit: Qwen3 8B · RTX 3060 12 GB · context 8k"],
+  ["qwen3-8b 4090 context 8192", "fit: Qwen3 8B · RTX 4090 24 GB · context 8k"],
+  ["8192 ctx 3060 qwen3-8b", "fit: Qwen3 8B · RTX 3060 12 GB · context 8k"],
+  ["qwen3-8b bf16 24gb", "fit: Qwen3 8B · BF16 · 24 GB GPU"],
   ["13b 6g", "fit: 13B model · 6 GB GPU"],
   ["13B 6G", "fit: 13B model · 6 GB GPU"],
   ["13B, 6 GB", "fit: 13B model · 6 GB GPU"],
