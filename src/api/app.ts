@@ -17,7 +17,7 @@ import { createMetrics, metricsContentType } from "./metrics.ts";
 import { createQuotaBook } from "./quota.ts";
 import { crossOrigin, identify, type RequestVariables, respondToError, securityHeaders } from "./requests.ts";
 import type { Router } from "./router.ts";
-import { readUsage } from "./usage/report.ts";
+import { exportUsage, readUsage } from "./usage/report.ts";
 
 export interface AppDependencies {
   engine: Router;
@@ -92,6 +92,8 @@ export function createApp(dependencies: AppDependencies): Hono<ApiEnvironment> {
   app.get("/v1/usage", usageKey!, async (context) =>
     context.json(await readUsage(usageStore, context.get("key"), context.req.query())),
   );
+
+  app.get("/v1/usage/export", usageKey!, (context) => exportUsage(usageStore, context.get("key"), context.req.query()));
 
   app.get("/v1/keys", adminKey!, async (context) =>
     context.json({ keys: (await keyStore.list()).map((key) => viewKey(key, clock.now())) }),

@@ -101,6 +101,33 @@ export interface UsageQuery {
   userId?: string;
   /** At most `usageRowsMax`; default 50. */
   limit?: number;
+  /** Only rows older than this one: the last of the page before. */
+  after?: { at: number; id: string };
+}
+
+export type UsageGrouping = "day" | "key" | "user" | "model" | "source" | "engine" | "status";
+
+export interface UsageGroupQuery extends Omit<UsageQuery, "after"> {
+  group: UsageGrouping;
+  /** Groups given; the totals are over all. */
+  limit: number;
+}
+
+/** Quantiles of what was measured, each within 2.2 %; `count` is how many answers had a measurement. */
+export interface UsageQuantiles {
+  count: number;
+  p50: number;
+  p95: number;
+  p99: number;
+}
+
+export interface UsageGroup extends UsageTotals {
+  /** A date, the id of a key, or a name; "" where a row has none. */
+  value: string;
+  queueMs?: UsageQuantiles;
+  timeToFirstTokenMs?: UsageQuantiles;
+  totalMs?: UsageQuantiles;
+  completionTokensPerSecond?: UsageQuantiles;
 }
 
 export interface UsageTotals {
@@ -141,6 +168,21 @@ export interface UsageStore {
   consumption(query: ConsumptionQuery): Promise<Map<number, Consumption>>;
   /** Over all rows of the query's time, key and user, whatever its limit. */
   totals(query: UsageQuery): Promise<UsageTotals>;
+  /** Days ascending, other groups by requests, most first. */
+  groups(query: UsageGroupQuery): Promise<{ groups: UsageGroup[]; groupCount: number; totals: UsageTotals }>;
+  /**
+   * Adds up whole days (UTC) before this time for fast reports, unless a request of theirs still runs. An aborted signal
+   * ends the work between two pieces; the next call goes on.
+   *
+   * @returns how many days were added up
+   */
+  rollUp(before: number, signal?: AbortSignal): Promise<number>;
+  /**
+   * Deletes rows of days that are added up and lie wholly before this time; groups and totals go on counting them.
+   *
+   * @returns how many rows were deleted
+   */
+  forget(before: number, signal?: AbortSignal): Promise<number>;
   /**
    * Marks rows admitted before this time that have no receipt; a late receipt still completes them. For the start of
    * the one process that writes the ledger, or with a time no answer can outlive.

@@ -11,12 +11,13 @@ import { createRouter, type Router } from "../api/router.ts";
 import type { MemberFacts } from "../api/router-member.ts";
 import { createUsageStore } from "../api/usage/store.ts";
 import type { AppError } from "../core/errors.ts";
-import { closeMsMax, drainMsMax, engineStateMsMax } from "../core/limits.ts";
+import { closeMsMax, drainMsMax, engineStateMsMax, ledgerTidyMs } from "../core/limits.ts";
 import type { ChatEngine, Clock, EngineRecord, HardwareReading, Logger } from "../core/ports.ts";
 import type { DownloadProgress } from "../engine/models.ts";
 import type { FitPlan } from "../fit/types.ts";
 import { createHttpEngine } from "../http/client.ts";
 import { startEmbeddedEngine } from "./embedded-engine.ts";
+import { tidyLedger } from "./ledger-upkeep.ts";
 import { type Listener, listen } from "./listen.ts";
 import { packageVersion } from "./package-files.ts";
 import type { Settings } from "./settings.ts";
@@ -88,6 +89,13 @@ export async function startServer(options: ServerOptions): Promise<SnugServer> {
     });
     const { address, refuse, close } = listener;
     const watching = watchEngines(router);
+    const stopping = new AbortController();
+    const tidy = () => tidyLedger(usageStore, settings.usageDays, { clock, logger, signal: stopping.signal });
+    let tidying = tidy();
+    const tidyTimer = setInterval(() => {
+      tidying = tidying.then(tidy);
+    }, ledgerTidyMs);
+    tidyTimer.unref();
     return {
       address,
       engine: router,
@@ -97,9 +105,11 @@ export async function startServer(options: ServerOptions): Promise<SnugServer> {
       async stop({ drainMs = drainMsMax } = {}) {
         refuse();
         clearInterval(watching);
+        clearInterval(tidyTimer);
+        stopping.abort();
         await backend.stop({ drainMs });
         await close(closeMsMax);
-        await Promise.all(settling);
+        await Promise.all([...settling, tidying]);
         database.close();
       },
     };

@@ -12,6 +12,7 @@ import { version } from "../core/version.ts";
 import { createHttpEngine } from "../http/client.ts";
 import { createD1Database, type D1Binding } from "./d1.ts";
 import { createFitDesk } from "./fit-desk.ts";
+import { tidyLedger } from "./ledger-upkeep.ts";
 import { systemTimer } from "./timer.ts";
 
 /** Bindings and secrets of wrangler.toml. */
@@ -22,6 +23,8 @@ export interface WorkerEnvironment {
   SNUG_ENGINE_TOKEN?: string;
   /** "name=model|other-model,…" */
   SNUG_ALIASES?: string;
+  /** Days the rows of the ledger are kept, at least 2; without it for good. */
+  SNUG_USAGE_DAYS?: string;
   /** The admin key lives in the secret alone: changing the secret changes the key. */
   SNUG_ADMIN_KEY?: string;
 }
@@ -112,5 +115,7 @@ export default {
     const store = createUsageStore(createD1Database(environment.DB));
     const marked = await store.markInterrupted(clock.now() - interruptedAfterMs);
     logger.info("Marked requests that never ended.", { marked });
+    const days = Number(environment.SNUG_USAGE_DAYS);
+    await tidyLedger(store, days >= 2 ? days : undefined, { clock, logger });
   },
 };

@@ -9,7 +9,7 @@ import { connect, type Database } from "../../src/api/usage/database.ts";
 import { apiKeys, usage } from "../../src/api/usage/schema.ts";
 import { createUsageStore } from "../../src/api/usage/store.ts";
 import { AppError } from "../../src/core/errors.ts";
-import type { UsageAdmission, UsageReceipt } from "../../src/core/ports.ts";
+import type { UsageAdmission, UsageGrouping, UsageReceipt } from "../../src/core/ports.ts";
 
 let admissions = 0;
 
@@ -196,6 +196,125 @@ export function describeUsageStore(name: string, openEmpty: () => Promise<Databa
       expect(await keys.findByHash("h1")).toEqual(key);
       expect(await keys.findByHash("h2")).toBeUndefined();
       await expect(keys.insert({ ...key, id: "k2", hash: "h1" })).rejects.toBeInstanceOf(AppError);
+    });
+
+    const day = 86_400_000;
+    const asked = async (store: ReturnType<typeof createUsageStore>, more: Partial<UsageAdmission>, tokens = 10) => {
+      const admitted = admission(more);
+      await store.admit(admitted);
+      const timings = { timeToFirstTokenMs: tokens, totalMs: tokens * 10, completionTokensPerSecond: 20 };
+      await store.settle(receipt(admitted.id, { finishReason: "stop", usage: { completionTokens: tokens }, timings }));
+      return admitted.id;
+    };
+
+    test("groups add up by day, user, model, source, engine, key and status, with quantiles", async () => {
+      const { store } = await open();
+      for (let i = 1; i <= 100; i++) {
+        await asked(store, { at: i % 2 === 0 ? day : 2 * day, userId: i <= 60 ? "ann" : "bob" }, i);
+      }
+      await store.admit(admission({ at: 2 * day, keyId: "k2" }));
+      const read = async (group: UsageGrouping, more: object = {}) =>
+        (await store.groups({ group, limit: 50, ...more })).groups;
+      expect((await read("day")).map(({ value, requests }) => [value, requests])).toEqual([
+        ["1970-01-02", 50],
+        ["1970-01-03", 51],
+      ]);
+      expect(
+        (await read("user")).map(({ value, requests, completionTokens }) => [value, requests, completionTokens]),
+      ).toEqual([
+        ["ann", 60, 1830],
+        ["bob", 40, 3220],
+        ["", 1, 0],
+      ]);
+      expect((await read("status")).map(({ value, requests }) => [value, requests])).toEqual([
+        ["completed", 100],
+        ["running", 1],
+      ]);
+      expect((await read("key")).map(({ value, requests }) => [value, requests])).toEqual([
+        ["k1", 100],
+        ["k2", 1],
+      ]);
+      const [all] = await read("source");
+      expect(all).toMatchObject({ value: "api", requests: 101 });
+      expect(all).not.toHaveProperty("queueMs");
+      const { count, p50, p95, p99 } = all!.timeToFirstTokenMs!;
+      expect(count).toBe(100);
+      for (const [found, true_] of [
+        [p50, 50],
+        [p95, 95],
+        [p99, 99],
+      ] as const) {
+        expect(Math.abs(found - true_) / true_).toBeLessThan(0.03);
+      }
+      const { groups, groupCount, totals } = await store.groups({ group: "user", limit: 1 });
+      expect(groups).toHaveLength(1);
+      expect(groupCount).toBe(3);
+      expect(totals).toMatchObject({ requests: 101, completionTokens: 5050 });
+    });
+
+    test("groups are the same before a day is added up, after it, and when its rows are gone", async () => {
+      const { store } = await open();
+      const names = ["ann", "bob", undefined];
+      for (let i = 0; i < 60; i++) {
+        const userId = names[i % 3];
+        const at = day + i * 3_000_000;
+        await asked(
+          store,
+          { at, keyId: `k${i % 2}`, model: `m${i % 4}`, ...(userId === undefined ? {} : { userId }) },
+          i + 1,
+        );
+      }
+      const groupings = ["day", "key", "user", "model", "source", "engine", "status"] as const;
+      const queries = groupings.flatMap((group) => [
+        { group, limit: 50 },
+        { group, limit: 50, keyId: "k1" },
+        { group, limit: 2, since: day + 7_000_000, until: 3 * day - 1 },
+        { group, limit: 50, since: 2 * day },
+      ]);
+      const all = () => Promise.all(queries.map((query) => store.groups(query)));
+      const before = await all();
+      const totals = await store.totals({});
+      expect(totals.requests).toBe(60);
+      expect(await store.rollUp(3 * day - 1)).toBe(1);
+      expect(await all()).toEqual(before);
+      expect(await store.rollUp(4 * day)).toBe(2);
+      expect(await store.rollUp(4 * day)).toBe(0);
+      expect(await all()).toEqual(before);
+      expect(await store.forget(2 * day + 5)).toBe(29);
+      expect((await store.rows({ limit: 100 })).length).toBe(31);
+      expect(await store.totals({})).toEqual(totals);
+      const whole = queries.filter((query) => query.since === undefined || query.since % day === 0);
+      expect(await Promise.all(whole.map((query) => store.groups(query)))).toEqual(
+        before.filter((_, place) => whole.includes(queries[place]!)),
+      );
+    });
+
+    test("a day with a running request is not added up, and rows that are not added up are not forgotten", async () => {
+      const { store } = await open();
+      await asked(store, { at: 1 });
+      const late = admission({ at: 2 });
+      await store.admit(late);
+      expect(await store.rollUp(9 * day)).toBe(0);
+      expect(await store.forget(9 * day)).toBe(0);
+      await store.settle(receipt(late.id, { usage: { completionTokens: 7 } }));
+      expect(await store.rollUp(day)).toBe(1);
+      expect(await store.forget(day)).toBe(2);
+      expect(await store.totals({})).toMatchObject({ requests: 2, completionTokens: 17 });
+    });
+
+    test("pages of rows follow each other without gap or repeat", async () => {
+      const { store } = await open();
+      for (let i = 0; i < 7; i++) await store.admit(admission({ at: Math.floor(i / 3) }));
+      const whole = (await store.rows({})).map((row) => row.id);
+      const paged: string[] = [];
+      let after: { at: number; id: string } | undefined;
+      for (;;) {
+        const rows = await store.rows({ limit: 2, ...(after === undefined ? {} : { after }) });
+        paged.push(...rows.map((row) => row.id));
+        if (rows.length < 2) break;
+        after = rows.at(-1)!;
+      }
+      expect(paged).toEqual(whole);
     });
 
     test("keys are listed oldest first with all they are held to, and a revoked one keeps its first time", async () => {

@@ -78,7 +78,7 @@ export const usageDaily = sqliteTable(
   "usage_daily",
   {
     dimension: text().notNull(),
-    /** Days since the epoch, UTC. */
+    /** Days since the epoch, UTC; hours where the dimension ends in "/hour", for the days that are not over. */
     day: integer().notNull(),
     keyId: text("key_id").notNull(),
     /** The user, model … of the group; "" where there is none. */
@@ -93,7 +93,23 @@ export const usageDaily = sqliteTable(
     /** Latencies and rates as counts per logarithmic bucket. */
     spread: text({ mode: "json" }).$type<Record<string, Record<string, number>>>().notNull(),
   },
-  (table) => [primaryKey({ columns: [table.dimension, table.day, table.keyId, table.value] })],
+  (table) => [
+    primaryKey({ columns: [table.dimension, table.day, table.keyId, table.value] }),
+    // Holds all that sums are made of, so that they are added up without touching the spreads beside them.
+    index("usage_daily_sums").on(
+      table.dimension,
+      table.keyId,
+      table.day,
+      table.value,
+      table.requests,
+      table.aborted,
+      table.failed,
+      table.interrupted,
+      table.promptTokens,
+      table.completionTokens,
+      table.cachedPromptTokens,
+    ),
+  ],
 );
 
 /** What a chat channel chose: its model and what the model is told about its role. */

@@ -1,16 +1,9 @@
 /** The ledger, over any SQLite. */
-import { and, count, desc, eq, gte, isNull, lt, ne, type SQL, sql } from "drizzle-orm";
+import { and, count, desc, eq, gte, isNull, lt, lte, ne, or, type SQL, sql } from "drizzle-orm";
 import type { AnySQLiteColumn } from "drizzle-orm/sqlite-core";
 import { answerMsMax, usageRowsDefault, usageRowsMax } from "../../core/limits.ts";
-import type {
-  Consumption,
-  UsageAdmission,
-  UsageQuery,
-  UsageReceipt,
-  UsageRow,
-  UsageStore,
-  UsageTotals,
-} from "../../core/ports.ts";
+import type { Consumption, UsageAdmission, UsageQuery, UsageReceipt, UsageRow, UsageStore } from "../../core/ports.ts";
+import { forgetRows, readGroups, rollUpDays } from "./daily.ts";
 import { connect, type Database, known, translated } from "./database.ts";
 import { usage } from "./schema.ts";
 
@@ -67,9 +60,11 @@ export function createUsageStore(database: Database): UsageStore {
       return found;
     },
     async totals(query) {
-      const [totals] = await translated(db.select(totalColumns).from(usage).where(matching(query)));
-      return totals as UsageTotals;
+      return (await readGroups(database, { ...query, group: "day", limit: 0 })).totals;
     },
+    groups: (query) => readGroups(database, query),
+    rollUp: (before, signal) => rollUpDays(database, before, signal),
+    forget: (before, signal) => forgetRows(database, before, signal),
     async markInterrupted(before) {
       const open = and(eq(usage.status, "running"), lt(usage.at, before));
       const marked = await translated(
@@ -83,26 +78,19 @@ export function createUsageStore(database: Database): UsageStore {
   };
 }
 
-const sumOf = (column: AnySQLiteColumn): SQL<number> => sql<number>`coalesce(sum(${column}), 0)`;
-const countOf = (condition: SQL): SQL<number> => sql<number>`coalesce(sum(${condition}), 0)`;
-
-const totalColumns = {
-  requests: count(),
-  aborted: sumOf(usage.aborted),
-  failed: countOf(sql`${usage.errorCode} is not null`),
-  interrupted: countOf(sql`${usage.status} = 'interrupted'`),
-  promptTokens: sumOf(usage.promptTokens),
-  completionTokens: sumOf(usage.completionTokens),
-  cachedPromptTokens: sumOf(usage.cachedPromptTokens),
-};
-
 function matching(query: UsageQuery): SQL | undefined {
   return and(
     query.since === undefined ? undefined : gte(usage.at, query.since),
     query.until === undefined ? undefined : lt(usage.at, query.until),
     query.keyId === undefined ? undefined : eq(usage.keyId, query.keyId),
     query.userId === undefined ? undefined : eq(usage.userId, query.userId),
+    query.after === undefined ? undefined : olderThan(query.after),
   );
+}
+
+/** In the order of the rows: newest first, then by id. */
+function olderThan({ at, id }: { at: number; id: string }): SQL | undefined {
+  return and(lte(usage.at, at), or(lt(usage.at, at), lt(usage.id, id)));
 }
 
 function toStored(admission: UsageAdmission): typeof usage.$inferInsert {

@@ -1,0 +1,1 @@
+CREATE INDEX `usage_daily_sums` ON `usage_daily` (`dimension`,`key_id`,`day`,`value`,`requests`,`aborted`,`failed`,`interrupted`,`prompt_tokens`,`completion_tokens`,`cached_prompt_tokens`);
