@@ -14,6 +14,7 @@ import { readHealth } from "./health.ts";
 import { issueKey, revokeKey, viewKey } from "./keys.ts";
 import { createLiveRequests } from "./live-requests.ts";
 import { createMetrics, metricsContentType } from "./metrics.ts";
+import { describeApi } from "./openapi.ts";
 import { createQuotaBook } from "./quota.ts";
 import { crossOrigin, identify, type RequestVariables, respondToError, securityHeaders } from "./requests.ts";
 import type { Router } from "./router.ts";
@@ -69,6 +70,11 @@ export function createApp(dependencies: AppDependencies): Hono<ApiEnvironment> {
   app.onError((error, context) => respondToError(error, context, logger));
   app.notFound((context) => respondToError(routeNotFound(context), context, logger));
 
+  let description: object | undefined;
+  app.get("/openapi.json", (context) => {
+    description ??= describeApi(version);
+    return context.json(description);
+  });
   app.get("/health", async (context) => context.json(await readHealth(engine, usageStore, version)));
 
   app.use("/v1/fits", async (context, next) => {

@@ -68,7 +68,8 @@ const unsupported = {
   modalities: z.array(z.literal("text", 'must be ["text"]: this server writes text only')).nullish(),
 };
 
-const bodySchema = z.object({
+/** The body as it is checked; also the description of the API is made of it. */
+export const chatBodySchema = z.object({
   ...unsupported,
   model: z
     .string("must name a model; GET /v1/models lists them")
@@ -101,7 +102,7 @@ const bodySchema = z.object({
  * @throws AppError invalid_request whose `param` names the first field at fault ("messages[0].role")
  */
 export function parseChatCall(body: unknown): ChatCall {
-  const parsed = bodySchema.safeParse(body);
+  const parsed = chatBodySchema.safeParse(body);
   if (!parsed.success) throw requestError(parsed.error.issues[0]!);
   const fields = parsed.data;
   const request: ChatRequest = { model: fields.model, messages: fields.messages };

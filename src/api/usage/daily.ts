@@ -7,9 +7,11 @@ import type { UsageGroup, UsageGrouping, UsageGroupQuery, UsageTotals } from "..
 import type { Database, SqlStatement } from "./database.ts";
 import {
   addCounts,
+  addPlaces,
   addRow,
   addSpread,
   emptySums,
+  type RowFacts,
   readRowFacts,
   renderSpread,
   type Sums,
@@ -74,12 +76,18 @@ export async function readGroups(
     return known;
   };
   for (const span of spans) await addSpan(database, query, span, sumsOf);
-  for (const range of ranges) await addRows(database, query, range, sumsOf);
+  const rows = (await Promise.all(ranges.map((range) => readRows(database, query, range)))).flat();
+  for (const { value, facts } of rows) addCounts(sumsOf(value), facts);
   const totals = emptySums();
   for (const sums of found.values()) addCounts(totals, sums);
   const { buckets: _, ...counts } = totals;
   const kept = [...found].sort(query.group === "day" ? byDay : byRequests).slice(0, query.limit);
-  for (const span of spans) await addSpanSpread(database, query, span, new Map(kept));
+  const shown = new Map(kept);
+  for (const span of spans) await addSpanSpread(database, query, span, shown);
+  for (const { value, facts } of rows) {
+    const sums = shown.get(value);
+    if (sums !== undefined) addPlaces(sums, facts);
+  }
   const groups = kept.map(([value, sums]) => toGroup(query.group === "day" ? dateOf(Number(value)) : value, sums));
   return { groups, groupCount: found.size, totals: counts };
 }
@@ -188,12 +196,11 @@ async function addSpanSpread(
   }
 }
 
-async function addRows(
+async function readRows(
   database: Database,
   query: UsageGroupQuery,
   [since, until]: [number, number],
-  sumsOf: (value: string) => Sums,
-): Promise<void> {
+): Promise<{ value: string; facts: RowFacts }[]> {
   const conditions = ["at >= ?", "at < ?"];
   const params: unknown[] = [since, until];
   if (query.keyId !== undefined) {
@@ -208,7 +215,7 @@ async function addRows(
   const [rows] = await database.atomic([
     { sql: `select ${columns} from usage where ${conditions.join(" and ")}`, params },
   ]);
-  for (const row of rows!) addRow(sumsOf(String(row[0])), readRowFacts(row, 1));
+  return rows!.map((row) => ({ value: String(row[0]), facts: readRowFacts(row, 1) }));
 }
 
 /**

@@ -89,8 +89,13 @@ function bucketOf(value: unknown): number {
 
 export function addRow(sums: Sums, facts: RowFacts): void {
   addCounts(sums, facts);
+  addPlaces(sums, facts);
+}
+
+/** What of a row is spread; the larger part of the work, so reports do it only for the groups they show. */
+export function addPlaces(sums: Sums, { places }: RowFacts): void {
   for (let measure = 0; measure < measures.length; measure++) {
-    const place = facts.places[measure]!;
+    const place = places[measure]!;
     if (place < 0) continue;
     let buckets = sums.buckets[measure];
     if (buckets === undefined) {

@@ -1,0 +1,308 @@
+/** What the routes answer with, as schemas: the description is made of them, and tests hold real answers against it. */
+import * as z from "zod";
+
+/** A name for a schema that several routes use; it becomes a component of the description. */
+const named = <Schema extends z.ZodType>(id: string, schema: Schema): Schema => schema.meta({ id });
+
+const count = z.int().min(0);
+const amount = z.number().min(0);
+const time = z.iso.datetime();
+
+const usage = named(
+  "Usage",
+  z
+    .strictObject({
+      prompt_tokens: count.optional(),
+      completion_tokens: count.optional(),
+      total_tokens: count.optional(),
+      prompt_tokens_details: z.strictObject({ cached_tokens: count }).optional(),
+      estimated: z.literal(true).optional(),
+    })
+    .nullable(),
+);
+
+const timings = named(
+  "Timings",
+  z.strictObject({
+    cache_n: count.optional(),
+    prompt_n: count.optional(),
+    prompt_ms: amount.optional(),
+    prompt_per_second: amount.optional(),
+    predicted_n: count.optional(),
+    predicted_ms: amount.optional(),
+    predicted_per_second: amount.optional(),
+    queue_ms: amount.optional(),
+    time_to_first_token_ms: amount.optional(),
+    total_ms: amount.optional(),
+  }),
+);
+
+const producer = named(
+  "Producer",
+  z.strictObject({
+    engine: z.string().optional(),
+    model: z.string().optional(),
+    quantization: z.string().optional(),
+    context_length: count.optional(),
+    usage: usage.optional(),
+    tokens: count.optional(),
+  }),
+);
+
+const finishReason = z.enum(["stop", "length", "tool_calls", "content_filter"]);
+const answer = { id: z.string(), created: z.int(), model: z.string() };
+
+export const chatCompletion = named(
+  "ChatCompletion",
+  z.strictObject({
+    ...answer,
+    object: z.literal("chat.completion"),
+    choices: z
+      .array(
+        z.strictObject({
+          index: z.literal(0),
+          message: z.strictObject({ role: z.literal("assistant"), content: z.string(), refusal: z.null() }),
+          logprobs: z.null(),
+          finish_reason: finishReason,
+        }),
+      )
+      .length(1),
+    usage,
+    timings,
+    snug: producer,
+  }),
+);
+
+export const chatCompletionChunk = named(
+  "ChatCompletionChunk",
+  z.strictObject({
+    ...answer,
+    object: z.literal("chat.completion.chunk"),
+    choices: z
+      .array(
+        z.strictObject({
+          index: z.literal(0),
+          delta: z.strictObject({ role: z.literal("assistant").optional(), content: z.string().optional() }),
+          logprobs: z.null(),
+          finish_reason: finishReason.nullable(),
+        }),
+      )
+      .max(1),
+    usage: usage.optional(),
+    timings: timings.optional(),
+    snug: producer.optional(),
+  }),
+);
+
+export const modelList = named(
+  "ModelList",
+  z.strictObject({
+    object: z.literal("list"),
+    data: z.array(
+      z.strictObject({
+        id: z.string(),
+        object: z.literal("model"),
+        created: z.int(),
+        owned_by: z.string(),
+        meta: z.strictObject({
+          n_ctx: count.optional(),
+          n_ctx_train: count.optional(),
+          n_params: count.optional(),
+          size: count.optional(),
+        }),
+        snug: z.strictObject({
+          quantization: z.string().optional(),
+          loaded: z.boolean(),
+          demo: z.boolean().optional(),
+        }),
+      }),
+    ),
+  }),
+);
+
+export const openAiError = named(
+  "OpenAiError",
+  z.strictObject({
+    error: z.strictObject({
+      message: z.string(),
+      type: z.string(),
+      param: z.string().nullable(),
+      code: z.string(),
+      details: z.record(z.string(), z.unknown()).optional(),
+    }),
+  }),
+);
+
+export const problem = named(
+  "Problem",
+  z.strictObject({
+    type: z.string(),
+    title: z.string(),
+    status: z.int(),
+    detail: z.string(),
+    param: z.string().optional(),
+    details: z.record(z.string(), z.unknown()).optional(),
+    instance: z.string().optional(),
+  }),
+);
+
+const engineState = z.enum(["ready", "loading", "restarting", "failed", "stopped"]);
+
+export const health = named(
+  "Health",
+  z.strictObject({
+    status: z.enum(["ok", "degraded"]),
+    version: z.string(),
+    engine: z.looseObject({
+      state: engineState,
+      reason: z.string().optional(),
+      active: count,
+      queued: count,
+      slots: count,
+    }),
+    store: z.strictObject({ state: z.enum(["ready", "failed"]), reason: z.string().optional() }),
+  }),
+);
+
+const totals = {
+  requests: count,
+  aborted: count,
+  failed: count,
+  interrupted: count,
+  promptTokens: count,
+  completionTokens: count,
+  cachedPromptTokens: count,
+};
+const usageTotals = named("UsageTotals", z.strictObject(totals));
+
+const admission = {
+  id: z.string(),
+  at: z.int(),
+  keyId: z.string(),
+  source: z.enum(["api", "cli", "discord", "slack"]),
+  userId: z.string().optional(),
+  model: z.string(),
+  stream: z.boolean(),
+};
+
+export const usageReport = named(
+  "UsageReport",
+  z.strictObject({
+    rows: z.array(
+      z.strictObject({
+        ...admission,
+        time,
+        quantization: z.string().optional(),
+        engineId: z.string().optional(),
+        usage: z.strictObject({
+          promptTokens: count.optional(),
+          completionTokens: count.optional(),
+          cachedPromptTokens: count.optional(),
+          estimated: z.literal(true).optional(),
+        }),
+        timings: z.strictObject({
+          queueMs: amount.optional(),
+          timeToFirstTokenMs: amount.optional(),
+          totalMs: amount.optional(),
+          prefillTokensPerSecond: amount.optional(),
+          completionTokensPerSecond: amount.optional(),
+        }),
+        finishReason: finishReason.optional(),
+        errorCode: z.string().optional(),
+        aborted: z.boolean(),
+        settled: z.boolean(),
+        interrupted: z.boolean(),
+      }),
+    ),
+    totals: usageTotals,
+  }),
+);
+
+const quantiles = named("Quantiles", z.strictObject({ count, p50: amount, p95: amount, p99: amount }));
+
+export const usageGroups = named(
+  "UsageGroups",
+  z.strictObject({
+    group: z.enum(["day", "key", "user", "model", "source", "engine", "status"]),
+    groups: z.array(
+      z.strictObject({
+        value: z.string(),
+        ...totals,
+        queueMs: quantiles.optional(),
+        timeToFirstTokenMs: quantiles.optional(),
+        totalMs: quantiles.optional(),
+        completionTokensPerSecond: quantiles.optional(),
+      }),
+    ),
+    groupCount: count,
+    totals: usageTotals,
+  }),
+);
+
+const limits = named(
+  "Limits",
+  z.strictObject({
+    requestsPerMinute: count.optional(),
+    requestsPerDay: count.optional(),
+    tokensPerMinute: count.optional(),
+    tokensPerDay: count.optional(),
+    concurrentRequests: count.optional(),
+  }),
+);
+
+const keyMembers = {
+  id: z.string(),
+  name: z.string(),
+  scopes: z.array(z.enum(["chat", "fits", "usage", "admin"])),
+  fingerprint: z.string(),
+  state: z.enum(["active", "expired", "revoked"]),
+  createdAt: time,
+  expiresAt: time.optional(),
+  revokedAt: time.optional(),
+  models: z.array(z.string()).optional(),
+  limits: limits.optional(),
+  userLimits: limits.optional(),
+};
+export const key = named("Key", z.strictObject(keyMembers));
+export const issuedKey = named("IssuedKey", z.strictObject({ ...keyMembers, secret: z.string() }));
+export const keyList = named("KeyList", z.strictObject({ keys: z.array(key) }));
+
+export const engine = named(
+  "Engine",
+  z.strictObject({
+    name: z.string(),
+    origin: z.enum(["settings", "registered"]),
+    url: z.string().optional(),
+    weight: amount,
+    draining: z.boolean(),
+    state: z.enum([...engineState.options, "unknown"]),
+    reason: z.string().optional(),
+    active: count,
+    queued: count,
+    slots: count,
+    assumed: z.boolean().optional(),
+    inFlight: count,
+    answerMs: amount,
+    failures: count,
+    models: z.array(
+      z.strictObject({
+        id: z.string(),
+        loaded: z.boolean(),
+        quantization: z.string().optional(),
+        contextLength: count.optional(),
+      }),
+    ),
+  }),
+);
+export const engineList = named("EngineList", z.strictObject({ engines: z.array(engine), waiting: count }));
+
+export const liveRequest = named(
+  "LiveRequest",
+  z.strictObject({
+    ...admission,
+    state: z.enum(["waiting", "answering"]),
+    engineId: z.string().optional(),
+    completionTokens: count,
+  }),
+);
+export const liveRequestList = named("LiveRequestList", z.strictObject({ requests: z.array(liveRequest) }));

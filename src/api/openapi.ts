@@ -1,0 +1,288 @@
+/** GET /openapi.json: OpenAPI 3.1, made of the schemas that the routes themselves check with. */
+import * as z from "zod";
+import { fitsRequestSchema } from "../fit/door-schema.ts";
+import { chatBodySchema } from "../http/chat-request.ts";
+import { engineChangeSchema, engineRequestSchema } from "./engines.ts";
+import { keyRequestSchema } from "./keys.ts";
+import * as answers from "./openapi-schemas.ts";
+
+type Scope = "none" | "chat" | "usage" | "admin";
+type Parameter = [name: string, schema: object, description: string];
+
+interface Operation {
+  summary: string;
+  scope: Scope;
+  /** Errors are OpenAI's on the routes it defines, else problem details. */
+  errors: "openai" | "problem";
+  body?: z.ZodType;
+  query?: Parameter[];
+  /** Headers of the request. */
+  headers?: Parameter[];
+  status?: number;
+  /** By content type; a string describes what is no JSON. */
+  answers: Record<string, z.ZodType | string>;
+}
+
+const text = { type: "string" };
+const whole = { type: "integer", minimum: 1 };
+const groupings = { enum: ["day", "key", "user", "model", "source", "engine", "status"] };
+
+const period: Parameter[] = [
+  ["since", text, "Inclusive: a date, a time with Z, or milliseconds since 1970"],
+  ["until", text, "Exclusive"],
+  ["user", text, "End user"],
+  ["key", text, "Id of a key; without admin it is one's own"],
+];
+
+const sourceHeaders: Parameter[] = [
+  ["x-snug-user", text, "End user behind the key; before the user field of the body"],
+  ["x-snug-source", { enum: ["api", "cli", "discord", "slack"] }, "Where the request came in, for the ledger"],
+  ["x-request-id", text, "Kept and sent back where it is an id"],
+];
+
+/** Every route of the API. A test holds this against the routes that really are there. */
+export const operations: Record<string, Operation> = {
+  "GET /health": {
+    summary: "State of the API, its engines and its ledger; always 200",
+    scope: "none",
+    errors: "problem",
+    answers: { "application/json": answers.health },
+  },
+  "POST /v1/chat/completions": {
+    summary: "Answer a conversation, whole or as a stream",
+    scope: "chat",
+    errors: "openai",
+    headers: sourceHeaders,
+    body: chatBodySchema,
+    answers: {
+      "application/json": answers.chatCompletion,
+      "text/event-stream":
+        "With stream: true. Events of one ChatCompletionChunk each, then [DONE]. An answer that is cut ends with an OpenAiError and without [DONE].",
+    },
+  },
+  "GET /v1/models": {
+    summary: "Models and aliases the key may ask",
+    scope: "chat",
+    errors: "openai",
+    answers: { "application/json": answers.modelList },
+  },
+  "GET /v1/fits": {
+    summary: "What fits where, asked in words such as 13b 6gb",
+    scope: "none",
+    errors: "problem",
+    query: [
+      ["q", text, "The question"],
+      ["lang", { enum: ["en", "zh"] }, "Language of the answer"],
+      ["format", text, "Instead of the Accept header"],
+      ["columns", whole, "Width of a terminal picture"],
+      ["theme", { enum: ["light", "dark", "auto"] }, "Colours of a picture"],
+    ],
+    answers: { "application/json": z.looseObject({}) },
+  },
+  "POST /v1/fits": {
+    summary: "The same as JSON; see docs/fits.schema.json for the answers",
+    scope: "none",
+    errors: "problem",
+    body: fitsRequestSchema,
+    answers: { "application/json": z.looseObject({}) },
+  },
+  "GET /v1/models/catalogue": {
+    summary: "Models the planner knows",
+    scope: "none",
+    errors: "problem",
+    answers: { "application/json": z.unknown() },
+  },
+  "GET /v1/gpus": {
+    summary: "Graphics cards the planner knows",
+    scope: "none",
+    errors: "problem",
+    answers: { "application/json": z.unknown() },
+  },
+  "GET /v1/usage": {
+    summary: "The ledger: newest rows and totals, or groups with quantiles",
+    scope: "usage",
+    errors: "problem",
+    query: [
+      ...period,
+      ["group", groupings, "Groups instead of rows"],
+      ["limit", whole, "Rows or groups; 50 unless said, 1000 at most"],
+    ],
+    answers: { "application/json": z.union([answers.usageReport, answers.usageGroups]) },
+  },
+  "GET /v1/usage/export": {
+    summary: "All matching rows as a file",
+    scope: "usage",
+    errors: "problem",
+    query: [...period, ["format", { enum: ["csv", "json"] }, "csv unless said"]],
+    answers: {
+      "text/csv": "RFC 4180, with a line of names",
+      "application/json": z.array(z.record(z.string(), z.unknown())),
+    },
+  },
+  "GET /v1/keys": {
+    summary: "All keys, without their secrets",
+    scope: "admin",
+    errors: "problem",
+    answers: { "application/json": answers.keyList },
+  },
+  "POST /v1/keys": {
+    summary: "Make a key; its secret is shown this once",
+    scope: "admin",
+    errors: "problem",
+    body: keyRequestSchema,
+    status: 201,
+    answers: { "application/json": answers.issuedKey },
+  },
+  "DELETE /v1/keys/{id}": {
+    summary: "Refuse a key from now on",
+    scope: "admin",
+    errors: "problem",
+    answers: { "application/json": answers.key },
+  },
+  "GET /v1/engines": {
+    summary: "Engines with their state, load and models",
+    scope: "admin",
+    errors: "problem",
+    answers: { "application/json": answers.engineList },
+  },
+  "POST /v1/engines": {
+    summary: "Register an engine or any OpenAI-compatible server, or replace the registered one of that name",
+    scope: "admin",
+    errors: "problem",
+    body: engineRequestSchema,
+    status: 201,
+    answers: { "application/json": answers.engine },
+  },
+  "PATCH /v1/engines/{name}": {
+    summary: "Weigh an engine, set it aside or take it back",
+    scope: "admin",
+    errors: "problem",
+    body: engineChangeSchema,
+    answers: { "application/json": answers.engine },
+  },
+  "DELETE /v1/engines/{name}": {
+    summary: "Forget a registered engine",
+    scope: "admin",
+    errors: "problem",
+    status: 204,
+    answers: {},
+  },
+  "GET /v1/requests": {
+    summary: "Chats waiting or being answered in this process",
+    scope: "admin",
+    errors: "problem",
+    answers: { "application/json": answers.liveRequestList },
+  },
+  "DELETE /v1/requests/{id}": {
+    summary: "End a chat",
+    scope: "admin",
+    errors: "problem",
+    answers: { "application/json": answers.liveRequest },
+  },
+  "GET /metrics": {
+    summary: "Counters, gauges and histograms for Prometheus",
+    scope: "admin",
+    errors: "problem",
+    answers: { "text/plain": "Prometheus exposition format 0.0.4" },
+  },
+  "GET /openapi.json": {
+    summary: "This description",
+    scope: "none",
+    errors: "problem",
+    answers: { "application/json": z.looseObject({}) },
+  },
+};
+
+const scopeWords: Record<Scope, string> = {
+  none: "Open to everybody.",
+  chat: "Needs a key with the scope chat.",
+  usage: "Needs a key with the scope usage.",
+  admin: "Needs a key with the scope admin.",
+};
+
+export function describeApi(version: string): object {
+  const components: Record<string, object> = {};
+  const paths: Record<string, Record<string, object>> = {};
+  for (const [route, operation] of Object.entries(operations)) {
+    const [method = "", path = ""] = route.split(" ");
+    paths[path] = { ...paths[path], [method.toLowerCase()]: renderOperation(path, operation, components) };
+  }
+  // Named for readers of streams, though no content type points at it.
+  toSchema(answers.chatCompletionChunk, components, "output");
+  return {
+    openapi: "3.1.0",
+    info: {
+      title: "Snug",
+      version,
+      description: "Chat with models on one's own GPUs, in OpenAI's form; keys, quotas, usage and engines beside it.",
+      license: { name: "MIT", identifier: "MIT" },
+    },
+    servers: [{ url: "/" }],
+    paths,
+    components: { securitySchemes: { key: { type: "http", scheme: "bearer" } }, schemas: components },
+  };
+}
+
+function renderOperation(path: string, operation: Operation, components: Record<string, object>): object {
+  const { summary, scope, errors, body, query = [], headers = [], status = 200 } = operation;
+  const [errorType, errorSchema] =
+    errors === "openai" ? ["application/json", answers.openAiError] : ["application/problem+json", answers.problem];
+  const inPath = [...path.matchAll(/\{(\w+)\}/g)].map((match) => match[1]!);
+  const parameters = [
+    ...inPath.map((name) => ({ name, in: "path", required: true, schema: text })),
+    ...query.map(([name, schema, description]) => ({ name, in: "query", schema, description })),
+    ...headers.map(([name, schema, description]) => ({ name, in: "header", schema, description })),
+  ];
+  return {
+    summary,
+    description: scopeWords[scope],
+    ...(scope === "none" ? {} : { security: [{ key: [] }] }),
+    ...(parameters.length === 0 ? {} : { parameters }),
+    ...(body === undefined
+      ? {}
+      : {
+          requestBody: {
+            required: true,
+            content: { "application/json": { schema: toSchema(body, components, "input") } },
+          },
+        }),
+    responses: {
+      [status]: { description: summary, ...contentOf(operation, components) },
+      default: {
+        description: "An error; see docs/errors.md",
+        content: { [errorType!]: { schema: toSchema(errorSchema!, components, "output") } },
+      },
+    },
+  };
+}
+
+function contentOf({ answers: byType }: Operation, components: Record<string, object>): object {
+  const entries = Object.entries(byType).map(([type, answer]) => [
+    type,
+    { schema: typeof answer === "string" ? { ...text, description: answer } : toSchema(answer, components, "output") },
+  ]);
+  return entries.length === 0 ? {} : { content: Object.fromEntries(entries) };
+}
+
+/** Named schemas go to the components, and what uses them points there. */
+function toSchema(schema: z.ZodType, components: Record<string, object>, io: "input" | "output"): object {
+  const {
+    $schema: _,
+    $defs = {},
+    id,
+    ...rest
+  } = z.toJSONSchema(schema, { io, unrepresentable: "any" }) as Record<string, unknown>;
+  for (const [name, definition] of Object.entries($defs as Record<string, object>)) {
+    components[name] = withComponentPointers(definition);
+  }
+  const rendered = withComponentPointers(rest);
+  if (typeof id !== "string") return rendered;
+  components[id] = rendered;
+  return { $ref: `#/components/schemas/${id}` };
+}
+
+function withComponentPointers(schema: object): object {
+  const text = JSON.stringify(schema).replaceAll('"#/$defs/', '"#/components/schemas/');
+  const { id: _, ...rest } = JSON.parse(text);
+  return rest;
+}
