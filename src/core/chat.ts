@@ -20,6 +20,18 @@ export interface ChatRequest {
   temperature?: number;
   /** Nucleus sampling share, over 0 to 1. */
   topP?: number;
+  /** Only the most probable tokens are candidates; 0 for all. */
+  topK?: number;
+  /** Candidates have at least this share of the most probable one's probability; 0 to 1. */
+  minP?: number;
+  /** Divides the logits of tokens the answer already holds; over 0, 1 does nothing. */
+  repeatPenalty?: number;
+  /** Taken off the logits of tokens the answer already holds, -2 to 2. */
+  presencePenalty?: number;
+  /** Taken off once for each time the answer holds the token, -2 to 2. */
+  frequencyPenalty?: number;
+  /** Added to the logits of tokens, by id; -100 to 100. */
+  logitBias?: Record<number, number>;
   /** Same seed, same text, as long as the request runs alone in its batch. */
   seed?: number;
   /** Texts that end the answer; they are not part of it. */

@@ -10,6 +10,12 @@ export const messagesPerRequestMax = 2048;
 export const stopTextsMax = 16;
 export const stopTextCharsMax = 256;
 
+/** OpenAI's clients bias a handful of tokens; each one is looked at for every token of the answer. */
+export const logitBiasEntriesMax = 1024;
+
+/** Tokens of an answer that repetition penalties look back on; each is handed over for every new token. */
+export const penaltyTokensMax = 1024;
+
 /** `user` is an id, not a document. */
 export const userIdCharsMax = 256;
 
@@ -82,6 +88,23 @@ export const vramReserveBytesDefault = 500 * 1024 ** 2;
 
 /** Loads remembered with forecast and measurement; a few hundred bytes each. */
 export const memoryRecordsMax = 100;
+
+/** Files and depth looked at below a folder of models; more is no folder of models. */
+export const modelFilesMax = 10_000;
+export const modelFolderDepthMax = 6;
+
+/** Ollama's manifests are a kilobyte. */
+export const ollamaManifestBytesMax = 1024 * 1024;
+
+/** Left free beside a download, so that the database and the system keep breathing. */
+export const diskReserveBytes = 256 * 1024 ** 2;
+
+/** Connections in a row that brought nothing before a download is given up, and the first wait between two of them. */
+export const downloadRetriesMax = 4;
+export const downloadRetryMsFirst = 500;
+
+/** A download that brings nothing for this long has a dead connection. */
+export const downloadSilenceMsMax = 60_000;
 
 /** Connections that outlast their answers get this long at shutdown: the last bytes are on their way. */
 export const closeMsMax = 1000;

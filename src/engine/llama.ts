@@ -2,7 +2,6 @@
  * llama.cpp through node-llama-cpp: one loaded model, one context, several sequences. With llama-load.ts the only importer
  * of that library. Runs in the llama child, because native code may take its process with it.
  */
-import { randomInt } from "node:crypto";
 import {
   type BuiltInChatWrapperType,
   type ChatHistoryItem,
@@ -40,10 +39,8 @@ import {
   requireWithinLimit,
   translateLoadError,
 } from "./llama-load.ts";
+import { createSampling, requireKnownTokens, samplingDefaults } from "./llama-sampling.ts";
 import { TextStream } from "./text-stream.ts";
-
-/** What llama.cpp's own server samples with when a request does not say; cuts the improbable tail small models have. */
-const samplingDefaults = { temperature: 0.8, topP: 0.95, topK: 40, minP: 0.05 } as const;
 
 /** A request whose conversation is rendered and counted, ready to run. */
 export interface Prompt {
@@ -149,6 +146,7 @@ export class LlamaRuntime {
    */
   admit(request: ChatRequest): Prompt {
     const { contextLength } = this.facts;
+    requireKnownTokens(request, this.#model);
     const chars = request.messages.reduce((sum, message) => sum + message.content.length, 0);
     // Counting megabytes would hold up every running answer.
     if (chars > contextLength * charsPerTokenMax) throw tooLong(Math.ceil(chars / charsPerTokenMax), contextLength);
@@ -281,9 +279,11 @@ export class LlamaRuntime {
       (tokens, before) => this.#model.detokenize(tokens, false, before),
       prompt.stopTexts,
     );
-    const generated = sequence.evaluate(rest, { ...samplingOf(prompt.request), yieldEogToken: true });
+    const sampling = createSampling(prompt.request, this.#model);
+    const generated = sequence.evaluate(rest, { ...sampling.options, yieldEogToken: true });
     for await (const token of generated) {
       account.count();
+      sampling.note(token);
       if (this.#model.isEogToken(token) || prompt.stopTokens.has(token)) {
         hooks.token(text.end());
         return account.finished("stop");
@@ -322,16 +322,6 @@ function toHistoryItem({ role, content }: ChatMessage): ChatHistoryItem {
   if (role === "assistant") return { type: "model", response: [content] };
   if (role === "user") return { type: "user", text: content };
   return { type: "system", text: LlamaText(content).toJSON() };
-}
-
-function samplingOf({ temperature, topP, seed }: ChatRequest) {
-  return {
-    ...samplingDefaults,
-    ...(temperature === undefined ? {} : { temperature }),
-    ...(topP === undefined ? {} : { topP }),
-    // Left to itself the library takes the time in seconds: two users in one second would get the same dice.
-    seed: seed === undefined ? randomInt(2 ** 32) : seed >>> 0,
-  };
 }
 
 function tooLong(promptTokens: number, contextLength: number): AppError {

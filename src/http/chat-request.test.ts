@@ -74,7 +74,7 @@ describe("a chat completion body", () => {
   });
 
   it("ignores fields it does not know and those that ask for the default", () => {
-    const extra = { presence_penalty: 0.2, metadata: { a: 1 }, n: 1, tools: [], logit_bias: {}, store: true };
+    const extra = { metadata: { a: 1 }, n: 1, tools: [], logit_bias: {}, store: true };
     expect(parseChatCall({ ...body, ...extra, response_format: { type: "text" } }).request).toEqual({
       model: "m",
       messages,
@@ -87,9 +87,23 @@ describe("a chat completion body", () => {
       max_tokens: 3,
       temperature: 1,
       top_p: 1,
+      top_k: 20,
+      min_p: 0.1,
+      repetition_penalty: 1.1,
+      presence_penalty: -0.5,
+      frequency_penalty: 0.5,
+      logit_bias: { "50256": -100, "7": 2 },
       seed: 1,
       stop: ["a"],
       user: "u",
+    });
+    expect(request).toMatchObject({
+      topK: 20,
+      minP: 0.1,
+      repeatPenalty: 1.1,
+      presencePenalty: -0.5,
+      frequencyPenalty: 0.5,
+      logitBias: { 50256: -100, 7: 2 },
     });
     const call = parseChatCall(JSON.parse(JSON.stringify(renderChatBody(request))));
     expect(call).toEqual({ request, stream: true, includeUsage: true });
@@ -138,7 +152,21 @@ describe("a chat completion body", () => {
     ["functions", { ...body, functions: [{ name: "f" }] }, "functions"],
     ["JSON mode", { ...body, response_format: { type: "json_object" } }, "response_format.type"],
     ["logprobs", { ...body, logprobs: true }, "logprobs"],
-    ["logit_bias", { ...body, logit_bias: { 50256: -100 } }, "logit_bias"],
+    ["a negative top_k", { ...body, top_k: -2 }, "top_k"],
+    ["a fractional top_k", { ...body, top_k: 1.5 }, "top_k"],
+    ["min_p over 1", { ...body, min_p: 1.5 }, "min_p"],
+    ["a repeat_penalty of 0", { ...body, repeat_penalty: 0 }, "repeat_penalty"],
+    ["a repetition_penalty as a text", { ...body, repetition_penalty: "1.1" }, "repetition_penalty"],
+    ["a presence_penalty over 2", { ...body, presence_penalty: 2.5 }, "presence_penalty"],
+    ["a frequency_penalty under -2", { ...body, frequency_penalty: -2.5 }, "frequency_penalty"],
+    ["a logit_bias over 100", { ...body, logit_bias: { 7: 101 } }, "logit_bias.7"],
+    ["a logit_bias for a word", { ...body, logit_bias: { hello: 1 } }, "logit_bias.hello"],
+    ["a logit_bias that is a list", { ...body, logit_bias: [1] }, "logit_bias"],
+    [
+      "a logit_bias for too many tokens",
+      { ...body, logit_bias: Object.fromEntries(Array.from({ length: 2000 }, (_, id) => [id, 1])) },
+      "logit_bias",
+    ],
     ["audio", { ...body, modalities: ["text", "audio"] }, "modalities[1]"],
   ])("%s is refused and the field named", (_name, value, param) => {
     const { code, param: named, message } = refusal(value);

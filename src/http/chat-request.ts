@@ -3,6 +3,7 @@ import * as z from "zod";
 import type { ChatMessage, ChatRequest, ChatRole } from "../core/chat.ts";
 import { AppError } from "../core/errors.ts";
 import {
+  logitBiasEntriesMax,
   messagesPerRequestMax,
   modelNameCharsMax,
   stopTextCharsMax,
@@ -10,6 +11,7 @@ import {
   textPartsMax,
   userIdCharsMax,
 } from "../core/limits.ts";
+import { defined } from "./chat-wire.ts";
 
 /** A chat request and how its answer is to be delivered. */
 export interface ChatCall {
@@ -60,17 +62,45 @@ const unsupported = {
   tools: z.array(z.unknown()).max(0, "is not supported: this server does not call tools").nullish(),
   functions: z.array(z.unknown()).max(0, "is not supported: this server does not call tools").nullish(),
   logprobs: z.literal(false, "is not supported; leave it out").nullish(),
-  logit_bias: z
-    .record(z.string(), z.unknown())
-    .refine((bias) => Object.keys(bias).length === 0, "is not supported; leave it out")
-    .nullish(),
   response_format: z.object({ type: z.literal("text", 'must be "text": other formats are not supported') }).nullish(),
   modalities: z.array(z.literal("text", 'must be ["text"]: this server writes text only')).nullish(),
+};
+
+const between = (low: number, high: number) =>
+  z.number("must be a number").min(low, `must be at least ${low}`).max(high, `must be at most ${high}`).nullish();
+const penaltyFactor = z.number("must be a number").gt(0, "must be over 0").max(10, "must be at most 10").nullish();
+const tokenIds = "must map token ids to numbers";
+
+/** OpenAI's sampling parameters, and those that llama-server and vLLM have beside them. */
+const sampling = {
+  temperature: between(0, 2),
+  top_p: z.number("must be a number").gt(0, "must be over 0").max(1, "must be at most 1").nullish(),
+  top_k: z
+    .int(wholeNumber)
+    // vLLM's word for all of them.
+    .min(-1, "must be at least 0")
+    .max(2 ** 31 - 1, "must be a count of tokens")
+    .nullish(),
+  min_p: between(0, 1),
+  repeat_penalty: penaltyFactor,
+  repetition_penalty: penaltyFactor,
+  presence_penalty: between(-2, 2),
+  frequency_penalty: between(-2, 2),
+  logit_bias: z
+    .record(
+      z.string().regex(/^\d{1,9}$/, "must name tokens by their numbers"),
+      z.number("must be a number").min(-100, "must be at least -100").max(100, "must be at most 100"),
+      tokenIds,
+    )
+    .refine((bias) => Object.keys(bias).length <= logitBiasEntriesMax, `must hold at most ${logitBiasEntriesMax}`)
+    .nullish(),
+  seed: z.int(wholeNumber).nullish(),
 };
 
 /** The body as it is checked; also the description of the API is made of it. */
 export const chatBodySchema = z.object({
   ...unsupported,
+  ...sampling,
   model: z
     .string("must name a model; GET /v1/models lists them")
     .min(1, "must name a model; GET /v1/models lists them")
@@ -85,9 +115,6 @@ export const chatBodySchema = z.object({
     .nullish(),
   max_tokens: tokenCount,
   max_completion_tokens: tokenCount,
-  temperature: z.number("must be a number").min(0, "must be at least 0").max(2, "must be at most 2").nullish(),
-  top_p: z.number("must be a number").gt(0, "must be over 0").max(1, "must be at most 1").nullish(),
-  seed: z.int(wholeNumber).nullish(),
   stop: z
     .preprocess(
       (value) => (typeof value === "string" ? [value] : value),
@@ -108,12 +135,27 @@ export function parseChatCall(body: unknown): ChatCall {
   const request: ChatRequest = { model: fields.model, messages: fields.messages };
   const maxTokens = fields.max_completion_tokens ?? fields.max_tokens;
   if (maxTokens != null) request.maxTokens = maxTokens;
-  if (fields.temperature != null) request.temperature = fields.temperature;
-  if (fields.top_p != null) request.topP = fields.top_p;
-  if (fields.seed != null) request.seed = fields.seed;
+  Object.assign(request, readSampling(fields));
   if (fields.stop != null && fields.stop.length > 0) request.stop = fields.stop;
   if (fields.user != null && fields.user !== "") request.userId = fields.user;
   return { request, stream: fields.stream ?? false, includeUsage: fields.stream_options?.include_usage ?? false };
+}
+
+type Fields = z.output<typeof chatBodySchema>;
+
+function readSampling(fields: Fields): Partial<ChatRequest> {
+  const { logit_bias: bias } = fields;
+  return defined({
+    temperature: fields.temperature ?? undefined,
+    topP: fields.top_p ?? undefined,
+    topK: fields.top_k == null ? undefined : Math.max(0, fields.top_k),
+    minP: fields.min_p ?? undefined,
+    repeatPenalty: fields.repeat_penalty ?? fields.repetition_penalty ?? undefined,
+    presencePenalty: fields.presence_penalty ?? undefined,
+    frequencyPenalty: fields.frequency_penalty ?? undefined,
+    logitBias: bias == null || Object.keys(bias).length === 0 ? undefined : bias,
+    seed: fields.seed ?? undefined,
+  });
 }
 
 /** The same request as a streaming body for any OpenAI-compatible server; usage is always asked for. */
@@ -127,6 +169,14 @@ export function renderChatBody(request: ChatRequest): Record<string, unknown> {
     max_tokens: request.maxTokens,
     temperature: request.temperature,
     top_p: request.topP,
+    top_k: request.topK,
+    min_p: request.minP,
+    // llama-server's name and vLLM's: each ignores the other's.
+    repeat_penalty: request.repeatPenalty,
+    repetition_penalty: request.repeatPenalty,
+    presence_penalty: request.presencePenalty,
+    frequency_penalty: request.frequencyPenalty,
+    logit_bias: request.logitBias,
     seed: request.seed,
     stop: request.stop,
     user: request.userId,
