@@ -87,15 +87,20 @@ export function attend(pass: Pass, block: number, heads: Partial<Heads> & { quer
   const key = heads.key && rotate(pass, heads.key, keyRotation);
   const value = heads.value && rotate(pass, heads.value, valueRotation);
   graph.expand(query);
-  const windowed = pass.model.slidingWindow > 0;
-  for (const one of windowed ? [key, value] : [value, key]) if (one !== undefined) graph.expand(one);
+  const keyFirst = pass.legacy || pass.model.slidingWindow > 0;
+  for (const one of keyFirst ? [key, value] : [value, key]) if (one !== undefined) graph.expand(one);
   const keyCache = graph.cache(device, pass.keyCacheBytes(block, inputs.cells));
   const valueCache = graph.cache(device, pass.valueCacheBytes(block, inputs.cells));
-  if (key !== undefined) graph.expand(graph.store(keyCache, flat(pass, key), inputs.keyIndex));
-  if (value !== undefined) graph.expand(graph.store(valueCache, flat(pass, value), inputs.valueIndex));
+  if (key !== undefined) store(pass, keyCache, key, inputs.keyIndex);
+  if (value !== undefined) store(pass, valueCache, value, inputs.valueIndex);
   const mixed = scores(pass, block, query, keyCache, valueCache);
   graph.expand(mixed);
   return rotate(pass, mixed, valueRotation);
+}
+
+function store(pass: Pass, cache: Tensor, heads: Tensor, index: Tensor | undefined): void {
+  const rows = flat(pass, heads);
+  pass.graph.expand(pass.graph.store(cache, ...(index === undefined ? [rows] : [rows, index])));
 }
 
 function flat(pass: Pass, heads: Tensor): Tensor {
@@ -191,7 +196,7 @@ export function latentAttention(pass: Pass, block: number, input: Tensor): Tenso
   graph.expand(value);
   graph.expand(key);
   const cache = graph.cache(device, pass.keyCacheBytes(block, inputs.cells));
-  graph.expand(graph.store(cache, flat(pass, key), inputs.keyIndex));
+  store(pass, cache, key, inputs.keyIndex);
   const decompress = { weight: pass.weight(block, "attn_v_b")!, rows: pass.shape(block, "attn_v_b")![1]! };
   const mixed = scores(pass, block, joinedQuery, cache, cache, decompress);
   graph.expand(mixed);

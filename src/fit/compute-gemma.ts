@@ -26,7 +26,7 @@ export function perLayerInputs(pass: Pass, input: Tensor, firstBlock: number): T
 }
 
 function slice(pass: Pass, inputs: Tensor): Tensor {
-  return pass.graph.view(inputs, inputs.ne0, inputs.ne1, 1, 1, inputs.bytes);
+  return pass.graph.view(inputs, inputs.ne0, inputs.ne1);
 }
 
 /** Gemma 4: the layer's own input gates a small path beside the block. */

@@ -86,8 +86,9 @@ export interface PassOptions {
 }
 
 interface CacheInputs {
-  keyIndex: Tensor;
-  valueIndex: Tensor;
+  /** Where rows of keys and values are written; builds of 2024 write to one place without an index. */
+  keyIndex: Tensor | undefined;
+  valueIndex: Tensor | undefined;
   mask: Tensor;
   cells: number;
 }
@@ -105,8 +106,10 @@ export class Pass {
   readonly outputs: number;
   readonly layerNorms: boolean;
   readonly embedding: number;
-  /** True for builds of 2024: no fused activation, half of the inputs. */
+  /** True for builds of 2024: no fused activation, fewer inputs, masks in single precision. */
   readonly legacy: boolean;
+  /** Every block and the head are on GPUs. */
+  readonly offloadsAll: boolean;
   readonly #options: PassOptions;
   readonly #cacheInputs = new Map<boolean, CacheInputs>();
   readonly #rotations = new Map<string, Tensor>();
@@ -125,6 +128,7 @@ export class Pass {
     this.weights = modelWeights(model);
     this.cells = cacheCells(model, settings);
     this.host = placement.gpuCount;
+    this.offloadsAll = placement.output !== HOST && !placement.blocks.includes(HOST);
     this.sequences = settings.sequenceCount;
     this.legacy = settings.buildFamily === "llama.cpp-2024";
     const allCells = this.cells.perStream * this.cells.streams;
@@ -203,6 +207,8 @@ export class Pass {
   norm(block: number, name: string, input: Tensor): Tensor {
     const weight = this.weight(block, name);
     let current = this.normalize(input);
+    // Else it would join the block before, and both it and the residual would travel to the next GPU.
+    if (this.offloadsAll) current.device = this.deviceOf(block);
     if (weight !== undefined) current = this.graph.mul(current, weight);
     return this.biased(block, name, current);
   }
@@ -260,17 +266,25 @@ export class Pass {
     if (inputs === undefined) {
       const { streams, perStream, slidingPerStream } = this.cells;
       const cells = windowed ? slidingPerStream : perStream;
-      const flash = this.settings.flashAttention;
-      const transposed = flash ? 1 : this.widestValueRow;
-      inputs = {
-        cells,
-        keyIndex: this.graph.input(8, this.tokens),
-        valueIndex: this.graph.input(8, this.tokens * transposed),
-        mask: this.graph.input(flash ? 2 : 4, cells, this.tokens / streams, 1, streams),
-      };
+      inputs = { cells, ...this.#indices(), mask: this.#mask(cells, streams) };
       this.#cacheInputs.set(windowed, inputs);
     }
     return inputs;
+  }
+
+  #indices(): Pick<CacheInputs, "keyIndex" | "valueIndex"> {
+    if (this.legacy) return { keyIndex: undefined, valueIndex: undefined };
+    const transposed = this.settings.flashAttention ? 1 : this.widestValueRow;
+    return { keyIndex: this.graph.input(8, this.tokens), valueIndex: this.graph.input(8, this.tokens * transposed) };
+  }
+
+  #mask(cells: number, streams: number): Tensor {
+    const rows = this.tokens / streams;
+    const flash = this.settings.flashAttention;
+    if (!this.legacy) return this.graph.input(flash ? 2 : 4, cells, rows, 1, streams);
+    const padded = Math.ceil(rows / legacyMaskRows) * legacyMaskRows;
+    const mask = this.graph.input(4, cells, padded);
+    return flash ? this.graph.node("other", [mask], cells, padded, 1, 1, 2) : mask;
   }
 
   /** A block that shares an earlier cache reads the one of its own kind. */
@@ -322,6 +336,9 @@ export class Pass {
     return (wide(kvCacheTypeK) ? 0 : rows * keyLength) + (wide(kvCacheTypeV) ? 0 : rows * valueLength);
   }
 }
+
+/** Rows of a mask were padded to this for flash attention's sake. */
+const legacyMaskRows = 32;
 
 function wide(type: RuntimeSettings["kvCacheTypeK"]): boolean {
   return TENSOR_TYPES[type].blockSize === 1 && TENSOR_TYPES[type].bytesPerBlock === 2;

@@ -136,6 +136,14 @@ export function roughComputeBytes(
   return { gpus, host, largestTensorBytes: Math.max(4 * outputs * model.vocabularySize, scores) };
 }
 
+/** The prediction block's own context: one block that reads a token and the state the main model left. */
+export function draftComputeBytes(model: ModelSpec, settings: RuntimeSettings): number {
+  const { perStream } = cacheCells(model, settings);
+  const batch = microBatchOf(model, settings);
+  const mask = (settings.flashAttention ? 2 : 4) * batch * perStream;
+  return mask + 4 * batch * (widthsOf(model).block + model.embeddingLength);
+}
+
 /** The largest matrix that a GPU borrows from main memory, or the cache of a block there, which it reads as well. */
 function largestLent(model: ModelSpec, settings: RuntimeSettings, weights: WeightTable, placement: Placement): number {
   let largest = 0;

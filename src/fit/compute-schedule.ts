@@ -31,7 +31,9 @@ export function scheduleGraph(graph: Graph, options: ScheduleOptions): Scheduled
     for (const node of graph.nodes) node.device = 0;
     return { leaves: graph.leaves, nodes: graph.nodes };
   }
-  for (const node of graph.nodes) node.device = deviceFromWeights(node, options);
+  for (const node of graph.nodes) {
+    if (node.device === UNASSIGNED) node.device = deviceFromWeights(node, options);
+  }
   joinNeighbours(graph.nodes, host);
   settleViews(graph.nodes);
   return splitGraph(graph, options);
@@ -129,8 +131,8 @@ function splitGraph(graph: Graph, { host, pipelined, backend }: ScheduleOptions)
     appendArranged(nodes, one.device === host ? { nodes: one.nodes, kept: none } : arrange(one.nodes, backend));
   }
   if (pipelined) {
-    const inputs = graph.leaves.flatMap((leaf) => keptCopies(leaf));
-    return { leaves: [...inputs, ...leaves], nodes };
+    const inputs = graph.leaves.flatMap((leaf) => (leaf.uses === 0 ? [] : keptCopies(leaf)));
+    return { leaves: [...inputs, ...leaves, ...graph.leaves], nodes };
   }
   return { leaves: graph.leaves, nodes };
 }

@@ -35,7 +35,7 @@ export function computeBytes(
   backend: Backend,
   weights: WeightTable,
 ): ComputeBytes {
-  const context = `${backend} ${placement.gpuCount} ${settingsKey(settings)}`;
+  const context = `${backend} ${placement.gpuCount} ${placement.mayPipeline} ${settingsKey(settings)}`;
   const key = `${context} ${settings.gpuLayerSplit.join(" ")} ${settings.hostExpertLayers}`;
   return remembered(answers, weights, key, () => {
     const { sequence, head } = blockKinds(model, placement, weights);
@@ -83,6 +83,22 @@ function settingsKey(settings: RuntimeSettings): string {
   return `${buildFamily} ${numbers} ${flashAttention} ${settings.kvCacheTypeK} ${settings.kvCacheTypeV}`;
 }
 
+/** Whether successive micro-batches are in flight on several GPUs at once, which multiplies the inputs kept. */
+export function isPipelined(
+  model: ModelSpec,
+  settings: Pick<RuntimeSettings, "buildFamily" | "gpuLayers">,
+  { gpuCount, hostExperts, mayPipeline }: Placement,
+  backend: Backend,
+): boolean {
+  if (!mayPipeline) return false;
+  const capable = backend === "cuda" || backend === "rocm" || (backend === "vulkan" && !isLegacy(settings));
+  return capable && gpuCount > 1 && settings.gpuLayers > model.layers.length && !hostExperts.includes(1);
+}
+
+function isLegacy({ buildFamily }: Pick<RuntimeSettings, "buildFamily">): boolean {
+  return buildFamily === "llama.cpp-2024";
+}
+
 function layOut(
   model: ModelSpec,
   blocks: readonly number[],
@@ -101,7 +117,7 @@ function layOut(
   const scheduled = scheduleGraph(pass.graph, {
     host: placement.gpuCount,
     borrowWeights: true,
-    pipelined: false,
+    pipelined: isPipelined(model, settings, placement, backend),
     backend,
   });
   const kinds = [...Array.from({ length: placement.gpuCount }, () => gpuBuffers(backend)), hostBuffers];

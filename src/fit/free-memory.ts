@@ -33,10 +33,10 @@ export function roomProbability(free: FreeMemory, bytes: number): number {
 }
 
 /** What is known of one GPU's free memory. */
-export function gpuFreeMemory(gpu: GpuDevice, hardware: Pick<Hardware, "backend" | "unifiedMemory">): FreeMemory {
+export function gpuFreeMemory(gpu: GpuDevice, hardware: Hardware): FreeMemory {
   if (gpu.vramBytesFree !== undefined) return liveReading(gpu.vramBytesTotal, gpu.vramBytesFree, hardware.backend);
   if (hardware.unifiedMemory || hardware.backend === "metal") return unifiedSize(gpu.vramBytesTotal, hardware.backend);
-  return sizeOnly(gpu.vramBytesTotal);
+  return sizeOnly(gpu.vramBytesTotal, hardware.gpus.indexOf(gpu) <= 0);
 }
 
 /** Host memory: a live reading is nearly all usable, since the kernel gives back file cache. */
@@ -46,7 +46,8 @@ export function hostFreeMemory(ramBytesFree: number): FreeMemory {
 
 function liveReading(total: number, free: number, backend: Backend): FreeMemory {
   if (backend === "vulkan" && isBudgetReading(total, free)) {
-    return { bytes: free, shortageMeanBytes: 0.07 * total, shortageDeviationBytes: 0.064 * total };
+    const most = Math.min(budgetDoubtShare * total - budgetReserve, budgetDoubtMax);
+    return { bytes: free, shortageMeanBytes: most / 2, shortageDeviationBytes: most / 2 / deviationsAt95 };
   }
   const known = LIVE_SHORTAGE[backend];
   return { bytes: free, shortageMeanBytes: known.mean * MIB, shortageDeviationBytes: known.deviation * MIB };
@@ -66,15 +67,22 @@ const LIVE_SHORTAGE: Record<Backend, { mean: number; deviation: number }> = {
 
 /**
  * Windows reports a budget for the asking process: the card minus a fixed 768 MiB, whatever others hold. Such a reading
- * says nothing about a desktop that sits on 2.7 GiB.
+ * says nothing about the desktop. It held 160 MiB on a 6 GiB laptop and 2.7 GiB on a 12 GiB workstation, where 2.5 GiB
+ * of a model then went to main memory without a word.
  */
 function isBudgetReading(total: number, free: number): boolean {
   return total - free < 900 * MIB;
 }
 
-/** Only the size is known: the driver's own share and a desktop of unknown appetite. */
-function sizeOnly(total: number): FreeMemory {
-  return { bytes: total, shortageMeanBytes: 200 * MIB + 0.012 * total, shortageDeviationBytes: 0.02 * total };
+const budgetReserve = 768 * MIB;
+const budgetDoubtShare = 0.305;
+const budgetDoubtMax = 3000 * MIB;
+
+/** Only the size is known: the driver's own share, and on the first GPU a desktop of unknown appetite. */
+function sizeOnly(total: number, isFirst: boolean): FreeMemory {
+  if (!isFirst)
+    return { bytes: total, shortageMeanBytes: 150 * MIB + 0.008 * total, shortageDeviationBytes: 0.012 * total };
+  return { bytes: total, shortageMeanBytes: 180 * MIB + 0.011 * total, shortageDeviationBytes: 0.0175 * total };
 }
 
 /**

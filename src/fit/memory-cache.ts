@@ -40,6 +40,8 @@ export function cacheCells(model: ModelSpec, settings: CacheSettings): CacheCell
   const sequences = settings.sequenceCount;
   const unified = settings.buildFamily !== "node-llama-cpp";
   const perStream = roundUp(settings.contextLength, cellsPerPage);
+  // Before caches were cut to the window, every layer had cells for the whole context.
+  if (settings.buildFamily === "llama.cpp-2024") return { perStream, slidingPerStream: perStream, streams: 1 };
   const windows = model.slidingWindow * (unified ? sequences : 1);
   const batch = Math.min(microBatchOf(model, settings), unified ? perStream : perStream * sequences);
   const sliding = roundUp(Math.min(perStream, windows + batch), cellsPerPage);
@@ -84,7 +86,8 @@ function layerCacheBytes(layer: LayerSpec, settings: CacheSettings, cells: Cache
       ? 0
       : // Without flash attention V is stored transposed, every layer as wide as the widest.
         cacheRowBytes(settings.kvCacheTypeV, Math.max(layer.headCountKv * layer.valueLength, widestV));
-  return perStream * cells.streams * (k + v);
+  const index = cacheRowBytes(settings.kvCacheTypeK, layer.indexerKeyLength ?? 0);
+  return perStream * cells.streams * (k + v + index);
 }
 
 /** True for layers that own a KV cache. */

@@ -4,7 +4,7 @@
  */
 import { MIB } from "../core/units.ts";
 import { computeBytes } from "./compute.ts";
-import { roughComputeBytes } from "./compute-rough.ts";
+import { draftComputeBytes, roughComputeBytes } from "./compute-rough.ts";
 import { kvCacheBytesByLayer, recurrentBytesByLayer } from "./memory-cache.ts";
 import type { WeightTable } from "./memory-weights.ts";
 import { HOST, type Placement } from "./placement.ts";
@@ -28,6 +28,8 @@ export type Precision = "exact" | "rough";
 export interface MemoryEstimate {
   gpus: DeviceMemory[];
   host: DeviceMemory;
+  /** Largest single tensor on a GPU, bytes; some backends cannot allocate more than a few GiB at once. */
+  largestTensorBytes: number;
 }
 
 /** What one process takes on a GPU before llama.cpp allocates: driver context, kernels, workspaces. Measured. */
@@ -52,7 +54,7 @@ export function estimateMemory(
   const gpus = Array.from({ length: placement.gpuCount }, emptyDevice);
   const host = emptyDevice();
   const device = (index: number) => (index === HOST ? host : gpus[index]!);
-  addWeights(weights, placement, device, host);
+  addWeights(weights, placement, device, host, usedBlocks(model, settings));
   const kv = kvCacheBytesByLayer(model, settings);
   const recurrent = recurrentBytesByLayer(model, settings);
   placement.blocks.forEach((index, block) => {
@@ -71,11 +73,22 @@ export function estimateMemory(
     if (gpu.layers > 0 || gpu.computeBufferBytes > 0) gpu.runtimeBytes = RUNTIME_BYTES[backend];
   });
   host.computeBufferBytes = compute.host;
+  if (settings.draftTokensMax && model.mtpLayerCount > 0) {
+    device(placement.blocks[model.layerCount]!).computeBufferBytes += draftComputeBytes(model, settings);
+  }
   host.outputBufferBytes = outputBufferBytes(model, settings);
   if (model.projectorBytes !== undefined) (gpus[0] ?? host).runtimeBytes += model.projectorBytes;
   for (const one of gpus) sumUp(one);
   sumUp(host);
-  return { gpus, host };
+  const offloads = placement.output !== HOST || placement.blocks.some((index) => index !== HOST);
+  const largestTensorBytes = Math.max(compute.largestTensorBytes, offloads ? weights.largestTensorBytes : 0);
+  return { gpus, host, largestTensorBytes };
+}
+
+/** Blocks that are loaded: node-llama-cpp leaves out prediction blocks it does not draft with. */
+function usedBlocks(model: ModelSpec, settings: RuntimeSettings): number {
+  const leavesOut = settings.buildFamily === "node-llama-cpp" && !settings.draftTokensMax;
+  return leavesOut ? model.layerCount : model.layers.length;
 }
 
 function addWeights(
@@ -83,13 +96,14 @@ function addWeights(
   placement: Placement,
   device: (index: number) => DeviceMemory,
   host: DeviceMemory,
+  usedCount: number,
 ): void {
   host.weightBytes += weights.inputBytes;
   const output = device(placement.output);
   output.weightBytes += weights.outputBytes;
   if (output !== host) output.weightBytes += weights.tiedOutputBytes;
   device(placement.blocks[0] ?? HOST).weightBytes += weights.firstBlockBytes;
-  placement.blocks.forEach((index, block) => {
+  placement.blocks.slice(0, usedCount).forEach((index, block) => {
     const experts = placement.hostExperts[block] ? weights.expertBytes[block]! : 0;
     device(index).weightBytes += weights.blockBytes[block]! - experts;
     host.weightBytes += experts;

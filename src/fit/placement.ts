@@ -16,6 +16,8 @@ export interface Placement {
   /** 1 for blocks whose routed experts stay on the host although the block is on a GPU. */
   hostExperts: Uint8Array;
   gpuCount: number;
+  /** False where a load that lacks room was tried again with one micro-batch in flight instead of four. */
+  mayPipeline: boolean;
 }
 
 /** Layers that can be offloaded: every block and the output head. */
@@ -25,7 +27,7 @@ export function offloadableLayers(model: ModelSpec): number {
 
 export function createPlacement(
   model: ModelSpec,
-  settings: Pick<RuntimeSettings, "gpuLayers" | "gpuLayerSplit" | "hostExpertLayers">,
+  settings: Pick<RuntimeSettings, "buildFamily" | "gpuLayers" | "gpuLayerSplit" | "hostExpertLayers">,
   gpuCount: number,
 ): Placement {
   const blockCount = model.layers.length;
@@ -33,7 +35,9 @@ export function createPlacement(
   const hostExperts = new Uint8Array(blockCount);
   let output = HOST;
   const gpuLayers = gpuCount === 0 ? 0 : Math.min(settings.gpuLayers, blockCount + 1);
-  let layer = blockCount + 1 - gpuLayers;
+  // Until 2025 the head was the last to be offloaded, now it is the first.
+  const headLast = settings.buildFamily === "llama.cpp-2024" && gpuLayers <= blockCount;
+  let layer = blockCount + (headLast ? 0 : 1) - gpuLayers;
   for (let gpu = 0; gpu < gpuCount; gpu++) {
     const count = settings.gpuLayerSplit[gpu] ?? 0;
     for (let index = 0; index < count && layer <= blockCount; index++, layer++) {
@@ -47,7 +51,7 @@ export function createPlacement(
     hostExperts[block] = 1;
     left--;
   }
-  return { blocks, output, hostExperts, gpuCount };
+  return { blocks, output, hostExperts, gpuCount, mayPipeline: true };
 }
 
 /**

@@ -1,10 +1,11 @@
 /** One candidate: settings on a machine, with bytes per device, probability and shortfall. */
+import { isPipelined } from "./compute.ts";
 import type { FreeMemory } from "./free-memory.ts";
 import { fitProbabilityMin, gpuFreeMemory, hostFreeMemory, roomProbability, usableBytes } from "./free-memory.ts";
 import { estimateMemory, type MemoryEstimate, type Precision } from "./memory.ts";
 import { type WeightTable, weightTable } from "./memory-weights.ts";
-import { createPlacement, splitByFreeMemory } from "./placement.ts";
-import type { Hardware, ModelSpec, RuntimeSettings, Wish } from "./types.ts";
+import { createPlacement, type Placement, splitByFreeMemory } from "./placement.ts";
+import type { Backend, Hardware, ModelSpec, RuntimeSettings, Wish } from "./types.ts";
 
 /** A machine as the planner sees it, prepared once per question. */
 export interface Machine {
@@ -85,8 +86,14 @@ export function evaluate(
   const placed: RuntimeSettings = { ...settings, gpuLayers, hostExpertLayers, gpuLayerSplit };
   const weights: WeightTable = weightTable(model, settings.quantization);
   const placement = createPlacement(model, placed, machine.gpus.length);
-  const estimate = estimateMemory(model, weights, placed, placement, machine.hardware.backend, precision);
-  return judge(machine, placed, estimate, precision);
+  const { backend } = machine.hardware;
+  const price = (at: Placement) =>
+    judge(machine, placed, estimateMemory(model, weights, placed, at, backend, precision), precision);
+  const first = price(placement);
+  if (first.gpusFit || precision === "rough" || !isPipelined(model, placed, placement, backend)) return first;
+  // llama.cpp tries such a load again with one micro-batch in flight.
+  const second = price({ ...placement, mayPipeline: false });
+  return second.gpusFit ? second : first;
 }
 
 /** Exact where it may decide; a candidate that is out of reach by far is only roughly priced. */
@@ -126,12 +133,22 @@ function judge(machine: Machine, settings: RuntimeSettings, estimate: MemoryEsti
     if (gpu.totalBytes > machine.vramBytesMax) probability = 0;
     shortfallBytes = Math.max(shortfallBytes, gpu.totalBytes - machine.gpuUsable[index]!);
   });
+  const excess = estimate.largestTensorBytes - allocationMax(machine.hardware.backend);
+  if (excess > 0) {
+    probability = 0;
+    shortfallBytes = Math.max(shortfallBytes, excess);
+  }
   const enough = () => shortfallBytes <= 0 && probability >= fitProbabilityMin - 1e-6;
   const gpusFit = enough();
   const hostBytes = estimate.host.totalBytes + sharedBytes(machine, estimate);
   probability = Math.min(probability, roomProbability(machine.host, hostBytes));
   shortfallBytes = Math.max(shortfallBytes, hostBytes - machine.hostUsable);
   return { settings, estimate, precision, fits: enough(), probability, shortfallBytes, gpusFit };
+}
+
+/** Bytes a backend hands out in one piece: Vulkan drivers stop at 4 GiB. */
+export function allocationMax(backend: Backend): number {
+  return backend === "vulkan" ? 4 * gib : Number.POSITIVE_INFINITY;
 }
 
 /** With unified memory the GPU's buffers are main memory too. */

@@ -6,7 +6,7 @@ import { formatBytes } from "../core/units.ts";
 import type { DeviceMemory } from "./memory.ts";
 import { hasTensorTypes } from "./memory-weights.ts";
 import { offloadableLayers } from "./placement.ts";
-import { type Candidate, evaluate, exactly, type Machine, prepareMachine } from "./plan-evaluate.ts";
+import { allocationMax, type Candidate, evaluate, exactly, type Machine, prepareMachine } from "./plan-evaluate.ts";
 import { checkHardware, checkWish } from "./plan-input.ts";
 import { type Found, search } from "./plan-search.ts";
 import { quantizationDefault, startingSettings } from "./plan-settings.ts";
@@ -69,6 +69,11 @@ function reasonOf(model: ModelSpec, machine: Machine, { estimate, shortfallBytes
       : formatBytes(estimate.host.totalBytes);
   const short = formatBytes(Math.max(0, shortfallBytes));
   const name = machine.hardware.name ?? "this machine";
+  const most = allocationMax(machine.hardware.backend);
+  if (estimate.largestTensorBytes > most) {
+    const piece = formatBytes(estimate.largestTensorBytes);
+    return `${model.name} needs ${piece} in one piece; Vulkan allocates at most ${formatBytes(most)} at a time.`;
+  }
   return `${model.name} needs at least ${where} of main memory; ${name} is ${short} short.`;
 }
 
