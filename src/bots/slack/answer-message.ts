@@ -84,8 +84,9 @@ export class AnswerMessage implements PostedMessage {
     const whole = defuseMentions(withoutMarks(answer.text));
     const text = done ? whole : stableBeginning(whole);
     if (!this.#streaming) {
-      if (done || !this.#mayStream()) return await this.#writeWhole(post);
-      return await this.#startStream(text, post);
+      if (!this.#mayStream() || (done && !this.#postsWait())) return await this.#writeWhole(post);
+      await this.#startStream(text, post);
+      if (!done || !this.#streaming) return;
     }
     if (!text.startsWith(this.#streamed)) return await this.#writeInstead(post);
     const rest = text.slice(this.#streamed.length);
@@ -106,6 +107,11 @@ export class AnswerMessage implements PostedMessage {
   #mayStream(): boolean {
     const { abilities, calls } = this.#context;
     return abilities.stream && calls.delayMs("chat.startStream") <= startDelayMsMax;
+  }
+
+  /** Posts in a channel are few; streams are counted apart from them. */
+  #postsWait(): boolean {
+    return this.#context.calls.delayMs("chat.postMessage", this.#target.channel) > 0;
   }
 
   async #startStream(text: string, post: ChatPost): Promise<void> {

@@ -25,14 +25,14 @@ export class SlackCalls {
   }
 
   /** Milliseconds until a call of this method would go out. */
-  delayMs(method: string): number {
-    return this.#tiers.delayMs(method);
+  delayMs(method: string, channel?: string): number {
+    return this.#tiers.delayMs(method, channel);
   }
 
   /** @throws ChatPlatformError; a refusal for haste holds later calls of the method back as long as Slack asks */
   async call(method: string, args: CallArguments): Promise<CallResult> {
     const channel = typeof args.channel === "string" ? args.channel : undefined;
-    await this.#tiers.take(method, channel);
+    const answered = await this.#tiers.take(method, channel);
     try {
       return (await this.#client.apiCall(method, args)) as CallResult;
     } catch (thrown) {
@@ -42,6 +42,8 @@ export class SlackCalls {
         this.#logger.warn("Slack asked to slow down", { method, retryAfterMs: error.retryAfterMs });
       }
       throw error;
+    } finally {
+      answered();
     }
   }
 

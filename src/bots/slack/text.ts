@@ -9,11 +9,15 @@ export function escapeMrkdwn(text: string): string {
 /** Written right behind the bracket of what Slack would read as a mention; takes no room. */
 const wordJoiner = "\u2060";
 
-const mention = /<(?=(?:!(?:channel|here|everyone|group|subteam\^|date\^)|@[A-Z0-9]{2}|#[A-Z0-9]{2}))/gi;
+const specialMention = /^(channel|here|everyone|group|subteam\^|date\^)/i;
+const idMention = /^[A-Z0-9]{2}/;
 
 /** For Markdown text: mentions lose their force, everything else stays as it is, code and HTML too. */
 export function defuseMentions(text: string): string {
-  return text.replace(mention, `<${wordJoiner}`);
+  return text.replace(/<(?=([!@#])([A-Za-z0-9]+\^?))/g, (bracket, sign: string, name: string) => {
+    const calls = sign === "!" ? specialMention.test(name) : idMention.test(name);
+    return calls ? `${bracket}${wordJoiner}` : bracket;
+  });
 }
 
 /** The longest beginning of a text that appending to it cannot change: no half mention, no fence that only ends so far. */

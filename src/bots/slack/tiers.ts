@@ -21,7 +21,7 @@ const rates: Record<string, Rate> = {
   "chat.update": tier3,
   "chat.delete": tier3,
   // About one a second and channel, short bursts allowed.
-  "chat.postMessage": { callsMax: 4, windowMs: 4_000, perChannel: true },
+  "chat.postMessage": { callsMax: 4, windowMs: 5_000, perChannel: true },
   "chat.postEphemeral": tier4,
   "agents.sessions.setStatus": tier3,
   "assistant.threads.setStatus": tier4,
@@ -37,8 +37,8 @@ const rates: Record<string, Rate> = {
 
 export class Tiers {
   readonly #timer: Timer;
-  /** Times of calls under way or done, oldest first. */
-  readonly #calls = new Map<string, number[]>();
+  /** Calls under way or done, by when they went out or, later, when they were answered. */
+  readonly #calls = new Map<string, { at: number }[]>();
   /** Slack asked to call no sooner. */
   readonly #heldUntil = new Map<string, number>();
 
@@ -50,21 +50,26 @@ export class Tiers {
   delayMs(method: string, channel?: string): number {
     const now = this.#timer.now();
     const { rate, key } = this.#rateOf(method, channel);
-    const times = this.#recent(key, rate, now);
-    const free = times.length < rate.callsMax ? now : times.at(-rate.callsMax)! + rate.windowMs;
+    const calls = this.#recent(key, rate, now);
+    const free = calls.length < rate.callsMax ? now : calls.at(-rate.callsMax)!.at + rate.windowMs;
     return Math.max(0, free - now, (this.#heldUntil.get(method) ?? 0) - now);
   }
 
-  /** Waits for the method's turn and takes it. */
-  async take(method: string, channel?: string, signal?: AbortSignal): Promise<void> {
-    for (;;) {
-      const delay = this.delayMs(method, channel);
-      if (delay === 0 || signal?.aborted === true) break;
-      await this.#timer.wait(delay, signal);
+  /**
+   * Waits for the method's turn and takes it.
+   *
+   * @returns to be called when the call was answered: Slack counts from its arrival, which is not later than that
+   */
+  async take(method: string, channel?: string): Promise<() => void> {
+    for (let delay = this.delayMs(method, channel); delay > 0; delay = this.delayMs(method, channel)) {
+      await this.#timer.wait(delay);
     }
     const { rate, key } = this.#rateOf(method, channel);
-    const now = this.#timer.now();
-    this.#calls.set(key, [...this.#recent(key, rate, now), now]);
+    const call = { at: this.#timer.now() };
+    this.#calls.set(key, [...this.#recent(key, rate, call.at), call]);
+    return () => {
+      call.at = this.#timer.now();
+    };
   }
 
   /** Slack has refused a call of this method for so long. */
@@ -77,10 +82,10 @@ export class Tiers {
     return { rate, key: rate.perChannel === true ? `${method} ${channel ?? ""}` : method };
   }
 
-  #recent(key: string, { windowMs }: Rate, now: number): number[] {
-    const times = (this.#calls.get(key) ?? []).filter((time) => time > now - windowMs);
-    if (times.length === 0) this.#calls.delete(key);
-    else this.#calls.set(key, times);
-    return times;
+  #recent(key: string, { windowMs }: Rate, now: number): { at: number }[] {
+    const calls = (this.#calls.get(key) ?? []).filter(({ at }) => at > now - windowMs).sort((a, b) => a.at - b.at);
+    if (calls.length === 0) this.#calls.delete(key);
+    else this.#calls.set(key, calls);
+    return calls;
   }
 }
