@@ -16,6 +16,7 @@ import { MemoryEventClaims } from "../support/memory-event-claims.ts";
 import { MemoryLogger } from "../support/memory-logger.ts";
 import { SlackStandIn } from "../support/slack/stand-in.ts";
 import { buttonIds, type StandChannel, type StandMessage, shownText } from "../support/slack/world.ts";
+import { usageOfRows } from "../support/usage-rows.ts";
 import { type ChatPlatformHarness, describeChatPlatform, type ShownMessage } from "./chat-platform.ts";
 
 function makeContext(standIn: SlackStandIn, timer: ManualTimer, abilities: Abilities): SlackContext {
@@ -32,7 +33,7 @@ function makeContext(standIn: SlackStandIn, timer: ManualTimer, abilities: Abili
   const bot = new ChatBot({
     engine: new FakeEngine(),
     state: new MemoryBotState(),
-    usage: { rows: async () => [], totals: async () => Promise.reject(new Error("not asked for")) },
+    usage: usageOfRows(),
     fits: { answer: async () => ({ text: "" }), suggest: () => [] },
     timer,
     logger,
@@ -57,6 +58,7 @@ function makeContext(standIn: SlackStandIn, timer: ManualTimer, abilities: Abili
     admins: [],
     abilities,
     running: new Set(),
+    stops: new Map(),
     messageIds: new Map(),
     targets: new Map(),
     followThreads: true,

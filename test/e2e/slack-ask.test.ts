@@ -353,6 +353,22 @@ describe("stop by Slack's own button", () => {
     expect(stage.engine.cancelledCount).toBe(1);
   });
 
+  test("works before there is anything to see", async () => {
+    stage = await Stage.open();
+    stage.engine.script = () => [{ hold: "prefill" }];
+    await stage.standIn.slash(stage.ann, stage.channel, "/ask", "Hard one");
+    const { sessions } = stage.standIn.world;
+    await stage.until(
+      () => sessions[0]?.status === "processing" && stage.timer.nextDueMs() !== undefined,
+      "the button",
+    );
+    const { threadTs } = sessions[0]!;
+    await stage.standIn.stopSession(stage.ann, stage.channel, threadTs);
+    await stage.quiet();
+    expect(shownText(await stage.answered())).toContain("stopped");
+    expect(stage.engine.requests.length).toBe(stage.engine.cancelledCount);
+  });
+
   test("by somebody else is refused to them alone, and the answer goes on by edits", async () => {
     const { message, thread } = await openEnded();
     await stage.standIn.stopSession(stage.bob, stage.channel, thread);

@@ -20,6 +20,8 @@ export interface AnswerTarget {
   teamId: string;
   /** The question's message, for the thread's memory. */
   questionId: string | undefined;
+  /** When the work on it began, milliseconds since the epoch. */
+  startedAt: number;
 }
 
 /** Streams start at most so much later than the words are there; else the answer is written by edits. */
@@ -203,6 +205,9 @@ export class AnswerMessage implements PostedMessage {
     if (this.#running !== undefined) running.delete(this.#running);
     this.#running = { stopId: stop.id, channel: this.#target.channel, threadTs: this.#target.threadTs };
     running.add(this.#running);
+    // Slack shows its button from the first moment, before there is anything to see.
+    const request = this.#context.stops.get(`${this.#target.channel} ${this.#target.threadTs}`);
+    if (request !== undefined && request.at >= this.#target.startedAt) request.apply(this.#running);
   }
 
   async #over(): Promise<void> {

@@ -25,6 +25,12 @@ export interface RunningAnswer {
   threadTs: string;
 }
 
+export interface StopRequest {
+  /** Milliseconds since the epoch. */
+  at: number;
+  apply: (answer: RunningAnswer) => void;
+}
+
 export interface SlackContext {
   bot: ChatBot;
   calls: SlackCalls;
@@ -42,6 +48,8 @@ export interface SlackContext {
   admins: readonly string[];
   abilities: Abilities;
   running: Set<RunningAnswer>;
+  /** Slack's Stop button was pressed in a thread before its answer could be found, by "channel thread". */
+  stops: Map<string, StopRequest>;
   /** Ids the core knows messages by, by "channel:ts" of Slack. */
   messageIds: Map<string, string>;
   /** Messages somebody opened the question form for, by "user channel ts". */

@@ -4,7 +4,7 @@ import { questionCharsMax } from "../../core/limits.ts";
 import { localeOfText, TEXTS } from "../locale/locale.ts";
 import type { Question } from "../question.ts";
 import { shorten } from "../reply-render.ts";
-import { type AskTarget, messageKey, type SlackContext } from "./context.ts";
+import { type AskTarget, messageKey, type RunningAnswer, type SlackContext } from "./context.ts";
 import { toPlatformError } from "./errors.ts";
 import { questionFilesOf } from "./files.ts";
 import { readHistory } from "./messages.ts";
@@ -96,14 +96,34 @@ export async function handleSessionStopped(
   const person = await context.people.find(user);
   const asker = askerOf(person, context.admins);
   const where = { source: "slack" as const, serverId: context.teamId, channelId: channel, direct: false };
-  for (const answer of [...context.running]) {
-    if (answer.channel !== channel || (threadTs !== undefined && answer.threadTs !== threadTs)) continue;
+  const apply = (answer: RunningAnswer) => {
     const { ack } = context.bot.press(answer.stopId, asker, where, person.locale ?? "en");
-    if (ack.kind !== "notice") continue;
-    const wire = toWire({ text: ack.text });
-    await context.calls
-      .insist("chat.postEphemeral", { channel, user, thread_ts: answer.threadTs, ...wire })
-      .catch((thrown) => context.logger.info("a notice could not be shown", { error: String(thrown) }));
+    if (ack.kind === "notice") void showNotice(ack.text, user, answer, context);
+  };
+  const here = ({ channel: other, threadTs: thread }: RunningAnswer) =>
+    other === channel && (threadTs === undefined || thread === threadTs);
+  const answers = [...context.running].filter(here);
+  for (const answer of answers) apply(answer);
+  if (answers.length > 0 || threadTs === undefined) return;
+  context.stops.set(`${channel} ${threadTs}`, { at: context.timer.now(), apply });
+  const oldest = context.stops.keys().next().value;
+  if (context.stops.size > stopsRememberedMax && oldest !== undefined) context.stops.delete(oldest);
+}
+
+/** Answers are found within a second, so few presses wait for one. */
+const stopsRememberedMax = 100;
+
+/** Never rejects. */
+async function showNotice(
+  text: string,
+  user: string,
+  { channel, threadTs }: RunningAnswer,
+  { calls, logger }: SlackContext,
+): Promise<void> {
+  try {
+    await calls.insist("chat.postEphemeral", { channel, user, thread_ts: threadTs, ...toWire({ text }) });
+  } catch (thrown) {
+    logger.info("a notice could not be shown", { platformCode: toPlatformError(thrown).platformCode });
   }
 }
 

@@ -7,18 +7,20 @@ import { editPlatform, streamPlatform } from "./platform.ts";
 import { quiet, StatusLine } from "./status-line.ts";
 import { contextBlock, toWire, type WireMessage } from "./wire.ts";
 
-export interface ThreadPlaceOptions extends AnswerTarget {
+export interface ThreadPlaceOptions extends Omit<AnswerTarget, "startedAt"> {
   next?: () => Promise<ChatPlace | undefined>;
 }
 
 export class ThreadPlace implements ChatPlace {
   readonly #context: SlackContext;
   readonly #options: ThreadPlaceOptions;
+  readonly #target: AnswerTarget;
   readonly #status: StatusLine;
 
   constructor(context: SlackContext, options: ThreadPlaceOptions) {
     this.#context = context;
     this.#options = options;
+    this.#target = { ...options, startedAt: context.timer.now() };
     this.#status = new StatusLine(context, options);
   }
 
@@ -33,7 +35,7 @@ export class ThreadPlace implements ChatPlace {
   }
 
   async post(post: ChatPost): Promise<PostedMessage> {
-    const message = new AnswerMessage(this.#context, this.#options, this.#status);
+    const message = new AnswerMessage(this.#context, this.#target, this.#status);
     await message.edit(post);
     return message;
   }
