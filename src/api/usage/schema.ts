@@ -3,6 +3,7 @@ import { index, integer, primaryKey, real, sqliteTable, text } from "drizzle-orm
 import type { FinishReason } from "../../core/chat.ts";
 import type { ErrorCode } from "../../core/errors.ts";
 import type { FeedbackVote, KeyScope, QuotaLimits, UsageSource } from "../../core/ports.ts";
+import type { Spread } from "./sums.ts";
 
 /** `interrupted`: the process died before the receipt. */
 export type UsageStatus = "running" | "settled" | "interrupted";
@@ -91,7 +92,7 @@ export const usageDaily = sqliteTable(
     completionTokens: integer("completion_tokens").notNull(),
     cachedPromptTokens: integer("cached_prompt_tokens").notNull(),
     /** Latencies and rates as counts per logarithmic bucket. */
-    spread: text({ mode: "json" }).$type<Record<string, Record<string, number>>>().notNull(),
+    spread: text({ mode: "json" }).$type<Spread>().notNull(),
   },
   (table) => [
     primaryKey({ columns: [table.dimension, table.day, table.keyId, table.value] }),

@@ -1,8 +1,8 @@
 /** Ledger rows added up: counts, and latencies as a spread that can be added to others. */
 import type { UsageGroup, UsageQuantiles, UsageTotals } from "../../core/ports.ts";
 
-/** As stored: counts per bucket, per measure. */
-export type Spread = Record<string, Record<string, number>>;
+/** As stored, per measure: a bucket, its count, the next bucket, its count … */
+export type Spread = Record<string, number[]>;
 
 /** Counts per bucket. Bucket i holds what rounds to 2^(i/16 - 10), so a quantile is off by 2.2 % at most. */
 type Buckets = Uint32Array;
@@ -121,8 +121,8 @@ export function renderSpread({ buckets }: Sums): string {
   for (const [measure, [short]] of measures.entries()) {
     const counts = buckets[measure];
     if (counts === undefined) continue;
-    const found: Record<string, number> = {};
-    for (const [place, count] of counts.entries()) if (count > 0) found[place] = count;
+    const found: number[] = [];
+    for (const [place, count] of counts.entries()) if (count > 0) found.push(place, count);
     spread[short] = found;
   }
   return JSON.stringify(spread);
@@ -134,7 +134,8 @@ export function addSpread(sums: Sums, text: string): void {
     const counts = spread[short];
     if (counts === undefined) continue;
     sums.buckets[measure] ??= new Uint32Array(bucketCount);
-    for (const place in counts) sums.buckets[measure][Number(place)]! += counts[place]!;
+    const buckets = sums.buckets[measure];
+    for (let i = 0; i < counts.length; i += 2) buckets[counts[i]!]! += counts[i + 1]!;
   }
 }
 
