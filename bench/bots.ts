@@ -16,6 +16,7 @@ import type { StandInteraction } from "../test/support/discord/interactions.ts";
 import { buttonsOf, DiscordStandIn } from "../test/support/discord/stand-in.ts";
 import { MemoryBotState } from "../test/support/memory-bot-state.ts";
 import { MemoryLogger } from "../test/support/memory-logger.ts";
+import { usageOfRows } from "../test/support/usage-rows.ts";
 
 const rounds = 20;
 const peoplePerRound = 50;
@@ -55,7 +56,7 @@ const newId = () => `b${++ids}`;
 const bot = new ChatBot({
   engine,
   state: new MemoryBotState(),
-  usage: { rows: async () => [], totals: () => Promise.reject(new Error("not measured")) },
+  usage: usageOfRows(),
   fits: { answer: async () => ({ text: "" }), suggest: () => [] },
   timer,
   logger: new MemoryLogger(),

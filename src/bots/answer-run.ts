@@ -45,6 +45,8 @@ export class AnswerRun {
   readonly #abort = new AbortController();
   #stopReason: StopReason | undefined;
   #text = "";
+  /** What the engine itself told apart from the answer. */
+  #reasoning = "";
   #status: string;
   #historyCount = 0;
   #producer: Producer | undefined;
@@ -176,8 +178,9 @@ export class AnswerRun {
       this.#producer = event.producer;
       this.#status = this.#texts.thinking;
       this.#show();
-    } else {
-      this.#text += event.text;
+    } else if (event.type === "text" || event.type === "reasoning") {
+      if (event.type === "text") this.#text += event.text;
+      else this.#reasoning += event.text;
       this.#show();
     }
   }
@@ -192,7 +195,7 @@ export class AnswerRun {
 
   #render(view: Pick<ReplyView, "ended" | "notes" | "buttons" | "failure">) {
     const { question, id } = this.#record;
-    const whole = { text: this.#text, status: this.#status, ...view };
+    const whole = { text: this.#text, reasoning: this.#reasoning, status: this.#status, ...view };
     const quoted = question.quote === undefined ? whole : { ...whole, quote: question.quote };
     return renderReply(quoted, this.#place.platform, {
       texts: this.#texts,

@@ -1,6 +1,6 @@
 /** What each command but /ask replies. */
 import { AppError, toAppError } from "../core/errors.ts";
-import { fitQueryCharsMax, personaCharsMax, usageRowsMax } from "../core/limits.ts";
+import { fitQueryCharsMax, personaCharsMax } from "../core/limits.ts";
 import type {
   BotStateStore,
   ChatPlatform,
@@ -8,8 +8,9 @@ import type {
   Clock,
   Logger,
   ModelListing,
-  UsageQuery,
+  UsageGrouping,
   UsageStore,
+  UsageTotals,
 } from "../core/ports.ts";
 import { formatDuration, formatParameterCount, formatTokens } from "../core/units.ts";
 import { chooseModel, findModel } from "./answer-run.ts";
@@ -28,7 +29,6 @@ import type { BotLocale, Texts } from "./locale/texts.ts";
 import type { Asker, Whereabouts } from "./question.ts";
 import { shorten } from "./reply-render.ts";
 import { splitMarkdown } from "./reply-split.ts";
-import { reportUsage, type UsageShare } from "./usage-report.ts";
 
 export interface CommandCall {
   command: CommandSpec;
@@ -42,10 +42,13 @@ export interface CommandCall {
   mention: string;
 }
 
+/** The ledger, as the bots see it. */
+export type UsageReader = Pick<UsageStore, "groups">;
+
 export interface CommandPorts {
   models: () => Promise<ModelListing[]>;
   state: BotStateStore;
-  usage: Pick<UsageStore, "rows" | "totals">;
+  usage: UsageReader;
   fits: FitsPort;
   clock: Clock;
   logger: Logger;
@@ -183,49 +186,66 @@ async function replyPersona(call: CommandCall, texts: Texts, { state }: CommandP
   return { text: `${texts.personaSet}\n${quote(text)}` };
 }
 
-async function replyUsage(call: CommandCall, texts: Texts, ports: CommandPorts): Promise<ChatPost> {
-  const { since, period } = periodOf(call, texts, ports);
+async function replyUsage(call: CommandCall, texts: Texts, { usage, clock }: CommandPorts): Promise<ChatPost> {
+  const { since, period } = periodOf(call, texts, clock);
   const userId = `${call.where.source}:${call.asker.id}`;
-  const query: UsageQuery = { since, userId };
-  const totals = await ports.usage.totals(query);
-  if (totals.requests === 0) return { text: `**${texts.usageTitle(period)}**\n${texts.usageNone}` };
-  const rows = await ports.usage.rows({ ...query, limit: usageRowsMax });
-  const report = reportUsage(totals, rows);
-  return { text: [`**${texts.usageTitle(period)}**`, ...totalLines(report, texts)].join("\n") };
+  const byModel = await usage.groups({ since, userId, group: "model", limit: groupsShownMax });
+  const title = `**${texts.usageTitle(period)}**`;
+  if (byModel.totals.requests === 0) return { text: `${title}\n${texts.usageNone}` };
+  return { text: [title, ...totalLines(byModel.totals, texts), ...groupLines(byModel, texts)].join("\n") };
 }
 
 async function replyStats(call: CommandCall, texts: Texts, ports: CommandPorts): Promise<ChatPost> {
-  const { since, period } = periodOf(call, texts, ports);
-  const [totals, rows, votes] = await Promise.all([
-    ports.usage.totals({ since }),
-    ports.usage.rows({ since, limit: usageRowsMax }),
+  const { since, period } = periodOf(call, texts, ports.clock);
+  const grouped = (group: UsageGrouping) => ports.usage.groups({ since, group, limit: groupsShownMax });
+  const [byModel, bySource, byUser, votes] = await Promise.all([
+    grouped("model"),
+    grouped("source"),
+    grouped("user"),
     ports.state.feedbackTotals(since),
   ]);
   const title = `**${texts.statsTitle(period)}**`;
-  if (totals.requests === 0 && votes.length === 0) return { text: `${title}\n${texts.usageNone}` };
-  const report = reportUsage(totals, rows);
-  const list = (heading: string, shares: readonly UsageShare[]) =>
-    shares.length === 0
-      ? []
-      : [
-          `**${heading}**`,
-          ...shares.map(({ name, requests, tokens }) => `- ${texts.statsRow(name, requests, tokens)}`),
-        ];
+  if (byModel.totals.requests === 0 && votes.length === 0) return { text: `${title}\n${texts.usageNone}` };
   const thumbs = votes.map(({ model, up, down }) => `- ${model === "" ? "?" : model}: 👍 ${up} · 👎 ${down}`);
+  const people = byUser.groups.map((group) => ({ ...group, value: userName(group.value, call.platform) }));
   return {
     text: [
       title,
-      ...totalLines(report, texts),
-      ...list(texts.statsByModel, report.byModel),
-      ...list(texts.statsBySource, report.bySource),
-      ...list(
-        texts.statsByUser,
-        report.byUser.map((share) => ({ ...share, name: userName(share.name, call.platform) })),
-      ),
+      ...totalLines(byModel.totals, texts),
       ...(thumbs.length === 0 ? [] : [`**${texts.statsFeedback}**`, ...thumbs]),
-      ...(report.rowCount < totals.requests ? [call.platform.markup.subtext(texts.statsPartial(report.rowCount))] : []),
+      `**${texts.statsByModel}**`,
+      ...groupLines(byModel, texts),
+      `**${texts.statsBySource}**`,
+      ...groupLines(bySource, texts),
+      `**${texts.statsByUser}**`,
+      ...groupLines({ ...byUser, groups: people }, texts),
     ].join("\n"),
   };
+}
+
+/** Busiest first; more would not be read in a chat. */
+const groupsShownMax = 10;
+
+type GroupsRead = Awaited<ReturnType<UsageStore["groups"]>>;
+
+function groupLines({ groups, groupCount }: GroupsRead, texts: Texts): string[] {
+  const lines = groups.map(({ value, requests, promptTokens, completionTokens, timeToFirstTokenMs, ...more }) => {
+    const facts = [texts.statsRow(value === "" ? "?" : value, requests, promptTokens + completionTokens)];
+    if (timeToFirstTokenMs !== undefined) {
+      facts.push(texts.statsFirstWord(formatDuration(timeToFirstTokenMs.p50), formatDuration(timeToFirstTokenMs.p95)));
+    }
+    const rate = more.completionTokensPerSecond?.p50;
+    if (rate !== undefined) facts.push(texts.tokensPerSecond(rate >= 100 ? rate.toFixed(0) : rate.toFixed(1)));
+    return `- ${facts.join(" · ")}`;
+  });
+  return groupCount > groups.length ? [...lines, `- ${texts.statsMore(groupCount - groups.length)}`] : lines;
+}
+
+function totalLines(totals: UsageTotals, texts: Texts): string[] {
+  return [
+    texts.usageRequests(totals.requests, totals.failed, totals.aborted),
+    texts.usageTokens(totals.promptTokens, totals.completionTokens, totals.cachedPromptTokens),
+  ];
 }
 
 /** The ledger knows "discord:123"; the platform can show its own people by name. */
@@ -234,18 +254,7 @@ function userName(userId: string, platform: ChatPlatform): string {
   return userId.startsWith(prefix) ? platform.markup.person(userId.slice(prefix.length)) : userId;
 }
 
-function totalLines({ totals, firstTokenMs, tokensPerSecond }: ReturnType<typeof reportUsage>, texts: Texts): string[] {
-  return [
-    texts.usageRequests(totals.requests, totals.failed, totals.aborted),
-    texts.usageTokens(totals.promptTokens, totals.completionTokens, totals.cachedPromptTokens),
-    ...(firstTokenMs === undefined
-      ? []
-      : [texts.statsLatency(formatDuration(firstTokenMs.p50), formatDuration(firstTokenMs.p95), firstTokenMs.count)]),
-    ...(tokensPerSecond === undefined ? [] : [texts.statsSpeed(tokensPerSecond.toFixed(1))]),
-  ];
-}
-
-function periodOf({ options }: CommandCall, texts: Texts, { clock }: CommandPorts): { since: number; period: string } {
+function periodOf({ options }: CommandCall, texts: Texts, clock: Clock): { since: number; period: string } {
   const wanted = textOption(options.period);
   const period: Period = isPeriod(wanted) ? wanted : "day";
   return { since: clock.now() - PERIOD_MS[period], period: texts.periods[period] };

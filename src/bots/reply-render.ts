@@ -10,6 +10,8 @@ export interface ReplyView {
   quote?: string;
   /** Everything the model said so far. */
   text: string;
+  /** Thoughts that came apart from it. */
+  reasoning?: string;
   /** Shown instead of a text: thinking, the place in line, or how it ended without one. */
   status: string;
   ended: boolean;
@@ -32,7 +34,8 @@ const tailCharsMax = 320;
 
 /** @returns one to `replyMessagesMax` posts; the last one has the buttons, the others have none */
 export function renderReply(view: ReplyView, platform: ChatPlatform, style: ReplyStyle): ChatPost[] {
-  const { reasoning, answer, thinking } = partReasoning(view.text, view.ended);
+  const { reasoning: inText, answer, thinking } = partReasoning(view.text, view.ended);
+  const reasoning = [view.reasoning?.trim() ?? "", inText].filter((part) => part !== "").join("\n");
   const head = renderHead(view, reasoning, platform, style);
   const body = answer.trim() === "" ? emptyBody(view, thinking, style.texts) : answer;
   const charsMax = platform.limits.messageCharsMax - tailCharsMax;

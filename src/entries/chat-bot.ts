@@ -2,12 +2,13 @@
 import { randomInt, randomUUID } from "node:crypto";
 import type { AccessRules } from "../bots/access.ts";
 import { ChatBot } from "../bots/bot.ts";
+import type { UsageReader } from "../bots/command-replies.ts";
 import type { Capability } from "../bots/commands.ts";
 import { createFitsPort } from "../bots/fits-answer.ts";
 import type { PaceRules } from "../bots/pace.ts";
 import type { Locale } from "../core/errors.ts";
 import { hubHeaderMsMax } from "../core/limits.ts";
-import type { BotStateStore, ChatEngine, Clock, Logger, Timer, UsageSource, UsageStore } from "../core/ports.ts";
+import type { BotStateStore, ChatEngine, Clock, Logger, Timer, UsageSource } from "../core/ports.ts";
 import { loadRemoteGguf } from "../fit/gguf-load.ts";
 import { createHttpEngine } from "../http/client.ts";
 import { type ApiAccess, createUsageOverHttp } from "./usage-over-http.ts";
@@ -30,7 +31,7 @@ export interface ChatBotParts {
   state: BotStateStore;
   logger: Logger;
   /** The ledger, where it is at hand; default: asked over the API. */
-  usage?: Pick<UsageStore, "rows" | "totals">;
+  usage?: UsageReader;
 }
 
 export function createChatBot(source: UsageSource, parts: ChatBotParts, timer: Timer): ChatBot {

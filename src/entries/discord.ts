@@ -1,11 +1,12 @@
 /** The Discord bot as a part of `snug start` or on its own: a client of an API, near or far. */
 import { setTimeout as delay } from "node:timers/promises";
 import type { ChatBot } from "../bots/bot.ts";
+import type { UsageReader } from "../bots/command-replies.ts";
 import { availableCommands } from "../bots/commands.ts";
 import type { RegistrationReport } from "../bots/discord/register.ts";
 import { type DiscordBot, registerDiscord, startDiscord } from "../bots/discord/start.ts";
 import { type AppError, toAppError } from "../core/errors.ts";
-import type { BotStateStore, Logger, Timer, UsageStore } from "../core/ports.ts";
+import type { BotStateStore, Logger, Timer } from "../core/ports.ts";
 import { prepareQueries } from "../fit/query.ts";
 import { capabilities, createChatBot, newRequestId } from "./chat-bot.ts";
 import type { DiscordSettings } from "./discord-settings.ts";
@@ -18,7 +19,7 @@ export interface DiscordRunOptions {
   state: BotStateStore;
   logger: Logger;
   /** The ledger, where it is at hand; default: asked over the API. */
-  usage?: Pick<UsageStore, "rows" | "totals">;
+  usage?: UsageReader;
   /** Tests own time. */
   timer?: Timer;
 }

@@ -1,6 +1,6 @@
 /** The ledger of an API elsewhere, as far as its key may read it. */
+import type { UsageReader } from "../bots/command-replies.ts";
 import { AppError, ERROR_CODES } from "../core/errors.ts";
-import type { UsageQuery, UsageRow, UsageStore, UsageTotals } from "../core/ports.ts";
 
 /** The ledger is read for a person who waits for a chat reply. */
 const usageMsMax = 10_000;
@@ -12,25 +12,23 @@ export interface ApiAccess {
 }
 
 /** Keys without the admin scope read their own rows alone. Throws `AppError`. */
-export function createUsageOverHttp({ url, key }: ApiAccess): Pick<UsageStore, "rows" | "totals"> {
-  const read = async (query: UsageQuery): Promise<{ rows: UsageRow[]; totals: UsageTotals }> => {
-    const parameters = new URLSearchParams();
-    if (query.since !== undefined) parameters.set("since", String(query.since));
-    if (query.until !== undefined) parameters.set("until", String(query.until));
-    if (query.userId !== undefined) parameters.set("user", query.userId);
-    if (query.limit !== undefined) parameters.set("limit", String(query.limit));
-    const reply = await fetch(`${url.replace(/\/+$/, "")}/v1/usage?${parameters}`, {
-      headers: { authorization: `Bearer ${key}` },
-      signal: AbortSignal.timeout(usageMsMax),
-    }).catch((cause) => {
-      throw new AppError("engine_unavailable", "The API could not be reached; is it running?", { cause });
-    });
-    if (!reply.ok) throw await errorOf(reply);
-    return (await reply.json()) as { rows: UsageRow[]; totals: UsageTotals };
-  };
+export function createUsageOverHttp({ url, key }: ApiAccess): UsageReader {
   return {
-    rows: async (query) => (await read(query)).rows,
-    totals: async (query) => (await read({ ...query, limit: 1 })).totals,
+    async groups({ since, until, userId, keyId, group, limit }) {
+      const parameters = new URLSearchParams({ group, limit: String(limit) });
+      if (since !== undefined) parameters.set("since", String(since));
+      if (until !== undefined) parameters.set("until", String(until));
+      if (userId !== undefined) parameters.set("user", userId);
+      if (keyId !== undefined) parameters.set("key", keyId);
+      const reply = await fetch(`${url.replace(/\/+$/, "")}/v1/usage?${parameters}`, {
+        headers: { authorization: `Bearer ${key}` },
+        signal: AbortSignal.timeout(usageMsMax),
+      }).catch((cause) => {
+        throw new AppError("engine_unavailable", "The API could not be reached; is it running?", { cause });
+      });
+      if (!reply.ok) throw await errorOf(reply);
+      return (await reply.json()) as Awaited<ReturnType<UsageReader["groups"]>>;
+    },
   };
 }
 

@@ -12,6 +12,7 @@ import type { ChatButton, ChatPlace, Timer } from "../../src/core/ports.ts";
 import { FakeEngine, type FakeStep, sayForever } from "../support/fake-engine.ts";
 import { MemoryBotState } from "../support/memory-bot-state.ts";
 import { MemoryLogger } from "../support/memory-logger.ts";
+import { usageOfRows } from "../support/usage-rows.ts";
 
 export interface ShownMessage {
   text: string;
@@ -130,7 +131,7 @@ function describeAnswers(harness: () => ChatPlatformHarness): void {
     const bot = new ChatBot({
       engine,
       state: new MemoryBotState(),
-      usage: { rows: async () => [], totals: async () => Promise.reject(new Error("not asked for")) },
+      usage: usageOfRows(),
       fits: { answer: async () => ({ text: "" }), suggest: () => [] },
       timer,
       logger: new MemoryLogger(),

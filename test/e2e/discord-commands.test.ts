@@ -3,11 +3,12 @@ import { afterEach, describe, expect, test } from "vitest";
 import { COMMANDS } from "../../src/bots/commands.ts";
 import { inviteUrl, registerDiscord } from "../../src/bots/discord/start.ts";
 import { AppError } from "../../src/core/errors.ts";
-import type { UsageQuery, UsageRow } from "../../src/core/ports.ts";
+import type { UsageRow } from "../../src/core/ports.ts";
 import { Stage } from "../support/discord/stage.ts";
 import { answerOf } from "../support/discord/stand-in.ts";
 import { manageChannels, ordinary, type StandUser } from "../support/discord/world.ts";
 import { FakeEngine } from "../support/fake-engine.ts";
+import { usageOfRows } from "../support/usage-rows.ts";
 
 let stage: Stage;
 afterEach(async () => {
@@ -220,33 +221,13 @@ describe("/stats and /usage", () => {
     settled: true,
     interrupted: false,
     aborted: false,
+    ...(index % 4 === 3 ? { errorCode: "engine_timeout" } : {}),
   });
   const open = async () => {
-    const queries: UsageQuery[] = [];
-    let rows: UsageRow[] = [];
-    const usage = {
-      rows: async (query: UsageQuery) => {
-        queries.push(query);
-        return rows.filter((one) => query.userId === undefined || one.userId === query.userId);
-      },
-      totals: async (query: UsageQuery) => {
-        const found = rows.filter((one) => query.userId === undefined || one.userId === query.userId);
-        const sum = (tokens: "promptTokens" | "completionTokens") =>
-          found.reduce((total, one) => total + (one.usage[tokens] ?? 0), 0);
-        return {
-          requests: found.length,
-          aborted: 0,
-          failed: 1,
-          interrupted: 0,
-          promptTokens: sum("promptTokens"),
-          completionTokens: sum("completionTokens"),
-          cachedPromptTokens: 0,
-        };
-      },
-    };
+    const usage = usageOfRows();
     stage = await Stage.open({ bot: { usage } });
-    rows = [0, 1, 2, 3].map((index) => row(index, `discord:${index < 3 ? stage.ann.id : stage.bob.id}`));
-    return queries;
+    usage.rows = [0, 1, 2, 3].map((index) => row(index, `discord:${index < 3 ? stage.ann.id : stage.bob.id}`));
+    return usage.queries;
   };
 
   test("/stats shows administrators everybody's use by model, source and user", async () => {
@@ -261,9 +242,10 @@ describe("/stats and /usage", () => {
     });
     const reply = await run(stage.admin, "stats", { period: "week" });
     expect(reply.content).toContain("**Everybody, last 7 days**\n4 questions, 1 failed\n400 tokens read, 80 written");
-    expect(reply.content).toContain("First word after 200 ms (half), 400 ms (19 of 20), from 4 answers");
-    expect(reply.content).toContain("**By model**\n- small: 4 questions, 480 tokens");
-    expect(reply.content).toContain(`**By user**\n- <@${stage.ann.id}>: 3 questions, 360 tokens`);
+    expect(reply.content).toContain(
+      "**By model**\n- small: 4 questions, 480 tokens · first word after 200 ms, 400 ms for the slowest of 20 · 40.0 tokens/s",
+    );
+    expect(reply.content).toContain(`**By user**\n- <@${stage.ann.id}>: 3 questions, 360 tokens · first word`);
     expect(reply.content).toContain("**Thumbs**\n- small: 👍 1 · 👎 0");
     expect(reply.flags & 64).toBe(64);
     expect(queries[0]!.since).toBe(stage.timer.now() - 7 * 86_400_000);
@@ -288,7 +270,9 @@ describe("/stats and /usage", () => {
   test("/usage shows a caller their own", async () => {
     const queries = await open();
     const reply = await run(stage.bob, "usage");
-    expect(reply.content).toContain("**Your last 24 hours**\n1 question, 1 failed\n100 tokens read, 20 written");
+    expect(reply.content).toContain(
+      "**Your last 24 hours**\n1 question, 1 failed\n100 tokens read, 20 written\n- small: 1",
+    );
     expect(queries).toEqual([expect.objectContaining({ userId: `discord:${stage.bob.id}` })]);
   });
 });

@@ -1,9 +1,10 @@
 import { afterEach, describe, expect, test } from "vitest";
 import { AppError } from "../../src/core/errors.ts";
-import type { UsageRow } from "../../src/core/ports.ts";
+import type { UsageGroupQuery, UsageRow } from "../../src/core/ports.ts";
 import { Stage } from "../support/slack/stage.ts";
 import type { ResponseReply } from "../support/slack/stand-in.ts";
 import { blockText, shownText } from "../support/slack/world.ts";
+import { usageOfRows } from "../support/usage-rows.ts";
 
 let stage: Stage;
 afterEach(async () => {
@@ -233,16 +234,13 @@ describe("by signed requests", () => {
 
 const usageRows: UsageRow[] = [];
 
+/** @param asked gets every query */
 function usageOf(asked: unknown[] = []) {
+  const ledger = usageOfRows(usageRows);
   return {
-    rows: async (query: unknown) => {
+    groups: async (query: UsageGroupQuery) => {
       asked.push(query);
-      return usageRows;
-    },
-    totals: async (query: unknown) => {
-      asked.push(query);
-      const totals = { requests: 1, aborted: 0, failed: 0, interrupted: 0 };
-      return { ...totals, promptTokens: 10, completionTokens: 20, cachedPromptTokens: 0 };
+      return await ledger.groups(query);
     },
   };
 }
@@ -250,7 +248,7 @@ function usageOf(asked: unknown[] = []) {
 function usageRow(userId: string): UsageRow {
   return {
     id: "1",
-    at: 1,
+    at: Date.UTC(2026, 0, 5, 11),
     keyId: "k",
     source: "slack",
     userId: `slack:${userId}`,

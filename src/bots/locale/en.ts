@@ -139,13 +139,11 @@ export const en: Texts = {
   statsByModel: "By model",
   statsByUser: "By user",
   statsBySource: "By source",
-  statsLatency: (p50, p95, count) =>
-    `First word after ${p50} (half), ${p95} (19 of 20), from ${plural(count, "answer")}`,
-  statsSpeed: (rate) => `${rate} tokens/s on average`,
+  statsFirstWord: (p50, p95) => `first word after ${p50}, ${p95} for the slowest of 20`,
   statsFeedback: "Thumbs",
   statsRow: (name, requests, tokens) =>
     `${name}: ${plural(requests, "question")}, ${tokens.toLocaleString("en")} tokens`,
-  statsPartial: (rows) => `The lists cover the newest ${rows.toLocaleString("en")} requests.`,
+  statsMore: (count) => `and ${count.toLocaleString("en")} more`,
 
   fitsNeedsQuery: "Name a model and a card, such as `/fits 13b 6gb`.",
   fitsPicture: "Memory bar: what fills the card",

@@ -103,11 +103,11 @@ export interface Texts {
   statsByModel: string;
   statsByUser: string;
   statsBySource: string;
-  statsLatency(p50: string, p95: string, count: number): string;
-  statsSpeed(rate: string): string;
+  /** Median, and the time 19 of 20 answers keep. */
+  statsFirstWord(p50: string, p95: string): string;
   statsFeedback: string;
   statsRow(name: string, requests: number, tokens: number): string;
-  statsPartial(rows: number): string;
+  statsMore(count: number): string;
 
   fitsNeedsQuery: string;
   fitsPicture: string;

@@ -131,11 +131,10 @@ export const zhCn: Texts = {
   statsByModel: "按模型",
   statsByUser: "按用户",
   statsBySource: "按来源",
-  statsLatency: (p50, p95, count) => `首字时间：一半在 ${p50} 内，95% 在 ${p95} 内（${count} 个回答）`,
-  statsSpeed: (rate) => `平均 ${rate} token/秒`,
+  statsFirstWord: (p50, p95) => `首字 ${p50}，最慢的 1/20 为 ${p95}`,
   statsFeedback: "评价",
   statsRow: (name, requests, tokens) => `${name}：${requests} 个问题，${tokens} 个 token`,
-  statsPartial: (rows) => `列表只涵盖最近的 ${rows} 个请求。`,
+  statsMore: (count) => `还有 ${count} 项`,
 
   fitsNeedsQuery: "请写出模型和显卡，例如 `/fits 13b 6gb`。",
   fitsPicture: "显存条：显存被什么占用",

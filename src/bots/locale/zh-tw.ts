@@ -131,11 +131,10 @@ export const zhTw: Texts = {
   statsByModel: "依模型",
   statsByUser: "依使用者",
   statsBySource: "依來源",
-  statsLatency: (p50, p95, count) => `首字時間：一半在 ${p50} 內，95% 在 ${p95} 內（${count} 個回答）`,
-  statsSpeed: (rate) => `平均 ${rate} token/秒`,
+  statsFirstWord: (p50, p95) => `首字 ${p50}，最慢的 1/20 為 ${p95}`,
   statsFeedback: "評價",
   statsRow: (name, requests, tokens) => `${name}：${requests} 個問題，${tokens} 個 token`,
-  statsPartial: (rows) => `列表只涵蓋最近的 ${rows} 個請求。`,
+  statsMore: (count) => `還有 ${count} 項`,
 
   fitsNeedsQuery: "請寫出模型和顯示卡，例如 `/fits 13b 6gb`。",
   fitsPicture: "顯存條：顯存被什麼佔用",

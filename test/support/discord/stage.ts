@@ -4,11 +4,12 @@ import { OPEN_ACCESS } from "../../../src/bots/access.ts";
 import { ChatBot, type ChatBotOptions } from "../../../src/bots/bot.ts";
 import { type DiscordBot, type DiscordOptions, startDiscord } from "../../../src/bots/discord/start.ts";
 import { DEFAULT_PACE } from "../../../src/bots/pace.ts";
-import type { ChatEngine, UsageRow, UsageTotals } from "../../../src/core/ports.ts";
+import type { ChatEngine } from "../../../src/core/ports.ts";
 import { FakeEngine } from "../fake-engine.ts";
 import { ManualTimer } from "../manual-timer.ts";
 import { MemoryBotState } from "../memory-bot-state.ts";
 import { MemoryLogger } from "../memory-logger.ts";
+import { usageOfRows } from "../usage-rows.ts";
 import type { StandInteraction } from "./interactions.ts";
 import { buttonsOf, DiscordStandIn, type StandInOptions } from "./stand-in.ts";
 import { administrator, type StandChannel, type StandGuild, type StandMessage, type StandUser } from "./world.ts";
@@ -55,7 +56,7 @@ export class Stage<Engine extends ChatEngine = FakeEngine> {
     const botOptions: ChatBotOptions = {
       engine,
       state: this.state,
-      usage: emptyUsage,
+      usage: usageOfRows(),
       fits: { answer: async (query) => ({ text: `fits ${query}` }), suggest: () => [] },
       timer,
       logger: this.logger,
@@ -185,16 +186,3 @@ export class Stage<Engine extends ChatEngine = FakeEngine> {
     return channel.messages.filter((message) => message.author.bot && !message.deleted);
   }
 }
-
-const emptyUsage = {
-  rows: async (): Promise<UsageRow[]> => [],
-  totals: async (): Promise<UsageTotals> => ({
-    requests: 0,
-    aborted: 0,
-    failed: 0,
-    interrupted: 0,
-    promptTokens: 0,
-    completionTokens: 0,
-    cachedPromptTokens: 0,
-  }),
-};

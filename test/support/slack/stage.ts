@@ -4,12 +4,13 @@ import { OPEN_ACCESS } from "../../../src/bots/access.ts";
 import { ChatBot, type ChatBotOptions } from "../../../src/bots/bot.ts";
 import { DEFAULT_PACE } from "../../../src/bots/pace.ts";
 import { type SlackBot, type SlackOptions, startSlack } from "../../../src/bots/slack/start.ts";
-import type { UsageRow, UsageTotals } from "../../../src/core/ports.ts";
+import type {} from "../../../src/core/ports.ts";
 import { FakeEngine } from "../fake-engine.ts";
 import { ManualTimer } from "../manual-timer.ts";
 import { MemoryBotState } from "../memory-bot-state.ts";
 import { MemoryEventClaims } from "../memory-event-claims.ts";
 import { MemoryLogger } from "../memory-logger.ts";
+import { usageOfRows } from "../usage-rows.ts";
 import { SlackStandIn, type StandCommand, type StandInOptions } from "./stand-in.ts";
 import { type StandChannel, type StandMessage, type StandUser, verbsOf } from "./world.ts";
 
@@ -55,7 +56,7 @@ export class Stage {
     const botOptions: ChatBotOptions = {
       engine: this.engine,
       state: this.state,
-      usage: emptyUsage,
+      usage: usageOfRows(),
       fits: { answer: async (query) => ({ text: `fits ${query}` }), suggest: () => [] },
       timer,
       logger: this.logger,
@@ -178,16 +179,3 @@ export class Stage {
     return `<@${this.standIn.world.bot.id}> ${text}`;
   }
 }
-
-const emptyUsage = {
-  rows: async (): Promise<UsageRow[]> => [],
-  totals: async (): Promise<UsageTotals> => ({
-    requests: 0,
-    aborted: 0,
-    failed: 0,
-    interrupted: 0,
-    promptTokens: 0,
-    completionTokens: 0,
-    cachedPromptTokens: 0,
-  }),
-};
