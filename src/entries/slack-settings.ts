@@ -4,6 +4,7 @@ import type { AccessList } from "../bots/access.ts";
 import { DEFAULT_PACE } from "../bots/pace.ts";
 import { AppError } from "../core/errors.ts";
 import { modelNameCharsMax } from "../core/limits.ts";
+import type { QuotaLimits } from "../core/ports.ts";
 import type { ChatBotSettings } from "./chat-bot.ts";
 
 export interface SlackSettings extends ChatBotSettings {
@@ -13,6 +14,8 @@ export interface SlackSettings extends ChatBotSettings {
   /** Users who count as administrators everywhere. */
   admins: string[];
   followThreads: boolean;
+  /** What each person may ask of the API, for a bot in the API's own process. */
+  userLimits: QuotaLimits;
   /** Another base of the Web API with a slash at the end, for tests and proxies. */
   apiUrl: string | undefined;
 }
@@ -68,6 +71,8 @@ const environmentSchema = z.object({
   SNUG_BOT_USER_QUESTIONS: count(1000),
   SNUG_BOT_CHANNEL_QUESTIONS: count(10_000),
   SNUG_BOT_USER_ANSWERS: count(100),
+  SNUG_BOT_USER_REQUESTS_PER_DAY: count(1_000_000),
+  SNUG_BOT_USER_TOKENS_PER_DAY: count(1_000_000_000),
 });
 
 type Environment = z.infer<typeof environmentSchema>;
@@ -105,7 +110,15 @@ export function parseSlackSettings(environment: Record<string, string | undefine
       questionsPerChannelMax: values.SNUG_BOT_CHANNEL_QUESTIONS ?? DEFAULT_PACE.questionsPerChannelMax,
       answersPerUserMax: values.SNUG_BOT_USER_ANSWERS ?? DEFAULT_PACE.answersPerUserMax,
     },
+    userLimits: userLimitsOf(values.SNUG_BOT_USER_REQUESTS_PER_DAY, values.SNUG_BOT_USER_TOKENS_PER_DAY),
     apiUrl: values.SLACK_API_URL?.replace(/\/*$/, "/"),
+  };
+}
+
+function userLimitsOf(requestsPerDay: number | undefined, tokensPerDay: number | undefined): QuotaLimits {
+  return {
+    ...(requestsPerDay === undefined ? {} : { requestsPerDay }),
+    ...(tokensPerDay === undefined ? {} : { tokensPerDay }),
   };
 }
 

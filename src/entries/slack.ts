@@ -1,12 +1,11 @@
 /** The Slack bot as a part of `snug start` or on its own: a client of an API, near or far. */
 import type { ChatBot } from "../bots/bot.ts";
-import { type ManifestOptions, manifest } from "../bots/slack/manifest.ts";
 import { startSlack as connectSlack, type SlackBot } from "../bots/slack/start.ts";
 import { type AppError, toAppError } from "../core/errors.ts";
 import { closeMsMax } from "../core/limits.ts";
 import type { EventClaims, Timer } from "../core/ports.ts";
 import { prepareQueries } from "../fit/query.ts";
-import { type ChatBotParts, capabilities, createChatBot, newRequestId } from "./chat-bot.ts";
+import { type ChatBotParts, createChatBot, newRequestId } from "./chat-bot.ts";
 import { type Listener, listen } from "./listen.ts";
 import type { SlackSettings } from "./slack-settings.ts";
 import { systemTimer } from "./timer.ts";
@@ -61,11 +60,6 @@ export async function startSlack(options: SlackRunOptions): Promise<{ stop(): Pr
   const online = await run.online;
   if (!("stop" in online)) throw online;
   return { stop: () => run.stop({ drainMs: 0 }) };
-}
-
-/** The manifest to paste into Slack, for what this program can do. */
-export function slackManifest(options: Omit<ManifestOptions, "capabilities"> = {}): Record<string, unknown> {
-  return manifest({ ...options, capabilities });
 }
 
 async function connect(

@@ -10,7 +10,7 @@ import { questionFilesOf } from "./files.ts";
 import { readHistory } from "./messages.ts";
 import { askerOf } from "./people.ts";
 import { openDirectThread, ThreadPlace } from "./place.ts";
-import { fallbackTextCharsMax } from "./platform.ts";
+import { askAboutCallback, fallbackTextCharsMax } from "./platform.ts";
 import { type Respond, whisper } from "./slash.ts";
 import { readableText } from "./text.ts";
 import { SLACK_TEXTS } from "./texts.ts";
@@ -127,7 +127,6 @@ async function showNotice(
   }
 }
 
-export const askAboutCallback = "snug_ask_about";
 const questionBlock = "question";
 
 export const shortcutSchema = z.object({

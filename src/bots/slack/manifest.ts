@@ -1,7 +1,7 @@
 /** The app's manifest, from the same data as the commands: paste it into Slack and the app is set up. */
 import { availableCommands, type Capability, type CommandSpec, commandTexts, optionTexts } from "../commands.ts";
 import { TEXTS } from "../locale/locale.ts";
-import { askAboutCallback } from "./interactions.ts";
+import { askAboutCallback } from "./platform.ts";
 import { SLACK_TEXTS } from "./texts.ts";
 
 export interface ManifestOptions {

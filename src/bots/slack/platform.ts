@@ -44,3 +44,6 @@ export const sectionCharsMax = 3_000;
 export const contextCharsMax = 2_000;
 export const buttonLabelCharsMax = 75;
 export const blocksMax = 50;
+
+/** Names the message shortcut and its form, in the manifest and in what comes back. */
+export const askAboutCallback = "snug_ask_about";

@@ -12,7 +12,6 @@ import { readBody } from "./files.ts";
 import { handleHomeOpened, handleThreadStarted, homeOpenedSchema, threadStartedSchema } from "./home.ts";
 import { SlackHttpReceiver } from "./http-receiver.ts";
 import {
-  askAboutCallback,
   handlePress,
   handleSessionStopped,
   openAskAbout,
@@ -24,6 +23,7 @@ import {
 } from "./interactions.ts";
 import { envelopeSchema, handleMessage, messageSchema } from "./messages.ts";
 import { People } from "./people.ts";
+import { askAboutCallback } from "./platform.ts";
 import { handleSlash, type Respond, slashSchema } from "./slash.ts";
 import { ThreadMemory } from "./thread-memory.ts";
 import { Tiers } from "./tiers.ts";
