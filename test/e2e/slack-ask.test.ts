@@ -55,6 +55,13 @@ describe("/ask", () => {
     expect(stage.said()).toEqual([]);
   });
 
+  test("a private question without the right to open conversations is refused in one line with a request id", async () => {
+    stage = await Stage.open({ prepare: ({ missingScopes }) => missingScopes.add("conversations.open") });
+    const command = await stage.standIn.slash(stage.ann, stage.channel, "/ask", "--private Psst");
+    await stage.until(() => command.replies.length === 1, "the refusal");
+    expect(command.replies[0]!.body.text).toMatch(/Something went wrong on our side\..*\(request r\d+\)/);
+  });
+
   test("in a private channel the bot is not in, the answer goes to the asker, who is told why", async () => {
     stage = await Stage.open();
     const closed = stage.standIn.world.addChannel("secret", { kind: "group", botIsMember: false });
@@ -351,6 +358,19 @@ describe("stop by Slack's own button", () => {
     await stage.standIn.stopSession(stage.admin, stage.channel, thread);
     await stage.until(() => stage.bot.runningCount === 0, "the end");
     expect(stage.engine.cancelledCount).toBe(1);
+  });
+
+  test("stays while another answer in the thread is at work", async () => {
+    const { thread } = await openEnded();
+    stage.engine.script = sayWords("Short one.");
+    await stage.standIn.say(stage.bob, stage.channel, "And this?", { thread });
+    const short = () => stage.answers().some((one) => shownText(one).includes("Short one."));
+    await stage.until(short, "the short answer");
+    await stage.quiet();
+    expect(stage.standIn.world.sessions[0]!.status).toBe("processing");
+    await stage.standIn.stopSession(stage.ann, stage.channel, thread);
+    await stage.until(() => stage.bot.runningCount === 0, "the end");
+    expect(stage.standIn.world.sessions[0]!.status).toBe("active");
   });
 
   test("works before there is anything to see", async () => {

@@ -147,7 +147,7 @@ export class AnswerMessage implements PostedMessage {
 
   async #stopStream(rest: string, post: ChatPost): Promise<void> {
     const blocks = footerBlocks(post.answer?.tail ?? "", this.#buttons);
-    const closes = post.answer?.state === "ended" && this.#status.inSession;
+    const closes = post.answer?.state === "ended" && this.#status.aloneInSession;
     await this.#call("chat.stopStream", {
       channel: this.#target.channel,
       ts: this.#ts,

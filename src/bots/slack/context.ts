@@ -48,6 +48,8 @@ export interface SlackContext {
   admins: readonly string[];
   abilities: Abilities;
   running: Set<RunningAnswer>;
+  /** Answers at work in a thread, by "channel thread": they share its session. */
+  sessions: Map<string, number>;
   /** Slack's Stop button was pressed in a thread before its answer could be found, by "channel thread". */
   stops: Map<string, StopRequest>;
   /** Ids the core knows messages by, by "channel:ts" of Slack. */

@@ -1,8 +1,9 @@
 /** Slash commands: acknowledged before anything else, then a message that the answers stand under. */
 import * as z from "zod";
+import { toAppError } from "../../core/errors.ts";
 import type { ChatPlace, ChatPost } from "../../core/ports.ts";
 import type { CommandSpec } from "../commands.ts";
-import { localeOfText, TEXTS } from "../locale/locale.ts";
+import { errorSentence, localeOfText, TEXTS } from "../locale/locale.ts";
 import type { BotLocale } from "../locale/texts.ts";
 import { ChatPlatformError } from "../platform-error.ts";
 import type { Asker, Question, Whereabouts } from "../question.ts";
@@ -76,8 +77,16 @@ export async function handleSlash(
     respond,
     triggerId: payload.trigger_id,
   };
-  if (command.key === "ask") await ask(call, context);
-  else await reply(call, context);
+  try {
+    if (command.key === "ask") await ask(call, context);
+    else await reply(call, context);
+  } catch (thrown) {
+    const requestId = context.newId();
+    const { platformCode, message } = toPlatformError(thrown);
+    context.logger.error("a Slack command failed", { requestId, command: command.key, platformCode, error: message });
+    const sentence = errorSentence(toAppError(thrown), locale);
+    await whisper(respond, { text: TEXTS[locale].failure(sentence, requestId) }, context);
+  }
 }
 
 async function reply(call: SlashCall, context: SlackContext): Promise<void> {

@@ -101,6 +101,7 @@ export async function startSlack(options: SlackOptions): Promise<SlackBot> {
     admins: options.admins,
     abilities: { stream: true, sessions: true, status: true, replies: true },
     running: new Set(),
+    sessions: new Map(),
     stops: new Map(),
     messageIds: new Map(),
     targets: new Map(),

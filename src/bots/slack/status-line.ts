@@ -38,6 +38,15 @@ export class StatusLine {
     return this.#inSession;
   }
 
+  /** Whether no other answer in the thread is at work. */
+  get aloneInSession(): boolean {
+    return this.#inSession && (this.#context.sessions.get(this.#key) ?? 0) <= 1;
+  }
+
+  get #key(): string {
+    return `${this.#target.channel} ${this.#target.threadTs}`;
+  }
+
   /** Never rejects; the answer itself matters more. */
   begin(): Promise<void> {
     return this.#then(async () => {
@@ -71,7 +80,7 @@ export class StatusLine {
     return this.#then(async () => {
       const { channel, threadTs } = this.#target;
       if (this.#shown !== "") await this.#setStatus("");
-      if (this.#inSession && !closedByStream) {
+      if (this.#inSession && this.#leaveSession() && !closedByStream) {
         const args = { channel_id: channel, thread_ts: threadTs, status: "active" };
         await this.#try("sessions", "agents.sessions.setStatus", args);
       }
@@ -101,14 +110,26 @@ export class StatusLine {
     });
     if (result === undefined) return;
     this.#inSession = true;
+    const { sessions } = this.#context;
+    sessions.set(this.#key, (sessions.get(this.#key) ?? 0) + 1);
     if (JSON.stringify(result).includes("missing_agent_session_stopped_event_subscription")) {
       // Slack would show a spinner that nobody can stop.
       abilities.sessions = false;
       this.#context.logger.warn("the app does not subscribe to agent_session_stopped; using buttons instead");
       const args = { channel_id: channel, thread_ts: threadTs, status: "active" };
       await this.#try("sessions", "agents.sessions.setStatus", args);
+      this.#leaveSession();
       this.#inSession = false;
     }
+  }
+
+  /** True for the last one to leave. */
+  #leaveSession(): boolean {
+    const { sessions } = this.#context;
+    const left = (sessions.get(this.#key) ?? 1) - 1;
+    if (left > 0) sessions.set(this.#key, left);
+    else sessions.delete(this.#key);
+    return left <= 0;
   }
 
   async #setStatus(status: string): Promise<void> {
