@@ -15,25 +15,11 @@ import { getLlama, LlamaLogLevel } from "node-llama-cpp";
 import { MIB } from "../src/core/units.ts";
 import { CATALOGUE_MODELS, type CatalogueModel } from "../src/fit/catalogue.ts";
 import { kvCacheBytesByLayer, recurrentBytesByLayer } from "../src/fit/memory-cache.ts";
-import { specFromKeys } from "../src/fit/model.ts";
-import { metadataOfFacts, type ShapeFacts } from "../src/fit/shape-facts.ts";
-import type { ModelSpec } from "../src/fit/types.ts";
-import { type MetadataEntry, type TensorEntry, writeGguf } from "../test/support/gguf/container.ts";
-import { createBpeVocabulary } from "../test/support/gguf/vocabulary.ts";
+import { writeCatalogueFile } from "../test/support/gguf/catalogue-file.ts";
 
-/** Blocks to keep where a few do not show the pattern, or where llama.cpp tells models apart by their number. */
-const BLOCKS: Readonly<Record<string, number>> = {
-  gemma3n: 35,
-  gemma4: 42,
-  deepseek2: 27,
-  exaone4: 64,
-  lfm2: 16,
-  nemotron_h: 42,
-  deci: 24,
-};
-const blocksUsual = 12;
-const blocksOfExperts = 6;
-const expertsKept = 8;
+const fileOptions = { vocabularySize: 512, layersMax: 12, expertsMax: 8, expertsUsedMax: 2, type: "Q4_0" } as const;
+/** Mixtures of experts are large even so. */
+const layersOfExperts = 6;
 const settings = {
   buildFamily: "node-llama-cpp",
   contextLength: 1024,
@@ -57,90 +43,14 @@ interface Row {
   problem?: string;
 }
 
-/** The same shape with few blocks, few experts and a vocabulary of `vocab` tokens. */
-function shrink(facts: ShapeFacts, vocab: number): ShapeFacts {
-  const wanted = BLOCKS[facts.arch] ?? (facts.experts === undefined ? blocksUsual : blocksOfExperts);
-  const layers = Math.min(facts.layers, facts.arch === "gemma3n" ? facts.layers : wanted);
-  const cut = <T>(value: T): T => (Array.isArray(value) ? (value.slice(0, layers) as T) : value);
-  const small: ShapeFacts = { ...facts, layers, vocab };
-  if (facts.heads !== undefined) small.heads = cut(facts.heads);
-  if (facts.headsKv !== undefined) small.headsKv = cut(facts.headsKv);
-  if (facts.ffn !== undefined) small.ffn = cut(facts.ffn);
-  if (facts.experts !== undefined) {
-    small.experts = [Math.min(facts.experts[0], expertsKept), Math.min(facts.experts[1], 2), facts.experts[2]];
-  }
-  if (facts.sharedKv !== undefined) small.sharedKv = Math.max(0, layers - (facts.layers - facts.sharedKv));
-  if (typeof facts.pattern === "string") small.pattern = facts.pattern.slice(0, layers);
-  else if (facts.arch === "gemma4") small.pattern = "sssssf".repeat(layers).slice(0, layers);
-  return small;
-}
-
-/** Keys the loader insists on that say nothing about sizes. */
-function fillers(architecture: string, layers: number): MetadataEntry[] {
-  const key = (name: string) => `${architecture}.${name}`;
-  const half = Array.from({ length: layers }, () => 0.5);
-  return [
-    ...["attention.layer_norm_rms_epsilon", "attention.layer_norm_epsilon"].map(
-      (name): MetadataEntry => ({ key: key(name), type: "f32", value: 1e-5 }),
-    ),
-    ...["logit_scale", "residual_scale", "embedding_scale", "attention.scale", "expert_weights_scale"].map(
-      (name): MetadataEntry => ({ key: key(name), type: "f32", value: 1 }),
-    ),
-    { key: key("rope.dimension_sections"), type: "arr", of: "i32", value: [11, 11, 10, 0] },
-    { key: key("expert_gating_func"), type: "u32", value: 2 },
-    { key: key("attention.clamp_kqv"), type: "f32", value: 8 },
-    { key: key("attention.indexer.top_k"), type: "u32", value: 2048 },
-    { key: key("embedding_length_per_layer_input"), type: "u32", value: 0 },
-    { key: key("attention.head_count"), type: "u32", value: 0 },
-    { key: key("feed_forward_length"), type: "u32", value: 0 },
-    { key: key("attention.causal"), type: "bool", value: !/bert|embedding/.test(architecture) },
-    { key: key("pooling_type"), type: "u32", value: 1 },
-    { key: "tokenizer.ggml.token_type_count", type: "u32", value: 2 },
-    ...["alpha_n", "alpha_p", "beta", "eps"].map(
-      (name): MetadataEntry => ({ key: `xielu.${name}`, type: "arr", of: "f32", value: half }),
-    ),
-  ];
-}
-
-function entriesOf(metadata: Readonly<Record<string, unknown>>): MetadataEntry[] {
-  return Object.entries(metadata)
-    .filter(([key]) => !key.endsWith(".vocab_size"))
-    .map(([key, value]): MetadataEntry => {
-      const plain = key.includes(".tokenizer.") ? key.slice(key.indexOf("tokenizer.")) : key;
-      if (typeof value === "string") return { key: plain, type: "str", value };
-      if (!Array.isArray(value)) return { key: plain, type: "u32", value: Number(value) };
-      return typeof value[0] === "boolean"
-        ? { key: plain, type: "arr", of: "bool", value: value as boolean[] }
-        : { key: plain, type: "arr", of: "i32", value: value as number[] };
-    });
-}
-
-/** Tensors llama.cpp computes with in float32 only. */
-const kept =
-  /norm|bias|ssm_a|ssm_d$|conv|gate_inp|rope_|altup|scale|sinks|token_types|position|per_layer_(?:model|proj)/;
-
-function tensorsOf(spec: ModelSpec): TensorEntry[] {
-  return spec.tensors.map(({ name, dims }) => {
-    const quantized = dims.length > 1 && dims[0]! % 32 === 0 && !kept.test(name);
-    return { name, dims, type: quantized ? "Q4_0" : "F32" };
-  });
-}
-
 async function compare(model: CatalogueModel, folder: string): Promise<Row> {
-  const vocabulary = createBpeVocabulary({ template: "chatml", pre: "qwen2", size: 512 });
-  const facts = shrink(model.shape, vocabulary.tokens.length);
-  const { metadata, hints } = metadataOfFacts(facts);
-  const spec = specFromKeys(metadata, "catalogue", { name: model.name }, hints);
-  const entries = new Map<string, MetadataEntry>();
-  for (const entry of [...fillers(facts.arch, facts.layers), ...entriesOf(metadata), ...vocabulary.metadata]) {
-    entries.set(entry.key, entry);
-  }
   const path = join(folder, "shape.gguf");
-  writeGguf(path, [...entries.values()], tensorsOf(spec));
+  const layersMax = model.shape.experts === undefined ? fileOptions.layersMax : layersOfExperts;
+  const spec = writeCatalogueFile(path, model, { ...fileOptions, layersMax });
   const sum = (bytes: Float64Array) => bytes.reduce((left, right) => left + right, 0) / MIB;
   const row: Row = {
     model: model.name,
-    architecture: facts.arch,
+    architecture: spec.architecture,
     tensors: spec.tensors.length,
     loaded: false,
     kvMiB: sum(kvCacheBytesByLayer(spec, settings)),
