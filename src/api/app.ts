@@ -7,7 +7,7 @@ import { readJsonBody } from "../http/json-body.ts";
 import { renderModels } from "../http/models.ts";
 import { createAddressLimit } from "./address-limit.ts";
 import { type AuthVariables, findKey, hasScope, requireScope } from "./auth.ts";
-import { chat } from "./chat.ts";
+import { chat, chatCompletionsForm, responsesForm } from "./chat.ts";
 import { createEngineDesk } from "./engines.ts";
 import { createFitRoutes, type FitDesk } from "./fits.ts";
 import { readHealth } from "./health.ts";
@@ -88,7 +88,8 @@ export function createApp(dependencies: AppDependencies): Hono<ApiEnvironment> {
   });
   app.route("/", createFitRoutes({ fits, version }));
 
-  app.post("/v1/chat/completions", chatKey!, (context) => chat(context, chatDependencies));
+  app.post("/v1/chat/completions", chatKey!, (context) => chat(context, chatDependencies, chatCompletionsForm));
+  app.post("/v1/responses", chatKey!, (context) => chat(context, chatDependencies, responsesForm));
   app.get("/v1/models", chatKey!, async (context) => {
     const { models } = context.get("key");
     const listings = (await engine.models()).filter(({ id }) => models === undefined || models.includes(id));

@@ -4,9 +4,10 @@ import type { ChatRequest } from "../core/chat.ts";
 import { AppError } from "../core/errors.ts";
 import { requestBodyBytesMax, userIdCharsMax } from "../core/limits.ts";
 import type { ApiKey, ChatEngine, Clock, Logger, UsageAdmission, UsageSource, UsageStore } from "../core/ports.ts";
-import { parseChatCall } from "../http/chat-request.ts";
+import { type ChatCall, parseChatCall } from "../http/chat-request.ts";
 import { readJsonBody } from "../http/json-body.ts";
-import { answerChat } from "../http/server.ts";
+import { parseResponseCall, responsesDialect } from "../http/responses.ts";
+import { type AnswerDialect, answerChat } from "../http/server.ts";
 import type { AuthVariables } from "./auth.ts";
 import type { LiveRequests } from "./live-requests.ts";
 import type { Metrics } from "./metrics.ts";
@@ -29,17 +30,28 @@ export interface ChatDependencies {
 
 export type ChatContext = Context<{ Variables: RequestVariables & AuthVariables }>;
 
+/** One of OpenAI's ways to ask for an answer. */
+export interface ChatForm {
+  parse(body: unknown): ChatCall;
+  dialect?: AnswerDialect;
+  /** Of the answer's id, which is also the ledger row's. */
+  idPrefix: string;
+}
+
+export const chatCompletionsForm: ChatForm = { parse: parseChatCall, idPrefix: "chatcmpl-" };
+export const responsesForm: ChatForm = { parse: parseResponseCall, dialect: responsesDialect, idPrefix: "resp_" };
+
 /** Admission first: even a process that dies before the engine answers leaves a trace of the request. */
-export async function chat(context: ChatContext, dependencies: ChatDependencies): Promise<Response> {
+export async function chat(context: ChatContext, dependencies: ChatDependencies, form: ChatForm): Promise<Response> {
   const { engine, usageStore: store, clock, logger, live, metrics } = dependencies;
-  const call = parseChatCall(await readJsonBody(context.req.raw, dependencies.bodyBytesMax ?? requestBodyBytesMax));
+  const call = form.parse(await readJsonBody(context.req.raw, dependencies.bodyBytesMax ?? requestBodyBytesMax));
   const key = context.get("key");
   const userId = userOf(context.req.header("x-snug-user")) ?? call.request.userId;
   const request: ChatRequest = userId === undefined ? call.request : { ...call.request, userId };
   checkModel(key, request.model);
   const quota = await admit(context, dependencies, request);
   const admission: UsageAdmission = {
-    id: `chatcmpl-${dependencies.randomId()}`,
+    id: `${form.idPrefix}${dependencies.randomId()}`,
     at: clock.now(),
     keyId: key.id,
     source: sourceOf(context.req.header("x-snug-source")),
@@ -77,6 +89,7 @@ export async function chat(context: ChatContext, dependencies: ChatDependencies)
     created: Math.floor(at / 1000),
     clientSignal: context.req.raw.signal,
     requestId,
+    ...(form.dialect === undefined ? {} : { dialect: form.dialect }),
     onFault: (cause) => logger.error("A chat engine broke its contract.", { requestId, cause }),
   });
 }

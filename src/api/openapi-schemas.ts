@@ -94,6 +94,46 @@ export const chatCompletionChunk = named(
   }),
 );
 
+/** OpenAI's own members beside these are there for its clients and say nothing here. */
+export const response = named(
+  "Response",
+  z.looseObject({
+    id: z.string(),
+    object: z.literal("response"),
+    created_at: z.int(),
+    status: z.enum(["in_progress", "completed", "incomplete", "failed"]),
+    error: z.strictObject({ code: z.string(), message: z.string() }).nullable(),
+    incomplete_details: z.strictObject({ reason: z.string() }).nullable(),
+    model: z.string(),
+    output: z.array(
+      z.strictObject({
+        id: z.string(),
+        type: z.literal("message"),
+        status: z.enum(["in_progress", "completed", "incomplete"]),
+        role: z.literal("assistant"),
+        content: z.array(
+          z.strictObject({
+            type: z.literal("output_text"),
+            text: z.string(),
+            annotations: z.array(z.unknown()),
+            logprobs: z.array(z.unknown()),
+          }),
+        ),
+      }),
+    ),
+    usage: z
+      .strictObject({
+        input_tokens: count,
+        input_tokens_details: z.strictObject({ cached_tokens: count }),
+        output_tokens: count,
+        output_tokens_details: z.strictObject({ reasoning_tokens: count }),
+        total_tokens: count,
+      })
+      .nullable(),
+    snug: producer,
+  }),
+);
+
 export const modelList = named(
   "ModelList",
   z.strictObject({

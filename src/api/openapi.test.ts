@@ -76,6 +76,9 @@ describe("a real answer is what the description says", () => {
     await hold("POST /v1/chat/completions", api.chat({ user: "ann" }));
     await hold("POST /v1/chat/completions", api.chat({ model: "none" }));
     await hold("POST /v1/chat/completions", api.chat({ temperature: 9 }));
+    const asked = { model: "fake", input: "Say it." };
+    await hold("POST /v1/responses", send("POST", "/v1/responses", asked));
+    await hold("POST /v1/responses", send("POST", "/v1/responses", { ...asked, tools: [{}] }));
     await hold("GET /v1/models", send("GET", "/v1/models"));
     await hold("GET /health", send("GET", "/health"));
     await hold("GET /v1/usage", send("GET", "/v1/usage"));

@@ -2,6 +2,7 @@
 import * as z from "zod";
 import { fitsRequestSchema } from "../fit/door-schema.ts";
 import { chatBodySchema } from "../http/chat-request.ts";
+import { responseBodySchema } from "../http/responses.ts";
 import { engineChangeSchema, engineRequestSchema } from "./engines.ts";
 import { keyRequestSchema } from "./keys.ts";
 import * as answers from "./openapi-schemas.ts";
@@ -58,6 +59,18 @@ export const operations: Record<string, Operation> = {
       "application/json": answers.chatCompletion,
       "text/event-stream":
         "With stream: true. Events of one ChatCompletionChunk each, then [DONE]. An answer that is cut ends with an OpenAiError and without [DONE].",
+    },
+  },
+  "POST /v1/responses": {
+    summary: "The same in OpenAI's newer form; text only, and nothing is stored between requests",
+    scope: "chat",
+    errors: "openai",
+    headers: sourceHeaders,
+    body: responseBodySchema,
+    answers: {
+      "application/json": answers.response,
+      "text/event-stream":
+        "With stream: true. Named and numbered events from response.created to response.completed, response.incomplete or response.failed; no [DONE].",
     },
   },
   "GET /v1/models": {

@@ -17,8 +17,24 @@ export interface AnswerOptions {
   requestId?: string;
   /** Longest silence on a stream before a comment is sent. */
   keepAliveMs?: number;
+  /** Default: chat completions. */
+  dialect?: AnswerDialect;
   /** What an engine threw in breach of its contract; the client sees `internal` only. */
   onFault?: (thrown: unknown) => void;
+}
+
+/** A finished answer, as far as it is known. */
+export interface WholeAnswer {
+  producer: Producer;
+  content: string;
+  finish: Extract<ChatEvent, { type: "finish" }>;
+}
+
+/** How events become bytes: chat completions by default, or another of OpenAI's forms. */
+export interface AnswerDialect {
+  /** Server-sent frames of each event, in order; the terminal event's frames are the last. */
+  createWriter(call: ChatCall, options: AnswerOptions): { write(event: ChatEvent): Iterable<string> };
+  renderWhole(answer: WholeAnswer, call: ChatCall, options: AnswerOptions): JsonObject;
 }
 
 /** Status of a reply nobody is there to read; nginx's number, known to log readers. */
@@ -101,26 +117,9 @@ async function answerCompletion(
     if (event.type === "text") content += event.text;
     if (event.type === "error" || event.type === "cancelled") return respondWithoutAnswer(event, signal, options);
     if (event.type !== "finish") continue;
-    return Response.json(
-      {
-        id: options.id,
-        object: "chat.completion",
-        created: options.created,
-        model: producer.model,
-        choices: [
-          {
-            index: 0,
-            message: { role: "assistant", content, refusal: null },
-            logprobs: null,
-            finish_reason: event.finishReason,
-          },
-        ],
-        usage: renderUsage(event.usage),
-        timings: renderTimings(event.timings, event.usage),
-        snug: renderProducer(producer),
-      },
-      { headers: { "cache-control": "no-store" } },
-    );
+    const dialect = options.dialect ?? chatCompletions;
+    const body = dialect.renderWhole({ producer, content, finish: event }, call, options);
+    return Response.json(body, { headers: { "cache-control": "no-store" } });
   }
   throw new AppError("internal", "A chat ended without its last event.");
 }
@@ -173,7 +172,7 @@ function respondWithoutAnswer(
 }
 
 /** A cancel that did not come from this client, such as an operator's. */
-function errorOf(event: Extract<ChatEvent, { type: "error" | "cancelled" }>): ErrorFacts {
+export function errorOf(event: Extract<ChatEvent, { type: "error" | "cancelled" }>): ErrorFacts {
   if (event.type === "error") return event.error;
   return { code: "engine_unavailable", message: "The answer was cancelled on the server; please try again." };
 }
@@ -225,12 +224,38 @@ async function* renderFrames(
   call: ChatCall,
   options: AnswerOptions,
 ): AsyncGenerator<string, void> {
-  const writer = createChunkWriter(call, options);
+  const writer = (options.dialect ?? chatCompletions).createWriter(call, options);
   yield* writer.write(first);
   for await (const event of rest) {
     if (event === "silence") yield renderSseComment("keep-alive");
     else yield* writer.write(event);
   }
+}
+
+const chatCompletions: AnswerDialect = { createWriter: createChunkWriter, renderWhole: renderCompletion };
+
+function renderCompletion(
+  { producer, content, finish }: WholeAnswer,
+  _call: ChatCall,
+  options: AnswerOptions,
+): JsonObject {
+  return {
+    id: options.id,
+    object: "chat.completion",
+    created: options.created,
+    model: producer.model,
+    choices: [
+      {
+        index: 0,
+        message: { role: "assistant", content, refusal: null },
+        logprobs: null,
+        finish_reason: finish.finishReason,
+      },
+    ],
+    usage: renderUsage(finish.usage),
+    timings: renderTimings(finish.timings, finish.usage),
+    snug: renderProducer(producer),
+  };
 }
 
 function createChunkWriter(call: ChatCall, options: AnswerOptions) {
@@ -259,9 +284,7 @@ function createChunkWriter(call: ChatCall, options: AnswerOptions) {
 
   function* write(event: ChatEvent): Generator<string, void> {
     if (event.type === "queued") {
-      yield renderSseComment(
-        `queued ${JSON.stringify({ position: event.position, estimated_wait_ms: event.estimatedWaitMs })}`,
-      );
+      yield renderQueued(event);
       return;
     }
     if (event.type === "error" || event.type === "cancelled") {
@@ -283,6 +306,7 @@ function createChunkWriter(call: ChatCall, options: AnswerOptions) {
       yield chunk(choice({ content: event.text }), counted ? {} : { snug: { tokens: event.tokenCount } });
       return;
     }
+    if (event.type !== "finish") return;
     yield chunk(choice({}, event.finishReason), {
       timings: renderTimings(event.timings, event.usage),
       snug: renderProducer(producer),
@@ -291,6 +315,11 @@ function createChunkWriter(call: ChatCall, options: AnswerOptions) {
     yield renderSseEvent("[DONE]");
   }
   return { write };
+}
+
+/** A comment: readers who do not know it pass over it. */
+export function renderQueued({ position, estimatedWaitMs }: Extract<ChatEvent, { type: "queued" }>): string {
+  return renderSseComment(`queued ${JSON.stringify({ position, estimated_wait_ms: estimatedWaitMs })}`);
 }
 
 function renderFailure(

@@ -15,6 +15,11 @@ export function renderSseEvent(data: string): string {
     : `data: ${data}\n\n`;
 }
 
+/** An event with a name of its own; `data` is one line. */
+export function renderNamedSseEvent(name: string, data: string): string {
+  return `event: ${name}\n${renderSseEvent(data)}`;
+}
+
 /** A comment; readers ignore it. Line breaks would end it early and become spaces. */
 export function renderSseComment(text: string): string {
   return `: ${text.replace(/[\r\n]+/g, " ")}\n\n`;
