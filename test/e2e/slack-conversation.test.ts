@@ -6,6 +6,7 @@ import { createEventClaims } from "../../src/api/bot-claims.ts";
 import { openSqlite } from "../../src/entries/sqlite.ts";
 import { sayForever } from "../support/fake-engine.ts";
 import { Stage } from "../support/slack/stage.ts";
+import { ApiError } from "../support/slack/web-api.ts";
 import { shownText } from "../support/slack/world.ts";
 
 let stage: Stage;
@@ -15,6 +16,9 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0)) cleanup();
   expect(stage.standIn.violations).toEqual([]);
 });
+
+/** Ids of the stand-in are counted up, the bot's first. */
+const firstChannelId = "C0000002";
 
 /** Claims on disk, as the product keeps them. */
 function storedClaims() {
@@ -215,6 +219,15 @@ describe("the connection", () => {
     await stage.ask(stage.ann, "Still there?");
   });
 
+  test("that Slack does not give back is told, and the program goes on", async () => {
+    const fatal: string[] = [];
+    stage = await Stage.open({ slack: { onFatal: ({ code, message }) => fatal.push(`${code} ${message}`) } });
+    stage.standIn.fail("apps.connections.open", new ApiError("invalid_auth"), 2);
+    stage.standIn.refreshSocket();
+    await stage.until(() => fatal.length > 0, "the word");
+    expect(fatal[0]).toMatch(/^invalid_configuration .*SLACK_APP_TOKEN/);
+  });
+
   test("a wrong token is named with what to do", async () => {
     stage = await Stage.open({ offline: true });
     stage.slackOptions.botToken = "xoxb-wrong";
@@ -245,6 +258,27 @@ describe("the connection", () => {
     await stopping;
     expect(shownText(answer)).toContain("interrupted: I am restarting");
   });
+});
+
+test("who is not allowed gets a private word on a command and silence on a mention", async () => {
+  const nobody = { servers: [], channels: [], roles: [], users: [] };
+  stage = await Stage.open({ bot: { access: { allow: nobody, deny: { ...nobody, channels: [firstChannelId] } } } });
+  expect(stage.channel.id).toBe(firstChannelId);
+  await stage.standIn.say(stage.ann, stage.channel, stage.mention("Hi"));
+  const command = await stage.standIn.slash(stage.ann, stage.channel, "/ask", "Hi");
+  await stage.until(() => command.replies.length === 1, "the word");
+  await stage.quiet();
+  expect(command.replies[0]!.body.text).toContain("not allowed");
+  expect(stage.said()).toEqual([]);
+});
+
+test("threads are left alone where that is set", async () => {
+  stage = await Stage.open({ slack: { followThreads: false } });
+  const { message } = await stage.standIn.say(stage.ann, stage.channel, stage.mention("Hi"));
+  await stage.answered();
+  await stage.standIn.say(stage.ann, stage.channel, "And?", { thread: message.ts });
+  await stage.quiet();
+  expect(stage.engine.requests).toHaveLength(1);
 });
 
 test("a deleted question stops its answer", async () => {

@@ -17,6 +17,8 @@ export const messageSchema = z.object({
   channel_type: z.string().optional(),
   subtype: z.string().optional(),
   user: z.string().optional(),
+  /** The workspace of who wrote it, which in shared channels may be another one. */
+  team: z.string().optional(),
   bot_id: z.string().optional(),
   text: z.string().optional(),
   thread_ts: z.string().optional(),
@@ -68,7 +70,7 @@ export async function handleMessage(
     channel: message.channel,
     threadTs,
     userId,
-    teamId: team,
+    teamId: message.team ?? team,
     questionId: messageKey(message.channel, message.ts),
     ...(question.where.direct
       ? {}

@@ -2,7 +2,6 @@
 import { App, LogLevel, type Receiver, SocketModeReceiver, webApi } from "@slack/bolt";
 import * as z from "zod";
 import { AppError } from "../../core/errors.ts";
-import { claimsKeptMs } from "../../core/limits.ts";
 import type { EventClaims, Logger, Timer } from "../../core/ports.ts";
 import type { ChatBot } from "../bot.ts";
 import { SlackCalls } from "./calls.ts";
@@ -26,6 +25,7 @@ import { People } from "./people.ts";
 import { askAboutCallback } from "./platform.ts";
 import { handleSlash, type Respond, slashSchema } from "./slash.ts";
 import { ThreadMemory } from "./thread-memory.ts";
+import { tidyClaims } from "./tidy-claims.ts";
 import { Tiers } from "./tiers.ts";
 import { actionPrefix } from "./wire.ts";
 
@@ -61,7 +61,7 @@ export interface SlackBot {
 
 /** @throws AppError invalid_configuration for a wrong token, engine_unavailable when Slack is out of reach */
 export async function startSlack(options: SlackOptions): Promise<SlackBot> {
-  const { timer, logger, bot, claims } = options;
+  const { timer, logger, bot } = options;
   const clientOptions = {
     ...(options.apiUrl === undefined ? {} : { slackApiUrl: options.apiUrl }),
     // Answers have their own patience; a hidden repetition would only show them late.
@@ -72,7 +72,6 @@ export async function startSlack(options: SlackOptions): Promise<SlackBot> {
   const client = new webApi.WebClient(options.botToken, clientOptions);
   const calls = new SlackCalls(client, { tiers: new Tiers(timer), timer, logger });
   const identity = await readIdentity(calls);
-  await claims.forgetClaims(timer.now() - claimsKeptMs);
   const receiver = createReceiver(options);
   const app = new App({
     receiver,
@@ -91,7 +90,7 @@ export async function startSlack(options: SlackOptions): Promise<SlackBot> {
     calls,
     people: new People(calls, timer, logger),
     memory: new ThreadMemory(),
-    claims,
+    claims: tidyClaims(options.claims, timer, logger),
     timer,
     logger,
     newId: options.newId,
