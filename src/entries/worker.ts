@@ -9,6 +9,7 @@ import { createUsageStore } from "../api/usage/store.ts";
 import { interruptedAfterMs, quotaRecountMsWorkers } from "../core/limits.ts";
 import type { EngineRecord, Logger } from "../core/ports.ts";
 import { version } from "../core/version.ts";
+import { prepareAnswers } from "../fit/prepare.ts";
 import { createHttpEngine } from "../http/client.ts";
 import { createD1Database, type D1Binding } from "./d1.ts";
 import { createFitDesk } from "./fit-desk.ts";
@@ -35,6 +36,9 @@ interface WorkerContext {
   passThroughOnException(): void;
   props: unknown;
 }
+
+// Before the first request, where CPU time is not counted against it: docs/decisions/2026-11-20-answers-prepared-at-start.md
+prepareAnswers();
 
 const clock = { now: () => Date.now() };
 
