@@ -39,7 +39,7 @@ const texts = {
     perAnswer: (context: string, slots: number) =>
       `${context} tokens, ${slots} ${slots === 1 ? "answer" : "answers"} at once`,
     keyOnce: "shown this once; keep it",
-    off: "Discord and Slack off in this version",
+    bot: (name: string, on: boolean, token: string) => (on ? `${name} on` : `${name} off (set ${token})`),
     ready: (seconds: string) => `Ready in ${seconds} s. Ctrl-C stops.`,
     tryIt: "Try",
   },
@@ -61,7 +61,7 @@ const texts = {
     elsewhere: (url: string) => `引擎在 ${url}`,
     perAnswer: (context: string, slots: number) => `${context} 个 token，同时 ${slots} 个回答`,
     keyOnce: "只显示这一次，请保存",
-    off: "此版本未启用 Discord 和 Slack",
+    bot: (name: string, on: boolean, token: string) => (on ? `${name} 已启用` : `${name} 未启用（设置 ${token}）`),
     ready: (seconds: string) => `${seconds} 秒就绪，按 Ctrl-C 停止。`,
     tryIt: "试试",
   },
@@ -72,7 +72,11 @@ export function renderBanner(facts: BannerFacts, { locale, paint }: Pick<Termina
   const rows: [string, string][] = [[t.hardware, describeHardware(facts.hardware, locale)]];
   if (facts.model === undefined) rows.push([t.model, t.elsewhere(facts.engineUrl ?? "?")]);
   else rows.push(...modelRows(facts.model, facts.slots, locale));
-  rows.push([t.address, paint("cyan", facts.address)], [t.data, facts.dataDir], [t.bots, t.off]);
+  rows.push(
+    [t.address, paint("cyan", facts.address)],
+    [t.data, facts.dataDir],
+    [t.bots, describeBots(facts.bots, locale)],
+  );
   if (facts.newAdminKey !== undefined) {
     rows.push([t.key, `${paint("yellow", facts.newAdminKey)}  (${t.keyOnce})`]);
   }
@@ -89,6 +93,11 @@ function modelRows(model: ModelListing, slots: number | undefined, locale: Local
   if (model.quantization) rows.push([t.quantization, model.quantization]);
   if (model.contextLength) rows.push([t.context, t.perAnswer(formatTokens(model.contextLength), slots ?? 1)]);
   return rows;
+}
+
+function describeBots({ discord, slack }: BannerFacts["bots"], locale: Locale): string {
+  const { bot } = texts[locale];
+  return [bot("Discord", discord, "DISCORD_TOKEN"), bot("Slack", slack, "SLACK_BOT_TOKEN")].join(" · ");
 }
 
 /** One line a new user can paste, with the key where it was just made. */

@@ -1,5 +1,5 @@
 /** The command line as data: names, options, help. What the commands do is handed in. */
-import { Command, InvalidArgumentError, Option } from "commander";
+import { Argument, Command, InvalidArgumentError, Option } from "commander";
 import type { Locale } from "../core/errors.ts";
 import type { KeyCreateOptions, KeyListOptions } from "./keys.ts";
 
@@ -39,6 +39,15 @@ export interface DoctorOptions {
   json?: boolean;
 }
 
+export interface BotRunOptions {
+  api?: string;
+  key?: string;
+}
+
+export interface ManifestOptions {
+  requestUrl?: string;
+}
+
 /** Each resolves to the process's exit code. */
 export interface CliActions {
   start(options: StartOptions): Promise<number>;
@@ -46,6 +55,9 @@ export interface CliActions {
   chat(prompt: string, options: ChatCommandOptions): Promise<number>;
   fits(query: string, options: FitsOptions): Promise<number>;
   doctor(options: DoctorOptions): Promise<number>;
+  runBot(platform: "discord" | "slack", options: BotRunOptions): Promise<number>;
+  registerDiscord(): Promise<number>;
+  slackManifest(options: ManifestOptions): Promise<number>;
   createKey(options: KeyCreateOptions): Promise<number>;
   listKeys(options: KeyListOptions): Promise<number>;
   revokeKey(id: string): Promise<number>;
@@ -87,6 +99,13 @@ const texts = {
     keyId: "id of the key, as the list shows it",
     keyLimit: "most of these for the whole key",
     keyUserLimit: "most of these for each end user",
+    bots: "the chat bots on their own; `snug start` runs them too when their tokens are set",
+    botsRun: "run this bot alone, in front of an API elsewhere",
+    botsApi: "address of the API (default: this machine's)",
+    botsKey: "API key with the scopes chat and usage (SNUG_API_KEY)",
+    botsRegister: "write the slash commands, by difference, and end",
+    botsManifest: "print the app manifest to paste into Slack",
+    botsRequestUrl: "public address Slack sends to; left out for Socket Mode",
     whole: "a whole number, please",
     number: "a number, please",
   },
@@ -125,6 +144,13 @@ const texts = {
     keyId: "密钥 ID，见列表",
     keyLimit: "整个密钥的上限",
     keyUserLimit: "每个最终用户的上限",
+    bots: "单独运行聊天机器人；设置令牌后 `snug start` 也会运行它们",
+    botsRun: "只运行这个机器人，API 在别处",
+    botsApi: "API 地址（默认本机）",
+    botsKey: "带 chat 和 usage 权限的 API 密钥（SNUG_API_KEY）",
+    botsRegister: "按差异注册斜杠命令，然后退出",
+    botsManifest: "输出应用清单，粘贴到 Slack",
+    botsRequestUrl: "Slack 发送请求的公网地址；Socket Mode 不需要",
     whole: "请输入整数",
     number: "请输入数字",
   },
@@ -200,6 +226,27 @@ export function createProgram(
     .description(t.doctor)
     .option("--json", t.json)
     .action(async (options: DoctorOptions) => finish(await actions.doctor(options)));
+
+  const bots = program.command("bots").description(t.bots);
+  for (const platform of ["discord", "slack"] as const) {
+    bots
+      .command(platform)
+      .description(t.botsRun)
+      .option("--api <address>", t.botsApi)
+      .option("--key <key>", t.botsKey)
+      .action(async (options: BotRunOptions) => finish(await actions.runBot(platform, options)));
+  }
+  bots
+    .command("register")
+    .description(t.botsRegister)
+    .addArgument(new Argument("<platform>").choices(["discord"]))
+    .action(async () => finish(await actions.registerDiscord()));
+  bots
+    .command("manifest")
+    .description(t.botsManifest)
+    .addArgument(new Argument("<platform>").choices(["slack"]))
+    .option("--request-url <address>", t.botsRequestUrl)
+    .action(async (_platform: string, options: ManifestOptions) => finish(await actions.slackManifest(options)));
 
   const keys = program.command("keys").description(t.keys);
   const create = keys

@@ -49,6 +49,10 @@ const program = createProgram(
       (await import("./chat.ts")).chat(prompt, options, settingsWith({ ...options, model: options.model }), terminal),
     fits: async (query, options) => (await import("./fits.ts")).fits(query, options, terminal),
     doctor: async (options) => (await import("./doctor.ts")).doctor(options, terminal),
+    runBot: async (platform, options) =>
+      (await import("./bot-commands.ts")).runBot(platform, options, parseSettings(process.env)),
+    registerDiscord: async () => (await import("./bot-commands.ts")).registerDiscord(terminal),
+    slackManifest: async (options) => (await import("./bot-commands.ts")).slackManifest(options, terminal),
     createKey: async (options) => (await import("./keys.ts")).createKey(options, settingsWith({}), terminal),
     listKeys: async (options) => (await import("./keys.ts")).listKeys(options, settingsWith({}), terminal),
     revokeKey: async (id) => (await import("./keys.ts")).revokeKeyById(id, settingsWith({}), terminal),

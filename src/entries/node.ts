@@ -16,6 +16,7 @@ import type { ChatEngine, Clock, EngineRecord, HardwareReading, Logger } from ".
 import type { DownloadProgress } from "../engine/models.ts";
 import type { FitPlan } from "../fit/types.ts";
 import { createHttpEngine } from "../http/client.ts";
+import { type BotSettings, prepareBots } from "./bots.ts";
 import { startEmbeddedEngine } from "./embedded-engine.ts";
 import { tidyLedger } from "./ledger-upkeep.ts";
 import { type Listener, listen } from "./listen.ts";
@@ -38,6 +39,7 @@ export interface SnugServer {
 
 export interface ServerOptions {
   settings: Settings;
+  bots: BotSettings;
   hardware: HardwareReading;
   fits: FitDesk;
   logger: Logger;
@@ -57,6 +59,7 @@ export async function startServer(options: ServerOptions): Promise<SnugServer> {
     await usageStore.markInterrupted(clock.now());
     const keyStore = createKeyStore(database);
     const newAdminKey = await ensureAdminKey(keyStore, settings.adminKey, { clock, randomBytes });
+    const bots = await prepareBots(options.bots, keyStore, { clock, randomBytes });
     const backend = await openEngine(options);
     const settling = new Set<Promise<void>>();
     const engineStore = createEngineStore(database);
@@ -70,7 +73,7 @@ export async function startServer(options: ServerOptions): Promise<SnugServer> {
       engine: router,
       engineStore,
       usageStore,
-      keyStore,
+      keyStore: bots.keyStore,
       fits: options.fits,
       version: packageVersion,
       clock,
@@ -88,6 +91,7 @@ export async function startServer(options: ServerOptions): Promise<SnugServer> {
       throw error;
     });
     const { address, refuse, close } = listener;
+    const runningBots = bots.start({ address, database, usage: usageStore, logger });
     const watching = watchEngines(router);
     const stopping = new AbortController();
     const tidy = () => tidyLedger(usageStore, settings.usageDays, { clock, logger, signal: stopping.signal });
@@ -103,6 +107,8 @@ export async function startServer(options: ServerOptions): Promise<SnugServer> {
       newAdminKey,
       ready: backend.ready,
       async stop({ drainMs = drainMsMax } = {}) {
+        // Bots finish their answers over the API, so they go first.
+        await runningBots.stop({ drainMs });
         refuse();
         clearInterval(watching);
         clearInterval(tidyTimer);

@@ -3,6 +3,7 @@ import { renderBanner } from "../cli/banner.ts";
 import { createProgressBar } from "../cli/progress.ts";
 import type { Terminal } from "../cli/terminal.ts";
 import { createHardwareProbe } from "../engine/hardware.ts";
+import { parseBotSettings } from "./bots.ts";
 import { createFitDesk } from "./fit-desk.ts";
 import { aborted, catchInterrupts } from "./interrupt.ts";
 import { createLogger } from "./logger.ts";
@@ -28,6 +29,7 @@ const texts = {
 export async function start(settings: Settings, terminal: Terminal): Promise<number> {
   const startedAt = performance.now();
   const t = texts[terminal.locale];
+  const bots = parseBotSettings(process.env);
   const interrupts = catchInterrupts();
   const logger = createLogger({
     level: process.stderr.isTTY ? "warn" : "info",
@@ -38,6 +40,7 @@ export async function start(settings: Settings, terminal: Terminal): Promise<num
   const hardware = await createHardwareProbe({ program: llamaChildProgram }).read();
   const server = await startServer({
     settings,
+    bots,
     hardware,
     fits: createFitDesk(),
     logger,
@@ -59,7 +62,7 @@ export async function start(settings: Settings, terminal: Terminal): Promise<num
           address: server.address,
           dataDir: settings.dataDir,
           newAdminKey: server.newAdminKey,
-          bots: { discord: false, slack: false },
+          bots: { discord: bots.discord !== undefined, slack: bots.slack !== undefined },
           startedInMs: performance.now() - startedAt,
         },
         terminal,

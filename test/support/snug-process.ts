@@ -23,7 +23,7 @@ export interface SnugServerProcess extends SnugProcess {
 /** Settings of the machine the tests run on must not leak in. */
 function cleanEnvironment(environment: Record<string, string>): Record<string, string> {
   const kept = Object.entries(process.env).filter(
-    ([name]) => !/^(PORT|SNUG_|LC_|LANG|FORCE_COLOR|NO_COLOR)/.test(name),
+    ([name]) => !/^(PORT|SNUG_|DISCORD_|SLACK_|HF_|LC_|LANG|FORCE_COLOR|NO_COLOR)/.test(name),
   );
   return { ...(Object.fromEntries(kept) as Record<string, string>), NO_COLOR: "1", ...environment };
 }

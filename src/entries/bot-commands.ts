@@ -1,0 +1,84 @@
+/** `snug bots …`: a bot on its own, its commands, its manifest. */
+import { createEventClaims } from "../api/bot-claims.ts";
+import { createBotStateStore } from "../api/bot-state.ts";
+import { manifest } from "../bots/slack/manifest.ts";
+import type { BotRunOptions, ManifestOptions } from "../cli/program.ts";
+import type { Terminal } from "../cli/terminal.ts";
+import { AppError } from "../core/errors.ts";
+import { drainMsMax } from "../core/limits.ts";
+import type { Logger } from "../core/ports.ts";
+import { parseBotSettings } from "./bots.ts";
+import { registerDiscordCommands, runDiscord } from "./discord.ts";
+import { aborted, catchInterrupts } from "./interrupt.ts";
+import { createLogger } from "./logger.ts";
+import type { Settings } from "./settings.ts";
+import { runSlack } from "./slack.ts";
+import { openSqlite, type SqliteDatabase } from "./sqlite.ts";
+import type { ApiAccess } from "./usage-over-http.ts";
+
+type Platform = "discord" | "slack";
+
+const tokenNames: Record<Platform, string> = { discord: "DISCORD_TOKEN", slack: "SLACK_BOT_TOKEN" };
+
+/** Runs until Ctrl-C; what a channel chose and what was answered is kept in the data folder. */
+export async function runBot(platform: Platform, options: BotRunOptions, settings: Settings): Promise<number> {
+  const key = options.key ?? process.env.SNUG_API_KEY ?? settings.adminKey;
+  if (key === undefined || key === "") {
+    throw new AppError(
+      "invalid_configuration",
+      "The bot needs an API key: --key or SNUG_API_KEY. Make one with `snug keys create`.",
+    );
+  }
+  const interrupts = catchInterrupts();
+  const logger = createLogger({
+    level: "info",
+    plain: process.stderr.isTTY === true,
+    write: (line) => process.stderr.write(line),
+    now: () => Date.now(),
+  });
+  const database = openSqlite(settings.dataDir);
+  try {
+    const api = { url: options.api ?? `http://${settings.host}:${settings.port}`, key };
+    const bot = open(platform, { api, database, logger });
+    const online = await Promise.race([bot.online, aborted(interrupts.first)]);
+    if (online instanceof AppError) throw online;
+    await aborted(interrupts.first);
+    await Promise.race([bot.stop({ drainMs: drainMsMax }), aborted(interrupts.second)]);
+    return 0;
+  } finally {
+    database.close();
+    interrupts.release();
+  }
+}
+
+function open(
+  platform: Platform,
+  { api, database, logger }: { api: ApiAccess; database: SqliteDatabase; logger: Logger },
+) {
+  const settings = parseBotSettings(process.env);
+  const state = createBotStateStore(database);
+  if (platform === "discord") return runDiscord({ settings: required(settings.discord, platform), api, state, logger });
+  const claims = createEventClaims(database);
+  return runSlack({ settings: required(settings.slack, platform), api, state, claims, logger });
+}
+
+function required<T>(settings: T | undefined, platform: Platform): T {
+  if (settings !== undefined) return settings;
+  const name = tokenNames[platform];
+  throw new AppError("invalid_configuration", `${name} is not set. docs/${platform}.md shows where to get one.`);
+}
+
+/** Writes the slash commands by difference and says what changed. */
+export async function registerDiscord(terminal: Terminal): Promise<number> {
+  const report = await registerDiscordCommands(required(parseBotSettings(process.env).discord, "discord"));
+  for (const [what, names] of Object.entries(report) as [string, string[]][]) {
+    if (names.length > 0) terminal.print(`${what}: ${names.join(", ")}`);
+  }
+  return 0;
+}
+
+/** Prints the manifest as JSON, ready to paste. */
+export async function slackManifest({ requestUrl }: ManifestOptions, terminal: Terminal): Promise<number> {
+  terminal.print(JSON.stringify(manifest(requestUrl === undefined ? {} : { requestUrl }), null, 2));
+  return 0;
+}
