@@ -210,6 +210,75 @@ describe("the Worker", () => {
     expect((await get("/v1/fits?q=osmium")).status).toBe(400);
   });
 
+  it("makes keys, holds their quotas by the ledger and refuses them once revoked", async () => {
+    const json = { authorization, "content-type": "application/json" };
+    const made = await exports.default.fetch("http://worker.test/v1/keys", {
+      method: "POST",
+      headers: json,
+      body: JSON.stringify({ name: "bot", scopes: ["chat"], userLimits: { requestsPerDay: 1 } }),
+    });
+    expect(made.status).toBe(201);
+    const { id, secret } = (await made.json()) as { id: string; secret: string };
+    const ask = async (user: string) => {
+      mockEngine([role, word("Hello"), ...end]);
+      const headers = { authorization: `Bearer ${secret}`, "content-type": "application/json" };
+      const { response, settled } = await chat({ user }, { headers });
+      await response.text();
+      await settled();
+      return response;
+    };
+    expect((await ask("ann")).headers.get("x-ratelimit-remaining-requests")).toBe("0");
+    const refused = await ask("ann");
+    expect(refused.status).toBe(429);
+    expect(Number(refused.headers.get("retry-after"))).toBeGreaterThan(0);
+    expect((await ask("bob")).status).toBe(200);
+    await exports.default.fetch(`http://worker.test/v1/keys/${id}`, { method: "DELETE", headers: json });
+    expect((await ask("cas")).status).toBe(401);
+    const groups = await (await get("/v1/usage?group=user", { authorization })).json();
+    expect(groups).toMatchObject({ groups: [{ value: "ann" }, { value: "bob" }], totals: { requests: 2 } });
+  });
+
+  it("slows down who guesses keys, by the address that Cloudflare saw", async () => {
+    const guess = (address: string) => get("/v1/models", { authorization: "Bearer no", "cf-connecting-ip": address });
+    for (let i = 0; i < 20; i++) expect((await guess("192.0.2.9")).status).toBe(401);
+    expect((await guess("192.0.2.9")).status).toBe(429);
+    expect((await guess("192.0.2.10")).status).toBe(401);
+  });
+
+  it("routes to registered engines, the next one where the first is gone", async () => {
+    const json = { authorization, "content-type": "application/json" };
+    mockEngine([role, word("Hello"), ...end]);
+    const answer = vi.mocked(fetch).getMockImplementation()!;
+    vi.spyOn(globalThis, "fetch").mockImplementation(async (input, init) => {
+      const url = new URL(new Request(input).url);
+      if (url.hostname === "engine.test") throw new TypeError("fetch failed");
+      if (url.pathname === "/health") return Response.json({ state: "ready", active: 0, queued: 0, slots: 2 });
+      if (url.pathname === "/v1/models") return Response.json({ data: [{ id: "m" }] });
+      return answer(input, init);
+    });
+    const { SNUG_ENGINE_TOKEN: _, ...fresh } = env;
+    const ask = (path: string, method: string, body?: object) =>
+      worker.fetch(
+        new Request(`http://worker.test${path}`, {
+          method,
+          headers: json,
+          ...(body ? { body: JSON.stringify(body) } : {}),
+        }),
+        fresh,
+        createExecutionContext(),
+      );
+    expect((await ask("/v1/engines", "POST", { name: "attic", url: "http://attic.test" })).status).toBe(201);
+    expect(await (await ask("/v1/engines", "GET")).json()).toMatchObject({
+      engines: [
+        { name: "remote", state: "stopped" },
+        { name: "attic", state: "ready", models: [{ id: "m" }] },
+      ],
+    });
+    const body = { model: "m", messages: [{ role: "user", content: "Hi" }] };
+    const answered = await ask("/v1/chat/completions", "POST", body);
+    expect(await answered.json()).toMatchObject({ snug: { engine: "attic" } });
+  });
+
   it("refuses hostile bodies as the Node API does", async () => {
     const post = (body: string, headers: Record<string, string> = {}) =>
       exports.default.fetch("http://worker.test/v1/chat/completions", {
