@@ -164,9 +164,14 @@ function watchEngines(router: Router): NodeJS.Timeout {
   return watching;
 }
 
+/**
+ * Undefined for this machine itself: its programs share one address, and one of them with a wrong key must not lock out
+ * the others, nor one stranger everybody behind a proxy that was not made known.
+ */
 function socketAddress(context: Context): string | undefined {
   const bindings: { incoming?: { socket?: { remoteAddress?: string } } } = context.env ?? {};
-  return bindings.incoming?.socket?.remoteAddress;
+  const address = bindings.incoming?.socket?.remoteAddress;
+  return address === undefined || /^(?:::1$|(?:::ffff:)?127\.)/.test(address) ? undefined : address;
 }
 
 /** The proxy in front appends the address it saw; what stands before that came from the client and may be made up. */
