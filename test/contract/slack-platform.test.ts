@@ -58,6 +58,7 @@ function makeContext(standIn: SlackStandIn, timer: ManualTimer, abilities: Abili
     admins: [],
     abilities,
     running: new Set(),
+    background: new Set(),
     sessions: new Map(),
     stops: new Map(),
     messageIds: new Map(),

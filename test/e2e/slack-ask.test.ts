@@ -233,7 +233,7 @@ describe("a native stream", () => {
     const answer = await stage.answered();
     expect(shownText(answer)).toContain("First words.");
     expect(shownText(answer)).toContain("stopped · fake");
-    expect(stage.standIn.world.sessions.map(({ status }) => status)).toEqual(["active"]);
+    await stage.until(() => stage.standIn.world.sessions[0]!.status === "active", "the session's end");
   });
 
   test("a reply that got lost doubles no words", async () => {
@@ -350,7 +350,7 @@ describe("stop by Slack's own button", () => {
     expect(stage.engine.cancelledCount).toBe(1);
     expect(shownText(message)).toBe("First words.\nstopped · fake · F16");
     expect(verbsOf(message)).toEqual(["again", "up", "down"]);
-    expect(stage.standIn.world.sessions[0]!.status).toBe("active");
+    await stage.until(() => stage.standIn.world.sessions[0]!.status === "active", "the session's end");
   });
 
   test("by an administrator does too", async () => {
@@ -370,7 +370,7 @@ describe("stop by Slack's own button", () => {
     expect(stage.standIn.world.sessions[0]!.status).toBe("processing");
     await stage.standIn.stopSession(stage.ann, stage.channel, thread);
     await stage.until(() => stage.bot.runningCount === 0, "the end");
-    expect(stage.standIn.world.sessions[0]!.status).toBe("active");
+    await stage.until(() => stage.standIn.world.sessions[0]!.status === "active", "the session's end");
   });
 
   test("works before there is anything to see", async () => {

@@ -55,7 +55,7 @@ export class AnswerMessage implements PostedMessage {
       await this.#write(post);
     } catch (thrown) {
       const error = toPlatformError(thrown);
-      if (error.reason === "gone" || error.reason === "invalid") await this.#over();
+      if (error.reason === "gone" || error.reason === "invalid") this.#over();
       throw error;
     }
     for (const file of post.files ?? []) {
@@ -64,7 +64,7 @@ export class AnswerMessage implements PostedMessage {
       await sendFile(this.#context, this.#target, file);
     }
     if (post.answer?.state === "written" || post.answer?.state === "ended") this.#remember(post);
-    if (post.answer === undefined || post.answer.state === "ended") await this.#over();
+    if (post.answer === undefined || post.answer.state === "ended") this.#over();
   }
 
   async delete(): Promise<void> {
@@ -157,7 +157,7 @@ export class AnswerMessage implements PostedMessage {
     });
     this.#streaming = false;
     this.#plain = true;
-    if (closes) await this.#status.end(true);
+    if (closes) this.#status.end(true);
   }
 
   /** Ends the stream, if it still runs, and writes the text over it. */
@@ -210,9 +210,9 @@ export class AnswerMessage implements PostedMessage {
     if (request !== undefined && request.at >= this.#target.startedAt) request.apply(this.#running);
   }
 
-  async #over(): Promise<void> {
+  #over(): void {
     if (this.#running !== undefined) this.#context.running.delete(this.#running);
-    await this.#status.end();
+    this.#status.end();
   }
 
   #remember(post: ChatPost): void {

@@ -48,6 +48,8 @@ export interface SlackContext {
   admins: readonly string[];
   abilities: Abilities;
   running: Set<RunningAnswer>;
+  /** Small things that an answer does not wait for. */
+  background: Set<Promise<void>>;
   /** Answers at work in a thread, by "channel thread": they share its session. */
   sessions: Map<string, number>;
   /** Slack's Stop button was pressed in a thread before its answer could be found, by "channel thread". */

@@ -30,7 +30,7 @@ export class ThreadPlace implements ChatPlace {
   }
 
   async successor(): Promise<ChatPlace | undefined> {
-    await this.#status.end();
+    this.#status.end();
     return await this.#options.next?.();
   }
 

@@ -59,6 +59,9 @@ export interface SlackBot {
   stop: (waitMsMax: number) => Promise<void>;
 }
 
+/** Status lines that still stand at the end are cleared, unless Slack's limits take longer than this. */
+const farewellMsMax = 2_000;
+
 /** @throws AppError invalid_configuration for a wrong token, engine_unavailable when Slack is out of reach */
 export async function startSlack(options: SlackOptions): Promise<SlackBot> {
   const { timer, logger, bot } = options;
@@ -100,6 +103,7 @@ export async function startSlack(options: SlackOptions): Promise<SlackBot> {
     admins: options.admins,
     abilities: { stream: true, sessions: true, status: true, replies: true },
     running: new Set(),
+    background: new Set(),
     sessions: new Map(),
     stops: new Map(),
     messageIds: new Map(),
@@ -116,6 +120,7 @@ export async function startSlack(options: SlackOptions): Promise<SlackBot> {
     ...(receiver instanceof SlackHttpReceiver ? { fetch: (request: Request) => receiver.fetch(request) } : {}),
     stop: async (waitMsMax) => {
       await bot.drain(waitMsMax);
+      await Promise.race([Promise.all(context.background), timer.wait(farewellMsMax)]);
       await receiver.stop();
     },
   };

@@ -14,6 +14,9 @@ export interface StatusTarget {
   userId: string;
 }
 
+/** In a busy minute Slack's limits hold calls back; a status that late is worth none. */
+const statusDelayMsMax = 1_000;
+
 /** A message of this length is a status, not an essay. */
 const statusCharsMax = 100;
 
@@ -75,8 +78,18 @@ export class StatusLine {
     });
   }
 
-  /** @param closedByStream the end of the stream has set the session's state already */
-  end(closedByStream = false): Promise<void> {
+  /**
+   * Goes on in the background: the answer is there, whatever Slack's limits do to this.
+   *
+   * @param closedByStream the end of the stream has set the session's state already
+   */
+  end(closedByStream = false): void {
+    const { background } = this.#context;
+    const work: Promise<void> = this.#end(closedByStream).finally(() => background.delete(work));
+    background.add(work);
+  }
+
+  #end(closedByStream: boolean): Promise<void> {
     return this.#then(async () => {
       const { channel, threadTs } = this.#target;
       if (this.#shown !== "") await this.#setStatus("");
@@ -99,8 +112,8 @@ export class StatusLine {
   }
 
   async #beginSession(): Promise<void> {
-    const { abilities } = this.#context;
-    if (!abilities.sessions) return;
+    const { abilities, calls } = this.#context;
+    if (!abilities.sessions || calls.delayMs("agents.sessions.setStatus") > statusDelayMsMax) return;
     const { channel, threadTs, userId } = this.#target;
     const result = await this.#try("sessions", "agents.sessions.setStatus", {
       channel_id: channel,
@@ -133,7 +146,9 @@ export class StatusLine {
   }
 
   async #setStatus(status: string): Promise<void> {
-    if (!this.#context.abilities.status || status === this.#shown) return;
+    const { abilities, calls } = this.#context;
+    if (!abilities.status || status === this.#shown) return;
+    if (calls.delayMs("assistant.threads.setStatus") > statusDelayMsMax) return;
     const { channel, threadTs } = this.#target;
     const args = { channel_id: channel, thread_ts: threadTs, status };
     if ((await this.#try("status", "assistant.threads.setStatus", args)) !== undefined) this.#shown = status;
