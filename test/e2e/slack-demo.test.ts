@@ -1,5 +1,6 @@
 /** The whole way: the real Bolt, the real API with its ledger, the real llama child. Clocks are real too. */
 import { mkdtemp, rm } from "node:fs/promises";
+import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
@@ -63,7 +64,7 @@ async function open(server: Pick<SnugServerProcess, "address" | "key">, by: "soc
   const receive =
     by === "socket"
       ? { SLACK_APP_TOKEN: standIn.appToken }
-      : { SLACK_SIGNING_SECRET: standIn.signingSecret, SLACK_PORT: "40817" };
+      : { SLACK_SIGNING_SECRET: standIn.signingSecret, SLACK_PORT: String(await freePort()) };
   const settings = parseSlackSettings({
     SLACK_BOT_TOKEN: standIn.botToken,
     SLACK_API_URL: standIn.apiUrl,
@@ -83,6 +84,15 @@ async function open(server: Pick<SnugServerProcess, "address" | "key">, by: "soc
     standIn.http = async (request) =>
       fetch(new Request(`${address}/slack/events`, request), { method: "POST", body: await request.text() });
   }
+}
+
+/** A port nobody has right now. */
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
 }
 
 const answers = (of = channel) =>
@@ -145,6 +155,44 @@ describe("with the demo model", () => {
     const answer = await answered();
     expect(shownText(answer)).toMatch(/\p{Script=Han}{4}/u);
     expect(JSON.stringify(answer.blocks)).toContain("重新生成");
+  });
+
+  test("a text file is read with the bot's token", async () => {
+    await open(demo);
+    const bytes = new TextEncoder().encode("What is NF4?");
+    const file = { id: standIn.world.newId("F"), name: "q.txt", mimetype: "text/plain", bytes };
+    const direct = standIn.world.direct(ann);
+    await standIn.say(ann, direct, "Answer:", { files: [file] });
+    await answered(1, direct);
+    const [row] = await rowsOf(demo);
+    expect(row!.usage.promptTokens).toBeGreaterThan(15);
+  });
+
+  test("Regenerate asks again, and the old answer keeps its words without buttons", async () => {
+    await open(demo);
+    await standIn.slash(ann, channel, "/ask", "What is Q4_K_M?");
+    const first = await answered();
+    await standIn.press(ann, first, "again");
+    const second = await waitFor(() => answers().find((one) => one !== first && verbsOf(one).includes("again")), 8_000);
+    expect(shownText(second).length).toBeGreaterThan(10);
+    await waitFor(() => (verbsOf(first).length === 0 ? true : undefined), 2_000);
+    expect(shownText(first)).toContain("demo");
+  });
+
+  test("a quota that is reached names the time to wait, for that user alone", async () => {
+    const reply = await fetch(`${demo.address}/v1/keys`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${demo.key}`, "content-type": "application/json" },
+      body: JSON.stringify({ name: "slack", scopes: ["chat", "usage"], userLimits: { requestsPerMinute: 1 } }),
+    });
+    const { secret } = (await reply.json()) as { secret: string };
+    await open({ address: demo.address, key: secret });
+    await standIn.slash(ann, channel, "/ask", "What is GGUF?");
+    await answered(1);
+    await standIn.slash(ann, channel, "/ask", "What is GGUF?");
+    expect(shownText(await answered(2))).toMatch(/⚠️ .+ \(in about \d+ s\) \(request [0-9a-f]{10}\)$/);
+    await standIn.slash(bob, channel, "/ask", "What is GGUF?");
+    expect(shownText(await answered(3))).toMatch(/file|llama/i);
   });
 
   test("five people at once are all answered", async () => {
@@ -245,6 +293,20 @@ describe("without what is behind it", () => {
     await open({ address: "http://127.0.0.1:9", key: "none" });
     await standIn.slash(ann, channel, "/ask", "Hello?");
     expect(shownText(await answered())).toMatch(/⚠️ The model is not available right now.*\(request [0-9a-f]{10}\)$/);
+  });
+
+  test("an engine that is down is told the same way, and /fits still answers", async () => {
+    const broken = await startSnug({ SNUG_DATA_DIR: join(folder, "broken"), SNUG_MODEL: join(folder, "missing.gguf") });
+    try {
+      await open(broken);
+      await standIn.slash(ann, channel, "/ask", "Hello?");
+      expect(shownText(await answered())).toMatch(/⚠️ .+ \(request [0-9a-f]{10}\)$/);
+      await standIn.slash(ann, channel, "/fits", "8b 8gb");
+      await waitFor(() => channel.messages.find((one) => shownText(one).includes("**")), 10_000);
+    } finally {
+      broken.process.kill("SIGKILL");
+      await broken.exited;
+    }
   });
 
   test("a wrong token is told and not tried again", async () => {
