@@ -7,6 +7,7 @@ import type { PlannedFit, PlanQuestion } from "./answer-plan.ts";
 import { estimateFrameworkSpeed } from "./framework-speed.ts";
 import { estimateFrameworkMemory, type FrameworkMemory, type PythonFramework, readFormat } from "./frameworks.ts";
 import { fitProbabilityMin, gpuFreeMemory, roomProbability, usableBytes } from "./free-memory.ts";
+import { tensorParallelSize } from "./launch-python.ts";
 import { contextLengthDefault, contextLengthMinDefault } from "./plan-settings.ts";
 import { estimateQuality } from "./quality.ts";
 import { isFormatName } from "./quantization-formats.ts";
@@ -107,13 +108,18 @@ function planFormat(
     settings,
     devices: devicesOf(memory, hardware, settings, gpuCount),
     steps: [],
-    assumptions: [...model.assumptions, ...backendDoubts(hardware, framework)],
+    assumptions: [
+      ...model.assumptions,
+      ...backendDoubts(hardware, framework),
+      ...parallelDoubts(model, gpuCount, framework),
+    ],
     speed: estimateFrameworkSpeed({
       model,
       framework,
       quantization,
       hardware,
-      gpuCount,
+      // Cards that stand one behind the other take turns.
+      gpuCount: framework === "vllm" ? tensorParallelSize(gpuCount, model) : gpuCount,
       sequenceCount: 1,
       promptTokens: question.promptTokens ?? promptTokensDefault,
       ...(question.generatedTokens !== undefined && { generatedTokens: question.generatedTokens }),
@@ -132,6 +138,17 @@ function backendDoubts(hardware: Hardware, framework: PythonFramework): string[]
   if (hardware.backend === "cuda") return [];
   const name = framework === "vllm" ? "vLLM" : "Transformers with bitsandbytes";
   return [`${name} is made for NVIDIA cards; on others check first that it runs at all.`];
+}
+
+/** Tensor parallelism needs the heads to divide evenly. */
+function parallelDoubts(model: ModelSpec, gpuCount: number, framework: PythonFramework): string[] {
+  if (framework !== "vllm") return [];
+  const together = tensorParallelSize(gpuCount, model);
+  if (together === gpuCount) return [];
+  const groups = gpuCount / together;
+  return [
+    `${gpuCount} GPUs do not share this model's attention heads evenly: vLLM would run ${groups} groups of ${together} one behind the other, which holds more but is no faster.`,
+  ];
 }
 
 function settingsOf(
@@ -230,7 +247,8 @@ function refusalOf(model: ModelSpec, hardware: Hardware, plan: PlannedFit, short
         ? `${model.name} at ${plan.model.quantization} needs a GPU here; ${name} has none.`
         : `${model.name} at ${plan.model.quantization} needs ${formatBytes(total)} of GPU memory; ${name} is ${formatBytes(missing)} short.`,
     shortfallBytes: missing,
-    nearest: plan,
+    // Without a GPU nothing is near.
+    ...(hardware.gpus.length > 0 && { nearest: plan }),
     assumptions: plan.assumptions,
   };
 }

@@ -247,6 +247,23 @@ describe("formats other than GGUF", () => {
     expect(two.speed.decodeTokensPerSecond).toBeGreaterThan(1.2 * one.speed.decodeTokensPerSecond);
   });
 
+  it("cards that cannot share the heads evenly stand one behind the other", async () => {
+    // Qwen2.5 7B has 28 heads.
+    const on = (hardware: string) => planOf({ model, framework: "vllm", quantization: "bf16", hardware });
+    const [one, three] = [await on("24gb"), await on("3x24gb")];
+    expect(three.devices).toHaveLength(3);
+    expect(three.devices[0]!.weightBytes).toBeCloseTo(one.devices[0]!.weightBytes / 3, -1);
+    expect(three.speed.decodeTokensPerSecond).toBeCloseTo(one.speed.decodeTokensPerSecond, 5);
+    expect(three.assumptions.join(" ")).toMatch(/3 groups of 1 one behind the other/);
+  });
+
+  it("without a GPU are refused, and nothing is near", async () => {
+    const reply = await ask({ model, framework: "vllm", hardware: "cpu 32gb" });
+    if (!("refusal" in reply)) throw new Error(JSON.stringify(reply).slice(0, 200));
+    expect(reply.refusal.nearest).toBeUndefined();
+    expect(reply.refusal.reason).toMatch(/needs a GPU/);
+  });
+
   it("more users and longer contexts take more cache", async () => {
     const cache = async (settings: object) =>
       (await planOf({ model, framework: "vllm", hardware: "80gb", settings })).devices[0]!.kvCacheBytes;

@@ -2,6 +2,7 @@
 import type { LaunchInput, LaunchRecipe } from "./launch.ts";
 import { gibText, isGguf, wrap } from "./launch-gguf.ts";
 import type { Localized } from "./query-types.ts";
+import type { ModelSpec } from "./types.ts";
 
 /** Share of a card vLLM may take in all; its default. */
 const gpuMemoryUtilization = 0.9;
@@ -126,7 +127,7 @@ export function launchVllm(input: LaunchInput): LaunchRecipe | undefined {
     `--max-num-seqs ${settings.sequenceCount}`,
     `--gpu-memory-utilization ${gpuMemoryUtilization}`,
   ];
-  const tensorParallel = divisor(cards, input.model.layers[0]?.headCount ?? cards);
+  const tensorParallel = tensorParallelSize(cards, input.model);
   if (cards > 1) options.push(`--tensor-parallel-size ${tensorParallel}`);
   if (cards > tensorParallel) options.push(`--pipeline-parallel-size ${cards / tensorParallel}`);
   if (settings.kvCacheTypeK !== "F16") options.push("--kv-cache-dtype fp8");
@@ -147,8 +148,9 @@ export function launchVllm(input: LaunchInput): LaunchRecipe | undefined {
   };
 }
 
-/** The most cards that share the attention heads evenly. */
-function divisor(cards: number, headCount: number): number {
+/** The most cards that share the attention heads evenly, which vLLM asks for; the rest stand one behind the other. */
+export function tensorParallelSize(cards: number, model: Pick<ModelSpec, "layers">): number {
+  const headCount = model.layers.find((layer) => layer.headCount > 0)?.headCount ?? cards;
   for (let count = cards; count > 1; count--) if (cards % count === 0 && headCount % count === 0) return count;
   return 1;
 }

@@ -43,6 +43,10 @@ const CHINESE: readonly (readonly [pattern: RegExp, text: string])[] = [
     /^(.+) is made for NVIDIA cards; on others check first that it runs at all\.$/,
     "$1 面向 NVIDIA 显卡；其他显卡请先确认能否运行。",
   ],
+  [
+    /^(\d+) GPUs do not share this model's attention heads evenly: vLLM would run (\d+) groups of (\d+) one behind the other.*$/,
+    "$1 张显卡无法均分该模型的注意力头：vLLM 会分成 $2 组（每组 $3 张）流水线运行，容量更大但不会更快。",
+  ],
 ];
 
 export function translateAssumption(assumption: string, locale: Locale): string {
