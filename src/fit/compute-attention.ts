@@ -1,4 +1,5 @@
 /** Attention as llama.cpp builds it: projections, cache writes, and scores with or without flash attention. */
+import { attendBatch } from "./compute-encoder.ts";
 import type { Tensor } from "./compute-graph.ts";
 import type { Pass } from "./compute-pass.ts";
 
@@ -79,6 +80,7 @@ function sharedAttention(pass: Pass, block: number, input: Tensor): Tensor {
 /** Scores and weighted values, as one row per token. `key` and `value` are left out by blocks that share a cache. */
 export function attend(pass: Pass, block: number, heads: Partial<Heads> & { query: Tensor }): Tensor {
   const { graph } = pass;
+  if (pass.spec(block).attention === "none") return attendBatch(pass, block, heads.query, heads.key!, heads.value!);
   const inputs = pass.cacheInputs(block);
   const device = pass.deviceOf(block);
   const keyRotation = pass.rotation(block, "key");

@@ -1,10 +1,12 @@
 /** The graph of a whole forward pass, block by block, for the architecture families llama.cpp knows. */
 import { attention, latentAttention, legacyLatentAttention } from "./compute-attention.ts";
+import { encoderBlock, pool } from "./compute-encoder.ts";
 import { feedForward } from "./compute-feedforward.ts";
 import { gemma3nBlock, gemma3nMerge, gemma3nStreams, perLayerInputs, withPerLayerInput } from "./compute-gemma.ts";
 import type { Tensor } from "./compute-graph.ts";
 import { Pass, type PassOptions } from "./compute-pass.ts";
 import { gatedAttention, mamba2, recurrentMixer } from "./compute-recurrent.ts";
+import { isEncoder } from "./memory-weights.ts";
 import type { ModelSpec } from "./types.ts";
 
 /** Builds the reserved graph over `blocks`: a selection of the model's blocks that stands for all of them. */
@@ -29,7 +31,18 @@ function embeddings(pass: Pass): Tensor {
   graph.expand(rows);
   // Builds since 2025 also reserve room for embeddings given in place of tokens.
   if (!pass.legacy) graph.expand(graph.input(4, embedding, tokens));
+  if (pass.traits.kind === "encoder") return encoderInput(pass, rows);
   return pass.traits.scalesEmbeddings ? graph.scale(rows) : rows;
+}
+
+/** Token, type and position together, normalised. */
+function encoderInput(pass: Pass, rows: Tensor): Tensor {
+  const { graph, tokens, embedding } = pass;
+  const types = pass.outsideWeight("token_types", pass.host);
+  let sum = types === undefined ? rows : graph.add(rows, types);
+  const places = pass.outsideWeight("position_embd", pass.host);
+  if (places !== undefined) sum = graph.add(graph.node("rows", [places, pass.positions], embedding, tokens), sum);
+  return pass.normalize(sum);
 }
 
 function buildBlock(pass: Pass, block: number, input: Tensor, cut: boolean, perLayer: Tensor | undefined): Tensor {
@@ -38,6 +51,8 @@ function buildBlock(pass: Pass, block: number, input: Tensor, cut: boolean, perL
       return parallelBlock(pass, block, input, cut);
     case "besideMixer":
       return besideMixerBlock(pass, block, input, cut);
+    case "encoder":
+      return encoderBlock(pass, block, input, cut);
     case "single":
       return singleBlock(pass, block, input, cut);
     case "gemma3n":
@@ -55,6 +70,9 @@ function mixer(pass: Pass, block: number, input: Tensor): Tensor {
   if (kind === "mla") return latentAttention(pass, block, input);
   if (pass.has(block, "attn_kv_b")) return legacyLatentAttention(pass, block, input);
   if (!pass.has(block, "attn_output")) return input;
+  // DeciLM's linear blocks keep the output matrix alone.
+  if (kind === "none" && !pass.has(block, "attn_q") && !pass.has(block, "attn_qkv"))
+    return pass.linear(block, "attn_output", input);
   return pass.traits.gatedQuery ? gatedAttention(pass, block, input) : attention(pass, block, input);
 }
 
@@ -144,12 +162,16 @@ function head(pass: Pass, input: Tensor): void {
     current.kept = true;
     current = pass.outputRows(current);
   }
-  current = pass.normalize(current);
   const norm = pass.outsideWeight("output_norm", device);
+  if (norm !== undefined || traits.kind !== "encoder") current = pass.normalize(current);
   if (norm !== undefined) current = graph.mul(current, norm);
   if (traits.cutsAtTheEnd && !early) {
     current.kept = true;
     current = pass.outputRows(current);
+  }
+  if (isEncoder(pass.model.architecture)) {
+    pool(pass, current);
+    return;
   }
   current.kept = true;
   if (traits.scalesHidden) current = graph.scale(current);

@@ -118,6 +118,7 @@ export class Pass {
   #positions: Tensor | undefined;
   #stateIds: Tensor | undefined;
   #attentionScale: Tensor | undefined;
+  readonly #batchMasks = new Map<boolean, Tensor>();
   #outputIds: Tensor | undefined;
 
   constructor(model: ModelSpec, options: PassOptions) {
@@ -216,6 +217,17 @@ export class Pass {
   get positions(): Tensor {
     this.#positions ??= this.graph.input(4, this.tokens);
     return this.#positions;
+  }
+
+  /** Who may look at whom within the micro-batch, where nothing is cached; windowed blocks have a mask of their own. */
+  batchMask(block: number): Tensor {
+    const windowed = this.model.slidingWindow > 0 && (block + 1) % fullBatchPeriod !== 0;
+    let mask = this.#batchMasks.get(windowed);
+    if (mask === undefined) {
+      mask = this.graph.input(this.settings.flashAttention ? 2 : 4, this.tokens, this.tokens);
+      this.#batchMasks.set(windowed, mask);
+    }
+    return mask;
   }
 
   /** Scale of queries by position (Llama 4's full-attention blocks). */
@@ -336,6 +348,9 @@ export class Pass {
     return (wide(kvCacheTypeK) ? 0 : rows * keyLength) + (wide(kvCacheTypeV) ? 0 : rows * valueLength);
   }
 }
+
+/** EmbeddingGemma, the one encoder with windows here: every sixth block sees the whole text. */
+const fullBatchPeriod = 6;
 
 /** Rows of a mask were padded to this for flash attention's sake. */
 const legacyMaskRows = 32;

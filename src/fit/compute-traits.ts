@@ -10,6 +10,8 @@ export type BlockKind =
   | "besideMixer"
   /** One job per block (Nemotron-H, Mamba). */
   | "single"
+  /** Norms behind each part, nothing cached (BERT). */
+  | "encoder"
   | "gemma3n";
 
 export interface GraphTraits {
@@ -63,8 +65,11 @@ const gemma: Partial<GraphTraits> = { scalesEmbeddings: true };
 const qwenHybrid: Partial<GraphTraits> = { cutsAtTheEnd: true, gatedQuery: true };
 const granite: Partial<GraphTraits> = { scalesEmbeddings: true };
 
+const bert: Partial<GraphTraits> = { kind: "encoder" };
+
 const DEVIATIONS: Record<string, Partial<GraphTraits>> = {
   afmoe: { scalesEmbeddings: true, rope: "slidingOnly" },
+  bert: { ...bert, rope: "none" },
   cohere2: { kind: "parallel", rope: "slidingOnly" },
   cohere2moe: { kind: "parallel", rope: "slidingOnly", cutsAtTheEnd: true },
   "command-r": { kind: "parallel" },
@@ -97,6 +102,8 @@ const DEVIATIONS: Record<string, Partial<GraphTraits>> = {
   mamba2: { kind: "single" },
   minicpm: { scalesEmbeddings: true },
   minicpm3: { scalesEmbeddings: true, scalesHidden: true },
+  "nomic-bert": bert,
+  "nomic-bert-moe": bert,
   nemotron_h: { kind: "single", cutsAtTheEnd: true, rope: "none" },
   nemotron_h_moe: { kind: "single", cutsAtTheEnd: true, rope: "none" },
   olmoe: { normalizesWeights: false },

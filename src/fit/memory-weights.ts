@@ -3,6 +3,7 @@
  * experts apart), and the output head. Computed once per model and quantization.
  */
 import { AppError } from "../core/errors.ts";
+import { traitsOf } from "./model-traits.ts";
 import { tensorBytes } from "./quantization.ts";
 import { quantizationTensorBytes, quantizationWeightBytes } from "./quantization-bytes.ts";
 import { findQuantization } from "./quantization-list.ts";
@@ -62,6 +63,12 @@ export function weightTable(model: ModelSpec, quantization?: string): WeightTabl
   return table;
 }
 
+/** True for models whose result is vectors: they have no output matrix. */
+export function isEncoder(architecture: string): boolean {
+  const { noCache, tied } = traitsOf(architecture);
+  return noCache === true && tied === "always";
+}
+
 /** True when every tensor's type is known, as in a file. */
 export function hasTensorTypes(model: ModelSpec): boolean {
   return model.tensors.length > 0 && model.tensors.every((tensor) => tensor.type !== undefined);
@@ -82,7 +89,7 @@ function createTable(model: ModelSpec, quantization: string | undefined): Weight
     firstBlockBytes: first,
     tensorBytes: tensorBytesAt,
     heaviestBytes: lazyHeaviest(model, tensorBytesAt),
-    tiedOutputBytes: bytes.tiedOutput * factor,
+    tiedOutputBytes: isEncoder(model.architecture) ? 0 : bytes.tiedOutput * factor,
     blockBytes: bytes.layers.map((one) => one * factor),
     expertBytes: bytes.experts.map((one) => one * factor),
     largestTensorBytes: largestBytes(model, bytes) * factor,
