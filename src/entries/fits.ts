@@ -31,8 +31,9 @@ function createDependencies(): DoorDependencies {
 export async function fits(text: string, options: FitsOptions, terminal: Terminal): Promise<number> {
   const dependencies = createDependencies();
   if (options.batch) return answerLines(text, options, dependencies, terminal);
-  const locale = options.lang ?? terminal.locale;
   const query = parseQuery(text);
+  // Who asks in Chinese is answered in Chinese, whatever the terminal's language.
+  const locale = options.lang ?? (query.locale === "zh" ? "zh" : terminal.locale);
   const measured = options.measured === undefined ? undefined : await readRuns(options.measured, query, dependencies);
   const model = await readQueryModel(query, dependencies);
   const answer = answerQuery(query, {
