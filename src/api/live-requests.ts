@@ -1,6 +1,6 @@
 /** The chats being answered right now, for those who watch over the machine: what they are, and a way to end one. */
 
-import type { ChatEvent } from "../core/chat.ts";
+import { type ChatEvent, isDelta } from "../core/chat.ts";
 import { AppError } from "../core/errors.ts";
 import type { UsageAdmission } from "../core/ports.ts";
 
@@ -61,5 +61,5 @@ function note(request: LiveRequest, event: ChatEvent): void {
     if (event.producer.engineId !== undefined) request.engineId = event.producer.engineId;
     request.model = event.producer.model;
   }
-  if (event.type === "text") request.completionTokens += event.tokenCount ?? 1;
+  if (isDelta(event)) request.completionTokens += event.tokenCount ?? 1;
 }

@@ -1,12 +1,43 @@
 /** The neutral chat protocol. These types cross every hop: bot, API, engine process, llama child. */
 import type { ErrorFacts } from "./errors.ts";
 
-export type ChatRole = "system" | "user" | "assistant";
+export type ChatRole = "system" | "user" | "assistant" | "tool";
 
 export interface ChatMessage {
   role: ChatRole;
   content: string;
+  /** Of an assistant: what it called beside or instead of speaking. A "tool" message answers each of them. */
+  toolCalls?: ToolCall[];
+  /** Of a tool: the call it answers. */
+  toolCallId?: string;
 }
+
+export interface ToolCall {
+  id: string;
+  name: string;
+  /** JSON as the model wrote it. */
+  arguments: string;
+}
+
+export type JsonSchema = Record<string, unknown>;
+
+/** A function the model may ask its caller to run. */
+export interface Tool {
+  name: string;
+  description?: string;
+  /** Of the arguments, an object. Left out: the function takes none. */
+  parameters?: JsonSchema;
+  /** Refuse the request where the schema cannot be guaranteed. */
+  strict?: boolean;
+}
+
+/** "required": one or more of the tools; a name: this one. */
+export type ToolChoice = "auto" | "none" | "required" | { name: string };
+
+export type ResponseFormat =
+  | { type: "json_object" }
+  /** `strict`: refuse the request where the schema cannot be guaranteed. */
+  | { type: "json_schema"; name: string; schema: JsonSchema; strict: boolean };
 
 /** A request to continue a conversation. Optional fields left out mean the engine's default. */
 export interface ChatRequest {
@@ -34,7 +65,16 @@ export interface ChatRequest {
   logitBias?: Record<number, number>;
   /** Same seed, same text, as long as the request runs alone in its batch. */
   seed?: number;
-  /** Texts that end the answer; they are not part of it. */
+  /** The form of the answer; left out, any text. */
+  responseFormat?: ResponseFormat;
+  tools?: Tool[];
+  /** Left out: "auto" where there are tools. */
+  toolChoice?: ToolChoice;
+  /** False: at most one call per answer. */
+  parallelToolCalls?: boolean;
+  /** "auto": leave out the oldest messages where all are more than the context holds; left out, that is an error. */
+  truncation?: "auto";
+  /** Texts that end the answer; they are not part of it. Not looked for in reasoning and tool calls. */
   stop?: string[];
   /** End user behind the caller's key, for fairness and quotas. */
   userId?: string;
@@ -51,6 +91,8 @@ export interface Usage {
   completionTokens?: number;
   /** Prompt tokens taken from an earlier request's state. */
   cachedPromptTokens?: number;
+  /** Of the completion tokens, those spent on thinking before the answer. */
+  reasoningTokens?: number;
   /** True when counted by us because the engine did not report. */
   estimated?: boolean;
 }
@@ -80,7 +122,7 @@ export interface Producer {
 /**
  * What an engine says while answering.
  *
- * Order: `queued`*, `start`?, `text`*, then exactly one of `finish`, `cancelled`, `error`.
+ * Order: `queued`*, `start`?, then `reasoning`, `text` and `tool_call` as the model produces them, then exactly one of `finish`, `cancelled`, `error`.
  * Before `start` nothing was promised: an `error` there can still become an HTTP status.
  */
 export type ChatEvent =
@@ -88,9 +130,20 @@ export type ChatEvent =
   | { type: "start"; producer: Producer; promptTokens?: number; cachedPromptTokens?: number }
   /** `tokenCount` when the text is not exactly one token: what an aborted answer is accounted by. */
   | { type: "text"; text: string; tokenCount?: number }
+  /** Thoughts of a model that thinks before it answers; no part of the answer. `tokenCount` as for text. */
+  | { type: "reasoning"; text: string; tokenCount?: number }
+  /** A piece of a call. `id` and `name` come with the first piece of each index; the arguments' pieces are joined. */
+  | { type: "tool_call"; index: number; id?: string; name?: string; arguments: string; tokenCount?: number }
   | { type: "finish"; finishReason: FinishReason; usage: Usage; timings: Timings }
   | { type: "cancelled"; usage: Usage; timings: Timings }
   | { type: "error"; error: ErrorFacts; usage?: Usage; timings?: Timings };
+
+/** An event that carries tokens of the answer. */
+export type ChatDelta = Extract<ChatEvent, { type: "text" | "reasoning" | "tool_call" }>;
+
+export function isDelta(event: ChatEvent): event is ChatDelta {
+  return event.type === "text" || event.type === "reasoning" || event.type === "tool_call";
+}
 
 export type TerminalChatEvent = Extract<ChatEvent, { type: "finish" | "cancelled" | "error" }>;
 

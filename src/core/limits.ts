@@ -13,6 +13,19 @@ export const stopTextCharsMax = 256;
 /** OpenAI's clients bias a handful of tokens; each one is looked at for every token of the answer. */
 export const logitBiasEntriesMax = 1024;
 
+/** Schemas and tools become grammars that llama.cpp walks for every token; these are far beyond any form in use. */
+export const schemaNodesMax = 5_000;
+export const schemaDepthMax = 64;
+
+/** Length of a text or list that a grammar can count; llama.cpp writes every count out and stops at 2,000. */
+export const grammarRepetitionsMax = 1_000;
+
+/** OpenAI's bound. */
+export const toolsPerRequestMax = 128;
+
+/** Calls read from one answer of a server elsewhere. */
+export const toolCallsPerAnswerMax = 256;
+
 /** Tokens of an answer that repetition penalties look back on; each is handed over for every new token. */
 export const penaltyTokensMax = 1024;
 
@@ -88,6 +101,15 @@ export const vramReserveBytesDefault = 500 * 1024 ** 2;
 
 /** Loads remembered with forecast and measurement; a few hundred bytes each. */
 export const memoryRecordsMax = 100;
+
+/** Longest wait for a busy model to become idle before it makes room for another one somebody waits for. */
+export const swapWaitMsMax = 30_000;
+
+/** Answers still running when their model must go may end within this time; then they are cut. */
+export const swapDrainMsMax = 120_000;
+
+/** A load that failed is not tried again for every request: the next one after this time. */
+export const loadFailureRestMs = 30_000;
 
 /** Files and depth looked at below a folder of models; more is no folder of models. */
 export const modelFilesMax = 10_000;

@@ -1,10 +1,12 @@
 /** What one answer has cost so far, by the child's own clock. */
+import type { Usage } from "../core/chat.ts";
 import type { AppError } from "../core/errors.ts";
 import type { AnswerEnd } from "./ipc.ts";
 
 export class AnswerAccount {
   cachedPromptTokens = 0;
   completionTokens = 0;
+  reasoningTokens = 0;
   readonly #promptTokens: number;
   readonly #tokensMax: number;
   readonly #startedAt = performance.now();
@@ -21,13 +23,15 @@ export class AnswerAccount {
     return this.completionTokens >= this.#tokensMax;
   }
 
-  count(): void {
+  /** @param reasoning the token is part of a thought */
+  count(reasoning: boolean): void {
     this.completionTokens++;
+    if (reasoning) this.reasoningTokens++;
     this.#lastTokenAt = performance.now();
     this.#firstTokenAt ??= this.#lastTokenAt;
   }
 
-  finished(finishReason: "stop" | "length"): AnswerEnd {
+  finished(finishReason: "stop" | "length" | "tool_calls"): AnswerEnd {
     return { end: { type: "finish", finishReason }, ...this.#account() };
   }
 
@@ -40,7 +44,7 @@ export class AnswerAccount {
   }
 
   #account(): Omit<AnswerEnd, "end"> {
-    const { cachedPromptTokens, completionTokens } = this;
+    const { cachedPromptTokens, completionTokens, reasoningTokens } = this;
     const promptTokens = this.#promptTokens;
     const timings: AnswerEnd["timings"] = {};
     if (this.#firstTokenAt !== undefined) {
@@ -49,6 +53,8 @@ export class AnswerAccount {
       if (prefillMs > 0) timings.prefillTokensPerSecond = ((promptTokens - cachedPromptTokens) / prefillMs) * 1000;
       if (decodeMs > 0) timings.completionTokensPerSecond = ((completionTokens - 1) / decodeMs) * 1000;
     }
-    return { usage: { promptTokens, completionTokens, cachedPromptTokens }, timings };
+    const usage: Usage = { promptTokens, completionTokens, cachedPromptTokens };
+    if (reasoningTokens > 0) usage.reasoningTokens = reasoningTokens;
+    return { usage, timings };
   }
 }

@@ -1,7 +1,9 @@
 /** One chat on its way through the engine: what is known of it, what it has cost, and what its reader is told. */
-import type { ChatEvent, ChatRequest, Producer, TerminalChatEvent, Timings, Usage } from "../core/chat.ts";
+import { randomUUID } from "node:crypto";
+import type { ChatDelta, ChatEvent, ChatRequest, Producer, TerminalChatEvent, Timings, Usage } from "../core/chat.ts";
 import type { AppError } from "../core/errors.ts";
 import type { Clock } from "../core/ports.ts";
+import type { AnswerPiece } from "./answer-parser.ts";
 import { EventChannel } from "./event-channel.ts";
 import type { AnswerEnd } from "./ipc.ts";
 import type { Ticket } from "./scheduler.ts";
@@ -34,6 +36,7 @@ export class ChatJob {
   #promptTokens: number | undefined;
   #cachedPromptTokens: number | undefined;
   #completionTokens = 0;
+  #reasoningTokens = 0;
   /** Tokens whose text has not shown yet: parts of a character, or the beginning of a stop text. */
   #tokensUnseen = 0;
   /** The child has begun to answer. */
@@ -142,16 +145,17 @@ export class ChatJob {
     this.#signAt = performance.now();
   }
 
-  text(text: string, tokenCount: number): void {
+  wrote(tokenCount: number, piece: AnswerPiece | undefined): void {
     // A paused reader's silence is its own; tokens already under way are no sign of it.
     if (!this.paused) this.sign();
     this.#firstTokenAt ??= this.#clock.now();
     this.#completionTokens += tokenCount;
     this.#tokensUnseen += tokenCount;
-    if (text === "") return;
+    if (piece?.type === "reasoning") this.#reasoningTokens += tokenCount;
+    if (piece === undefined) return;
     const shown = this.#tokensUnseen;
     this.#tokensUnseen = 0;
-    this.#channel.push({ type: "text", text, ...(shown === 1 ? {} : { tokenCount: shown }) });
+    this.#channel.push(deltaOf(piece, shown === 1 ? {} : { tokenCount: shown }));
   }
 
   /** What the child says at the end. */
@@ -177,6 +181,7 @@ export class ChatJob {
       ...(this.#promptTokens === undefined ? {} : { promptTokens: this.#promptTokens }),
       completionTokens: this.#completionTokens,
       ...(this.#cachedPromptTokens === undefined ? {} : { cachedPromptTokens: this.#cachedPromptTokens }),
+      ...(this.#reasoningTokens === 0 ? {} : { reasoningTokens: this.#reasoningTokens }),
     };
   }
 
@@ -188,4 +193,10 @@ export class ChatJob {
       totalMs: since(this.#clock.now()),
     };
   }
+}
+
+/** A call's id is made up here: models do not name their calls. */
+function deltaOf(piece: AnswerPiece, tokens: { tokenCount?: number }): ChatDelta {
+  if (piece.type !== "tool_call") return { ...piece, ...tokens };
+  return piece.name === undefined ? { ...piece, ...tokens } : { ...piece, id: `call_${randomUUID()}`, ...tokens };
 }

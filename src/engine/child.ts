@@ -3,10 +3,10 @@
 import type { ChatRequest } from "../core/chat.ts";
 import { toAppError } from "../core/errors.ts";
 import { pulseIntervalMs, tokenFlushMs } from "../core/limits.ts";
+import { AnswerFrames } from "./answer-frames.ts";
 import type { ChildMessage, GpuChoice, LoadSettings, ParentMessage } from "./ipc.ts";
 import { LlamaRuntime, type Prompt } from "./llama.ts";
 import { type LoadHooks, probeDevices } from "./llama-load.ts";
-import { TextFrames } from "./text-frames.ts";
 
 interface ChildJob {
   abort: AbortController;
@@ -18,7 +18,7 @@ interface ChildJob {
 
 export class LlamaChild {
   readonly #send: (message: ChildMessage) => void;
-  readonly #frames: TextFrames;
+  readonly #frames: AnswerFrames;
   readonly #jobs = new Map<number, ChildJob>();
   readonly #hooks: LoadHooks;
   #runtime: LlamaRuntime | undefined;
@@ -26,7 +26,7 @@ export class LlamaChild {
 
   constructor(send: (message: ChildMessage) => void) {
     this.#send = send;
-    this.#frames = new TextFrames((frames) => send({ type: "texts", frames }), tokenFlushMs);
+    this.#frames = new AnswerFrames((frames) => send({ type: "texts", frames }), tokenFlushMs);
     this.#hooks = {
       log: (level, message) => send({ type: "log", level, message }),
       gpuUnusable: (backend) => send({ type: "gpu_unusable", backend }),
@@ -94,7 +94,7 @@ export class LlamaChild {
       paused: () => job.pause?.promise,
       started: (cachedPromptTokens) => this.#send({ type: "started", id, cachedPromptTokens }),
       progress: (promptTokensDone) => this.#send({ type: "progress", id, promptTokensDone }),
-      token: (text) => this.#frames.add(id, text),
+      token: (pieces) => this.#frames.add(id, pieces),
     });
     this.#jobs.delete(id);
     this.#frames.end(id);

@@ -1,5 +1,5 @@
 /** Events of one chat on their way to its reader: one producer that does not wait, one reader that may be slow. */
-import { type ChatEvent, isTerminal } from "../core/chat.ts";
+import { type ChatDelta, type ChatEvent, isDelta, isTerminal } from "../core/chat.ts";
 
 export interface EventChannelOptions {
   /** Events the reader may be behind before `onFull`. Text the reader has not taken yet is joined, so few are kept. */
@@ -28,7 +28,8 @@ export class EventChannel {
     if (this.#ended) return;
     this.#ended = isTerminal(event);
     const last = this.#events.at(-1);
-    if (event.type === "text" && last?.type === "text") this.#events.splice(-1, 1, joinTexts(last, event));
+    const joined = last === undefined ? undefined : joinDeltas(last, event);
+    if (joined !== undefined) this.#events.splice(-1, 1, joined);
     // Only the newest place in line is of interest.
     else if (event.type === "queued" && last?.type === "queued") this.#events.splice(-1, 1, event);
     else this.#events.push(event);
@@ -69,12 +70,13 @@ export class EventChannel {
   }
 }
 
-type TextEvent = Extract<ChatEvent, { type: "text" }>;
-
-function joinTexts(first: TextEvent, second: TextEvent): TextEvent {
-  return {
-    type: "text",
-    text: first.text + second.text,
-    tokenCount: (first.tokenCount ?? 1) + (second.tokenCount ?? 1),
-  };
+/** One event for two pieces of the same thing; undefined when they are not. */
+function joinDeltas(first: ChatEvent, second: ChatEvent): ChatDelta | undefined {
+  if (!isDelta(first) || !isDelta(second)) return undefined;
+  const tokenCount = (first.tokenCount ?? 1) + (second.tokenCount ?? 1);
+  if (first.type === "tool_call") {
+    if (second.type !== "tool_call" || first.index !== second.index) return undefined;
+    return { ...first, arguments: first.arguments + second.arguments, tokenCount };
+  }
+  return second.type === first.type ? { ...first, text: first.text + second.text, tokenCount } : undefined;
 }

@@ -7,6 +7,7 @@
 import type { ChatRequest, FinishReason, Timings, Usage } from "../core/chat.ts";
 import type { ErrorFacts } from "../core/errors.ts";
 import type { Backend, KvCacheType } from "../fit/types.ts";
+import type { AnswerPiece } from "./answer-parser.ts";
 
 /** llama.cpp's backend: "auto" tries the best one the machine has, false is the CPU. */
 export type GpuChoice = "auto" | "cuda" | "vulkan" | "metal" | false;
@@ -94,8 +95,8 @@ export interface AnswerEnd {
   timings: Pick<Timings, "prefillTokensPerSecond" | "completionTokensPerSecond">;
 }
 
-/** Text of one stream since the last frame, and how many tokens it took. */
-export type TextFrame = [id: number, text: string, tokenCount: number];
+/** A piece of one answer, and how many tokens it took; without a piece, tokens that show nothing yet. */
+export type AnswerFrame = [id: number, tokenCount: number, piece?: AnswerPiece];
 
 export type ParentMessage =
   | { type: "load"; settings: LoadSettings }
@@ -120,7 +121,7 @@ export type ChildMessage =
   | { type: "started"; id: number; cachedPromptTokens: number }
   /** A chunk of the prompt is done: a sign of life while there is no text yet. */
   | { type: "progress"; id: number; promptTokensDone: number }
-  | { type: "texts"; frames: TextFrame[] }
+  | { type: "texts"; frames: AnswerFrame[] }
   | ({ type: "ended"; id: number } & AnswerEnd)
   | { type: "pulse"; memory: MemorySample }
   | { type: "log"; level: "debug" | "info" | "warn" | "error"; message: string };

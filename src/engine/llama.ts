@@ -3,17 +3,14 @@
  * of that library. Runs in the llama child, because native code may take its process with it.
  */
 import {
-  type BuiltInChatWrapperType,
-  type ChatHistoryItem,
   type Llama,
   type LlamaContext,
   type LlamaContextSequence,
   type LlamaModel,
-  LlamaText,
   resolveChatWrapper,
   type Token,
 } from "node-llama-cpp";
-import type { ChatMessage, ChatRequest } from "../core/chat.ts";
+import type { ChatRequest } from "../core/chat.ts";
 import { AppError, toAppError } from "../core/errors.ts";
 import {
   charsPerTokenMax,
@@ -22,10 +19,13 @@ import {
   prefillTokensBesideDecodeMax,
 } from "../core/limits.ts";
 import { AnswerAccount } from "./answer-account.ts";
+import { type CallRules, writeAnswerGrammar } from "./answer-grammar.ts";
+import type { AnswerPiece } from "./answer-parser.ts";
 import { BatchStrategy } from "./batching.ts";
 import { checkModelFile } from "./check-model.ts";
 import { chooseSequence } from "./choose-sequence.ts";
 import type { AnswerEnd, LoadedModel, LoadSettings, MemorySample } from "./ipc.ts";
+import { AnswerWriter } from "./llama-answer.ts";
 import {
   backendOf,
   createContext,
@@ -40,16 +40,15 @@ import {
   translateLoadError,
 } from "./llama-load.ts";
 import { createSampling, requireKnownTokens, samplingDefaults } from "./llama-sampling.ts";
-import { TextStream } from "./text-stream.ts";
+import { callableTools, LlamaTemplate, type RenderedPrompt } from "./llama-template.ts";
 
 /** A request whose conversation is rendered and counted, ready to run. */
-export interface Prompt {
+export interface Prompt extends RenderedPrompt {
   request: ChatRequest;
-  tokens: Token[];
-  /** Tokens, beside the model's own, that end a turn under this chat template. */
-  stopTokens: ReadonlySet<Token>;
-  /** The request's stop texts and the template's. */
-  stopTexts: readonly string[];
+  /** Of the answer, thoughts aside. */
+  grammar: string | undefined;
+  /** Where the model may call functions. */
+  calls: CallRules | undefined;
 }
 
 export interface AnswerHooks {
@@ -58,8 +57,8 @@ export interface AnswerHooks {
   paused(): Promise<void> | undefined;
   started(cachedPromptTokens: number): void;
   progress(promptTokensDone: number): void;
-  /** Text may be empty: a token that completes no character yet. */
-  token(text: string): void;
+  /** One token and what it showed; nothing while a character or a mark is incomplete. */
+  token(pieces: readonly AnswerPiece[]): void;
 }
 
 interface Slot {
@@ -72,7 +71,7 @@ export class LlamaRuntime {
   readonly facts: LoadedModel;
   readonly #llama: Llama;
   readonly #model: LlamaModel;
-  readonly #wrapper: BuiltInChatWrapperType;
+  readonly #template: LlamaTemplate;
   readonly #batch: BatchStrategy;
   readonly #slots: Slot[];
   #uses = 0;
@@ -82,13 +81,13 @@ export class LlamaRuntime {
     llama: Llama;
     model: LlamaModel;
     context: LlamaContext;
-    wrapper: BuiltInChatWrapperType;
+    template: LlamaTemplate;
     batch: BatchStrategy;
   }) {
     this.facts = parts.facts;
     this.#llama = parts.llama;
     this.#model = parts.model;
-    this.#wrapper = parts.wrapper;
+    this.#template = parts.template;
     this.#batch = parts.batch;
     this.#slots = Array.from({ length: parts.facts.sequenceCount }, () => ({
       // Checkpoints of sliding-window models are copies of their cache in RAM; 32 of them, the default, add up.
@@ -115,7 +114,7 @@ export class LlamaRuntime {
       const model = await loadModel(llama, { ...settings, modelPath: path }, contextLength);
       const batch = new BatchStrategy(prefillTokensBesideDecodeMax);
       const context = await createContext(model, settings, { contextLength, threads, batch });
-      const wrapper = resolveChatWrapper(model);
+      const template = new LlamaTemplate(model, resolveChatWrapper(model));
       await warmUp(model, context);
       // After the first step, which brings workspaces of its own.
       const memory = await measureMemory(llama, model, context);
@@ -128,11 +127,11 @@ export class LlamaRuntime {
         backend: backendOf(llama),
         gpuLayers: model.gpuLayers,
         threads,
-        chatTemplate: wrapper.wrapperName,
+        chatTemplate: template.name,
         loadMs: Math.round(performance.now() - startedAt),
         ...(memory === undefined ? {} : { memory }),
       };
-      return new LlamaRuntime({ facts, llama, model, context, wrapper, batch });
+      return new LlamaRuntime({ facts, llama, model, context, template, batch });
     } catch (thrown) {
       throw translateLoadError(thrown, complaint);
     }
@@ -142,21 +141,19 @@ export class LlamaRuntime {
    * Renders the conversation and counts it.
    *
    * @throws AppError context_length_exceeded with `{promptTokens, contextLength}`, invalid_request when the model's
-   *   template refuses these messages
+   *   template refuses these messages or a schema cannot be kept
    */
   admit(request: ChatRequest): Prompt {
     const { contextLength } = this.facts;
     requireKnownTokens(request, this.#model);
-    const chars = request.messages.reduce((sum, message) => sum + message.content.length, 0);
+    const chars = countChars(request);
     // Counting megabytes would hold up every running answer.
     if (chars > contextLength * charsPerTokenMax) throw tooLong(Math.ceil(chars / charsPerTokenMax), contextLength);
-    const { contextText, stopGenerationTriggers } = this.#render(request.messages);
-    const tokens = contextText.tokenize(this.#model.tokenizer);
-    if (tokens.length >= contextLength) throw tooLong(tokens.length, contextLength);
-    const stopTokens = new Set<Token>();
-    const stopTexts = [...(request.stop ?? [])];
-    for (const trigger of stopGenerationTriggers) this.#addStop(trigger, stopTokens, stopTexts);
-    return { request, tokens, stopTokens, stopTexts };
+    const rendered = this.#template.render(request);
+    if (rendered.tokens.length >= contextLength) throw tooLong(rendered.tokens.length, contextLength);
+    const form = rendered.marks.calls;
+    const calls = form === undefined ? undefined : { form, tools: callableTools(request) };
+    return { ...rendered, request, calls, grammar: writeAnswerGrammar(request, calls) };
   }
 
   /** Answers on a free sequence. Never throws: failures are in the returned end. */
@@ -188,30 +185,6 @@ export class LlamaRuntime {
 
   async dispose(): Promise<void> {
     await this.#llama.dispose();
-  }
-
-  #render(messages: readonly ChatMessage[]) {
-    // The empty model turn at the end is the one to write.
-    const chatHistory: ChatHistoryItem[] = [...messages.map(toHistoryItem), { type: "model", response: [] }];
-    try {
-      return this.#wrapper.generateContextState({ chatHistory });
-    } catch (cause) {
-      const message =
-        "The model's chat template does not accept this sequence of messages; try user and assistant in turn.";
-      throw new AppError("invalid_request", message, { param: "messages", cause });
-    }
-  }
-
-  /** A template's end of turn: a control token where the vocabulary has one, else a text to look for. */
-  #addStop(trigger: LlamaText, stopTokens: Set<Token>, stopTexts: string[]): void {
-    if (trigger.values.every((value) => typeof value === "string")) {
-      stopTexts.push(trigger.toString());
-      return;
-    }
-    const [first, ...rest] = trigger.tokenize(this.#model.tokenizer);
-    if (first === undefined) return;
-    if (rest.length === 0 || this.#model.isSpecialToken(first)) stopTokens.add(first);
-    else stopTexts.push(trigger.toString());
   }
 
   #takeSlot(tokens: Token[]): Slot | undefined {
@@ -275,23 +248,16 @@ export class LlamaRuntime {
     rest: Token[],
     hooks: AnswerHooks,
   ): Promise<AnswerEnd> {
-    const text = new TextStream<Token>(
-      (tokens, before) => this.#model.detokenize(tokens, false, before),
-      prompt.stopTexts,
-    );
+    const answer = await AnswerWriter.create(prompt, this.#llama, this.#model);
     const sampling = createSampling(prompt.request, this.#model);
-    const generated = sequence.evaluate(rest, { ...sampling.options, yieldEogToken: true });
-    for await (const token of generated) {
-      account.count();
+    const options = { ...sampling.options, ...answer.grammarOptions, yieldEogToken: true };
+    for await (const token of sequence.evaluate(rest, options)) {
       sampling.note(token);
-      if (this.#model.isEogToken(token) || prompt.stopTokens.has(token)) {
-        hooks.token(text.end());
-        return account.finished("stop");
-      }
-      const piece = text.push(token);
-      const full = account.full && !piece.stopped;
-      hooks.token(full ? piece.text + text.end() : piece.text);
-      if (piece.stopped) return account.finished("stop");
+      const { pieces, ended, reasoning } = await answer.write(token);
+      account.count(reasoning);
+      const full = account.full && !ended;
+      hooks.token(ended || full ? [...pieces, ...answer.end()] : pieces);
+      if (ended) return account.finished(answer.callCount > 0 ? "tool_calls" : "stop");
       if (full) return account.finished("length");
       await this.#waitForReader(hooks);
       if (hooks.signal.aborted) return account.cancelled();
@@ -318,10 +284,14 @@ async function warmUp(model: LlamaModel, context: LlamaContext): Promise<void> {
   await sequence.dispose();
 }
 
-function toHistoryItem({ role, content }: ChatMessage): ChatHistoryItem {
-  if (role === "assistant") return { type: "model", response: [content] };
-  if (role === "user") return { type: "user", text: content };
-  return { type: "system", text: LlamaText(content).toJSON() };
+/** Of all that the prompt will hold. */
+function countChars({ messages, tools = [] }: ChatRequest): number {
+  const calls = messages.flatMap(({ toolCalls = [] }) => toolCalls);
+  return (
+    messages.reduce((sum, message) => sum + message.content.length, 0) +
+    calls.reduce((sum, call) => sum + call.arguments.length, 0) +
+    tools.reduce((sum, tool) => sum + JSON.stringify(tool).length, 0)
+  );
 }
 
 function tooLong(promptTokens: number, contextLength: number): AppError {

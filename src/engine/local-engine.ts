@@ -12,6 +12,7 @@ import {
 } from "../core/limits.ts";
 import type { ChatEngine, Clock, EngineHealth, Logger, ModelListing } from "../core/ports.ts";
 import { ChatJob } from "./chat-job.ts";
+import { unavailableBecause } from "./client-reason.ts";
 import { EngineMeter, type EngineTotals } from "./engine-meter.ts";
 import type { ChildMessage, LoadedModel, LoadSettings, MemorySample } from "./ipc.ts";
 import type { Ladder, LadderStep } from "./ladder.ts";
@@ -271,14 +272,14 @@ class SupervisedEngine implements LocalEngine {
       throw new AppError("model_not_found", message, { param: "model" });
     }
     if (this.#draining) throw stopping();
-    if (this.#supervisor.state === "failed") throw unavailable(this.#supervisor.reason);
+    if (this.#supervisor.state === "failed") throw this.#unavailable();
   }
 
   #receive(message: ChildMessage): void {
     if (message.type === "texts") {
-      for (const [id, text, tokenCount] of message.frames) {
+      for (const [id, tokenCount, piece] of message.frames) {
         this.#meter.tokens(tokenCount);
-        this.#jobs.get(id)?.text(text, tokenCount);
+        this.#jobs.get(id)?.wrote(tokenCount, piece);
       }
       return;
     }
@@ -340,7 +341,7 @@ class SupervisedEngine implements LocalEngine {
     const failed = this.#supervisor.state === "failed";
     for (const job of [...this.#jobs.values()]) {
       if (job.aborted) job.cancelled();
-      else if (failed && !job.begun) job.failed(unavailable(this.#supervisor.reason));
+      else if (failed && !job.begun) job.failed(this.#unavailable());
       else if (failed || job.begun || !job.mayTryAgain()) job.failed(error);
       if (job.closed) this.#release(job);
       else if (job.phase === "running") this.#waitAgain(job);
@@ -411,6 +412,12 @@ class SupervisedEngine implements LocalEngine {
     });
   }
 
+  /** The whole reason is in the log and in `health()`. */
+  #unavailable(): AppError {
+    const { settings, reason } = this.#supervisor;
+    return unavailableBecause(reason, [settings.modelPath, this.#options.model.path]);
+  }
+
   #producer(): Producer {
     const { model } = this.#supervisor;
     const { engineId, model: named } = this.#options;
@@ -429,12 +436,6 @@ function stopping(): AppError {
 
 function cut(): AppError {
   return new AppError("engine_unavailable", "The server was stopped before the answer was complete; please ask again.");
-}
-
-/** The reason names files of this machine: operators find it in the log and the engine's status, clients do not. */
-function unavailable(reason: AppError | undefined): AppError {
-  const message = "The engine could not load its model or keep it running; its operator finds the reason in the log.";
-  return new AppError("engine_unavailable", message, { cause: reason });
 }
 
 function waitedTooLong(waitMs: number): AppError {

@@ -5,9 +5,9 @@ import type { Clock } from "../core/ports.ts";
 import {
   asAmount,
   asObject,
-  asText,
   defined,
   type JsonObject,
+  parseDelta,
   parseFinishReason,
   parseProducer,
   parseTimings,
@@ -61,16 +61,18 @@ export function createChatReader(fallback: Producer, clock: Clock): ChatReader {
     });
   };
 
-  const readText = (delta: JsonObject, chunk: JsonObject): ChatEvent[] => {
-    const text = asText(delta.content);
-    // Reasoning is not part of the answer, but it was generated all the same.
-    if (text === undefined && asText(delta.reasoning_content) === undefined) return [];
+  const readPieces = (delta: JsonObject, chunk: JsonObject): ChatEvent[] => {
+    const pieces = parseDelta(delta);
+    if (pieces.length === 0) return [];
     const tokenCount = asAmount(asObject(chunk.snug)?.tokens);
     tokensSeen += tokenCount ?? 1;
     lastTokenAt = clock.now();
     firstTokenAt ??= lastTokenAt;
-    if (text === undefined) return [];
-    return [tokenCount === undefined ? { type: "text", text } : { type: "text", text, tokenCount }];
+    // The chunk's tokens are counted with its first piece.
+    return pieces.map((piece, index) => {
+      if (index > 0) return { ...piece, tokenCount: 0 };
+      return tokenCount === undefined ? piece : { ...piece, tokenCount };
+    });
   };
 
   const readChunk = (chunk: JsonObject): ChatEvent[] => {
@@ -88,7 +90,7 @@ export function createChatReader(fallback: Producer, clock: Clock): ChatReader {
     // The usage chunk has an empty list, null or no list at all, depending on the server.
     const choice = Array.isArray(chunk.choices) ? asObject(chunk.choices[0]) : undefined;
     if (choice !== undefined) {
-      events.push(...readText(asObject(choice.delta) ?? asObject(choice.message) ?? {}, chunk));
+      events.push(...readPieces(asObject(choice.delta) ?? asObject(choice.message) ?? {}, chunk));
       finishReason = parseFinishReason(choice.finish_reason) ?? finishReason;
     }
     reported = parseUsage(chunk.usage) ?? reported;

@@ -1,5 +1,6 @@
 /** Token counts, timings and producers as they stand in OpenAI-shaped JSON: written for clients, read from engines. */
-import type { FinishReason, Producer, Timings, Usage } from "../core/chat.ts";
+import type { ChatDelta, FinishReason, Producer, Timings, Usage } from "../core/chat.ts";
+import { toolCallsPerAnswerMax } from "../core/limits.ts";
 
 export type JsonObject = Record<string, unknown>;
 
@@ -24,7 +25,7 @@ export function defined<T extends object>(value: T): { [K in keyof T]: Exclude<T
 
 /** OpenAI's `usage`; null when nothing is known. */
 export function renderUsage(usage: Usage): JsonObject | null {
-  const { promptTokens, completionTokens, cachedPromptTokens } = usage;
+  const { promptTokens, completionTokens, cachedPromptTokens, reasoningTokens } = usage;
   if (promptTokens === undefined && completionTokens === undefined) return null;
   return defined({
     prompt_tokens: promptTokens,
@@ -32,6 +33,7 @@ export function renderUsage(usage: Usage): JsonObject | null {
     total_tokens:
       promptTokens === undefined || completionTokens === undefined ? undefined : promptTokens + completionTokens,
     prompt_tokens_details: cachedPromptTokens === undefined ? undefined : { cached_tokens: cachedPromptTokens },
+    completion_tokens_details: reasoningTokens === undefined ? undefined : { reasoning_tokens: reasoningTokens },
     estimated: usage.estimated === true ? true : undefined,
   });
 }
@@ -43,9 +45,80 @@ export function parseUsage(value: unknown): Usage | undefined {
     promptTokens: asAmount(usage.prompt_tokens),
     completionTokens: asAmount(usage.completion_tokens),
     cachedPromptTokens: asAmount(asObject(usage.prompt_tokens_details)?.cached_tokens),
+    reasoningTokens: asAmount(asObject(usage.completion_tokens_details)?.reasoning_tokens),
     estimated: usage.estimated === true ? true : undefined,
   });
   return Object.keys(parsed).length === 0 ? undefined : parsed;
+}
+
+/** `delta` of a stream's chunk. Thoughts stand where DeepSeek's, vLLM's and llama-server's clients look for them. */
+export function renderDelta(event: ChatDelta): JsonObject {
+  if (event.type === "text") return { content: event.text };
+  if (event.type === "reasoning") return { reasoning_content: event.text };
+  const { index, id, name } = event;
+  const call = { name, arguments: event.arguments };
+  return {
+    tool_calls: [defined({ index, id, type: id === undefined ? undefined : "function", function: defined(call) })],
+  };
+}
+
+/** `message` of a completion, put together from its pieces. */
+export function createMessage() {
+  let content = "";
+  let reasoning = "";
+  const calls: { id: string; type: "function"; function: { name: string; arguments: string } }[] = [];
+  return {
+    get content() {
+      return content;
+    },
+    add(event: ChatDelta): void {
+      if (event.type === "text") content += event.text;
+      else if (event.type === "reasoning") reasoning += event.text;
+      else {
+        calls[event.index] ??= { id: event.id ?? "", type: "function", function: { name: "", arguments: "" } };
+        const call = calls[event.index]!;
+        call.function.name += event.name ?? "";
+        call.function.arguments += event.arguments;
+      }
+    },
+    render(): JsonObject {
+      // A sparse list can come from a server that counts its calls from one.
+      const toolCalls = calls.filter((call) => call !== undefined);
+      return defined({
+        role: "assistant",
+        content: content === "" && toolCalls.length > 0 ? null : content,
+        reasoning_content: reasoning === "" ? undefined : reasoning,
+        tool_calls: toolCalls.length === 0 ? undefined : toolCalls,
+        refusal: null,
+      });
+    },
+  };
+}
+
+/** Pieces of a chunk's `delta` or a completion's `message`, in the order they were written. */
+export function parseDelta(delta: JsonObject): ChatDelta[] {
+  const events: ChatDelta[] = [];
+  // The second name is Ollama's and OpenRouter's.
+  const reasoning = asText(delta.reasoning_content) ?? asText(delta.reasoning);
+  if (reasoning !== undefined) events.push({ type: "reasoning", text: reasoning });
+  const text = asText(delta.content);
+  if (text !== undefined) events.push({ type: "text", text });
+  const calls = Array.isArray(delta.tool_calls) ? delta.tool_calls : [];
+  for (const [position, value] of calls.entries()) {
+    const call = asObject(value);
+    const called = asObject(call?.function);
+    if (call === undefined || called === undefined) continue;
+    const index = asAmount(call.index) ?? position;
+    const written = typeof called.arguments === "string" ? called.arguments : JSON.stringify(called.arguments ?? "");
+    if (!Number.isInteger(index) || index >= toolCallsPerAnswerMax) continue;
+    events.push({
+      type: "tool_call",
+      index,
+      ...defined({ id: asText(call.id), name: asText(called.name) }),
+      arguments: called.arguments === undefined ? "" : written,
+    });
+  }
+  return events;
 }
 
 /** The `timings` object llama-server adds, under its names, and three of ours that it lacks. */

@@ -1,9 +1,17 @@
 /** The serving side of the OpenAI-shaped wire: a chat's events become one HTTP response. */
-import { type ChatEvent, isTerminal, type Producer } from "../core/chat.ts";
+import { type ChatEvent, isDelta, isTerminal, type Producer } from "../core/chat.ts";
 import { AppError, ERROR_TABLE, type ErrorFacts, renderOpenAiError, toAppError } from "../core/errors.ts";
 import { abortReportMsMax, keepAliveMs, retryWaitMsMax } from "../core/limits.ts";
 import type { ChatCall } from "./chat-request.ts";
-import { defined, type JsonObject, renderProducer, renderTimings, renderUsage } from "./chat-wire.ts";
+import {
+  createMessage,
+  defined,
+  type JsonObject,
+  renderDelta,
+  renderProducer,
+  renderTimings,
+  renderUsage,
+} from "./chat-wire.ts";
 import { renderSseComment, renderSseEvent } from "./sse.ts";
 
 export interface AnswerOptions {
@@ -26,7 +34,10 @@ export interface AnswerOptions {
 /** A finished answer, as far as it is known. */
 export interface WholeAnswer {
   producer: Producer;
+  /** The text of the answer. */
   content: string;
+  /** All of it, thoughts and calls included, as OpenAI's `message`. */
+  message: JsonObject;
   finish: Extract<ChatEvent, { type: "finish" }>;
 }
 
@@ -111,14 +122,18 @@ async function answerCompletion(
   options: AnswerOptions,
 ): Promise<Response> {
   let producer: Producer = { model: call.request.model };
-  let content = "";
+  const message = createMessage();
   for await (const event of events) {
     if (event.type === "start") producer = event.producer;
-    if (event.type === "text") content += event.text;
+    if (isDelta(event)) message.add(event);
     if (event.type === "error" || event.type === "cancelled") return respondWithoutAnswer(event, signal, options);
     if (event.type !== "finish") continue;
     const dialect = options.dialect ?? chatCompletions;
-    const body = dialect.renderWhole({ producer, content, finish: event }, call, options);
+    const body = dialect.renderWhole(
+      { producer, content: message.content, message: message.render(), finish: event },
+      call,
+      options,
+    );
     return Response.json(body, { headers: { "cache-control": "no-store" } });
   }
   throw new AppError("internal", "A chat ended without its last event.");
@@ -235,7 +250,7 @@ async function* renderFrames(
 const chatCompletions: AnswerDialect = { createWriter: createChunkWriter, renderWhole: renderCompletion };
 
 function renderCompletion(
-  { producer, content, finish }: WholeAnswer,
+  { producer, message, finish }: WholeAnswer,
   _call: ChatCall,
   options: AnswerOptions,
 ): JsonObject {
@@ -247,7 +262,7 @@ function renderCompletion(
     choices: [
       {
         index: 0,
-        message: { role: "assistant", content, refusal: null },
+        message,
         logprobs: null,
         finish_reason: finish.finishReason,
       },
@@ -300,10 +315,10 @@ function createChunkWriter(call: ChatCall, options: AnswerOptions) {
       return;
     }
     if (!roleSent) yield role();
-    if (event.type === "text") {
+    if (isDelta(event)) {
       // A chunk is one token to a counting reader unless it says otherwise.
       const counted = event.tokenCount === undefined || event.tokenCount === 1;
-      yield chunk(choice({ content: event.text }), counted ? {} : { snug: { tokens: event.tokenCount } });
+      yield chunk(choice(renderDelta(event)), counted ? {} : { snug: { tokens: event.tokenCount } });
       return;
     }
     if (event.type !== "finish") return;

@@ -1,5 +1,5 @@
 /** Watches an answer go by and completes its ledger row, however it ends. */
-import { type ChatEvent, isTerminal, type TerminalChatEvent, type Usage } from "../../core/chat.ts";
+import { type ChatEvent, isDelta, isTerminal, type TerminalChatEvent, type Usage } from "../../core/chat.ts";
 import { type ErrorCode, toAppError } from "../../core/errors.ts";
 import { abortReportMsMax } from "../../core/limits.ts";
 import type { Clock, Logger, UsageReceipt, UsageStore } from "../../core/ports.ts";
@@ -105,7 +105,7 @@ function createTally({ id, at, clock, signal }: MeterOptions) {
         if (event.promptTokens !== undefined) prompt = { promptTokens: event.promptTokens };
         if (event.cachedPromptTokens !== undefined) prompt.cachedPromptTokens = event.cachedPromptTokens;
       }
-      if (event.type !== "text") return;
+      if (!isDelta(event)) return;
       tokensSeen += event.tokenCount ?? 1;
       firstTokenAt ??= clock.now();
     },

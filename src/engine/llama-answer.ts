@@ -1,0 +1,106 @@
+/** One answer on its way from tokens to pieces, held to its grammar where there is one. */
+import { type Llama, LlamaGrammarEvaluationState, type LlamaModel, type Token } from "node-llama-cpp";
+import { AppError } from "../core/errors.ts";
+import { writeCallGrammar } from "./answer-grammar.ts";
+import { AnswerParser, type AnswerPiece } from "./answer-parser.ts";
+import type { Prompt } from "./llama.ts";
+import { TextStream } from "./text-stream.ts";
+
+export interface WrittenToken {
+  pieces: AnswerPiece[];
+  /** The answer is whole. */
+  ended: boolean;
+  /** The token is part of a thought. */
+  reasoning: boolean;
+}
+
+export class AnswerWriter {
+  readonly #prompt: Prompt;
+  readonly #llama: Llama;
+  readonly #model: LlamaModel;
+  readonly #parser: AnswerParser;
+  readonly #text: TextStream<Token>;
+  /** Of the whole answer; it waits until thoughts are over. */
+  #grammar: LlamaGrammarEvaluationState | undefined;
+  #active: LlamaGrammarEvaluationState | undefined;
+
+  private constructor(prompt: Prompt, llama: Llama, model: LlamaModel) {
+    this.#prompt = prompt;
+    this.#llama = llama;
+    this.#model = model;
+    this.#parser = new AnswerParser(prompt.marks);
+    this.#text = new TextStream<Token>((tokens, before) => {
+      // A grammar counts control tokens by their names, so that is what they must be read as.
+      const named = this.#active !== undefined || tokens.some((token) => prompt.markTokens.has(token));
+      return model.detokenize(tokens, named, before);
+    });
+  }
+
+  /** @throws AppError invalid_request when llama.cpp refuses the grammar */
+  static async create(prompt: Prompt, llama: Llama, model: LlamaModel): Promise<AnswerWriter> {
+    const writer = new AnswerWriter(prompt, llama, model);
+    if (prompt.grammar !== undefined) writer.#grammar = await writer.#compile(prompt.grammar);
+    writer.#activate();
+    return writer;
+  }
+
+  get callCount(): number {
+    return this.#parser.callCount;
+  }
+
+  get #thinking(): boolean {
+    return this.#parser.phase === "reasoning";
+  }
+
+  /** For evaluation; nothing where no grammar can come up. */
+  get grammarOptions() {
+    if (this.#prompt.grammar === undefined && this.#prompt.calls === undefined) return {};
+    return { grammarEvaluationState: () => this.#active };
+  }
+
+  async write(token: Token): Promise<WrittenToken> {
+    const constrained = this.#active !== undefined;
+    const thinking = this.#thinking;
+    // A grammar lets no token end the answer before it is whole, but it knows only the model's own ends.
+    if (this.#model.isEogToken(token) || (!constrained && this.#prompt.stopTokens.has(token))) {
+      return { pieces: [], ended: true, reasoning: thinking };
+    }
+    const pieces = this.#parser.push(this.#text.push(token));
+    if (thinking) this.#activate();
+    await this.#holdCall();
+    return { pieces, ended: this.#parser.ended, reasoning: thinking || this.#thinking };
+  }
+
+  /** What was held back; the answer takes no more tokens. */
+  end(): AnswerPiece[] {
+    return [...this.#parser.push(this.#text.end()), ...this.#parser.end()];
+  }
+
+  #activate(): void {
+    if (this.#grammar === undefined || this.#active !== undefined || this.#thinking) return;
+    this.#active = this.#grammar;
+    this.#parser.constrained = true;
+  }
+
+  /** A call has begun of the model's own accord: from here on it must be a right one. */
+  async #holdCall(): Promise<void> {
+    const { calls } = this.#prompt;
+    const beginning = this.#parser.callBeginning;
+    if (calls === undefined || beginning === undefined || this.#active !== undefined) return;
+    const grammar = writeCallGrammar(calls, beginning);
+    if (grammar === undefined) return;
+    this.#active = await this.#compile(grammar);
+    this.#parser.constrained = true;
+  }
+
+  async #compile(grammar: string): Promise<LlamaGrammarEvaluationState> {
+    try {
+      const compiled = await this.#llama.createGrammar({ grammar });
+      return new LlamaGrammarEvaluationState({ model: this.#model, grammar: compiled });
+    } catch (cause) {
+      const param = this.#prompt.request.responseFormat === undefined ? "tools" : "response_format";
+      const message = `${param} has a schema that llama.cpp cannot follow; simplify it.`;
+      throw new AppError("invalid_request", message, { param, cause });
+    }
+  }
+}
