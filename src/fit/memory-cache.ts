@@ -8,6 +8,8 @@ import type { KvCacheType, LayerSpec, ModelSpec, RuntimeSettings } from "./types
 
 /** Caches are padded to whole pages of this many cells. */
 const cellsPerPage = 256;
+/** What they were padded to in 2024 where flash attention was off. */
+const cellsPerPageLegacy = 32;
 
 /** Settings the caches depend on. */
 export type CacheSettings = Pick<
@@ -39,9 +41,12 @@ export interface CacheCells {
 export function cacheCells(model: ModelSpec, settings: CacheSettings): CacheCells {
   const sequences = settings.sequenceCount;
   const unified = settings.buildFamily !== "node-llama-cpp";
+  if (settings.buildFamily === "llama.cpp-2024") {
+    const cells = roundUp(settings.contextLength, settings.flashAttention ? cellsPerPage : cellsPerPageLegacy);
+    // Before caches were cut to the window, every layer had cells for the whole context.
+    return { perStream: cells, slidingPerStream: cells, streams: 1 };
+  }
   const perStream = roundUp(settings.contextLength, cellsPerPage);
-  // Before caches were cut to the window, every layer had cells for the whole context.
-  if (settings.buildFamily === "llama.cpp-2024") return { perStream, slidingPerStream: perStream, streams: 1 };
   const windows = model.slidingWindow * (unified ? sequences : 1);
   const batch = Math.min(microBatchOf(model, settings), unified ? perStream : perStream * sequences);
   const sliding = roundUp(Math.min(perStream, windows + batch), cellsPerPage);
