@@ -99,7 +99,7 @@ function isLegacy({ buildFamily }: Pick<RuntimeSettings, "buildFamily">): boolea
   return buildFamily === "llama.cpp-2024";
 }
 
-function layOut(
+export function layOut(
   model: ModelSpec,
   blocks: readonly number[],
   settings: RuntimeSettings,
