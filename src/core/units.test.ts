@@ -1,5 +1,14 @@
 import { describe, expect, it } from "vitest";
-import { formatBytes, formatDuration, formatParameterCount, formatTokens, GIB, MIB, roundUp } from "./units.ts";
+import {
+  formatBytes,
+  formatDuration,
+  formatParameterCount,
+  formatTokens,
+  GIB,
+  MIB,
+  parseBytes,
+  roundUp,
+} from "./units.ts";
 
 describe("units", () => {
   it.each([
@@ -32,6 +41,19 @@ describe("units", () => {
     [125_000, "2 min 5 s"],
     [120_000, "2 min"],
   ])("shows %d ms as %s", (ms, text) => expect(formatDuration(ms)).toBe(text));
+
+  it.each([
+    ["6GiB", 6 * GIB],
+    ["6 gb", 6 * GIB],
+    ["1.5g", 1.5 * GIB],
+    ["500M", 500 * MIB],
+    ["500", 500 * MIB],
+    ["500b", 500],
+    ["0", 0],
+    ["", undefined],
+    ["-1", undefined],
+    ["six", undefined],
+  ])("reads %j as an amount of memory", (text, bytes) => expect(parseBytes(text, MIB)).toBe(bytes));
 
   it("rounds up to the next step and leaves whole steps alone", () => {
     expect(roundUp(257, 256)).toBe(512);

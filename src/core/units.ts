@@ -16,6 +16,16 @@ export function formatBytes(bytes: number): string {
   return `${Math.round(bytes)} B`;
 }
 
+/** Bytes of an amount of memory: "6GiB", "500 MB", "1.5g"; a bare number counts in `unit`. Undefined when it is none. */
+export function parseBytes(text: string, unit = 1): number | undefined {
+  const [, amount, prefix] = /^(\d+(?:\.\d+)?)\s*(?:([kmgt])i?b?|b)?$/i.exec(text.trim()) ?? [];
+  if (amount === undefined) return undefined;
+  if (prefix === undefined) return Math.round(Number(amount) * (/b$/i.test(text.trim()) ? 1 : unit));
+  const power = "kmgt".indexOf(prefix.toLowerCase()) + 1;
+  // "6GB" of memory means 6 GiB to everybody; thousands are for disks.
+  return Math.round(Number(amount) * KIB ** power);
+}
+
 /** "8.03B", "135M": parameter counts as people write them. */
 export function formatParameterCount(count: number): string {
   if (count >= 1e12) return `${trim(count / 1e12)}T`;

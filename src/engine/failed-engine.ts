@@ -1,11 +1,10 @@
 /** The engine of a server whose model could not even be found or planned: it says why, and everything else keeps working. */
-import { AppError } from "../core/errors.ts";
+import type { AppError } from "../core/errors.ts";
 import type { ChatEngine } from "../core/ports.ts";
+import { unavailableBecause } from "./client-reason.ts";
 
 export function createFailedEngine(reason: AppError): ChatEngine {
-  const error = new AppError("engine_unavailable", `No model is loaded: ${reason.message}`, {
-    details: { reason: reason.code },
-  });
+  const error = unavailableBecause(reason);
   return {
     async *chat() {
       yield { type: "error", error: error.toFacts() };

@@ -170,6 +170,8 @@ function* layerRungs(settings: LoadSettings, layerCount: number | undefined): Ge
   const step = Math.max(1, Math.ceil((layerCount ?? from) * layerShare));
   for (let layers = from; layers > 0; ) {
     layers = Math.max(0, layers - step);
-    yield { setting: "gpuLayers", from: `${from}`, to: `${layers}`, settings: { ...settings, gpuLayers: layers } };
+    // Without layers there, the driver's own share of the card would be for nothing.
+    const gpu = layers === 0 ? false : settings.gpu;
+    yield { setting: "gpuLayers", from: `${from}`, to: `${layers}`, settings: { ...settings, gpu, gpuLayers: layers } };
   }
 }

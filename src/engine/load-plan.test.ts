@@ -95,6 +95,15 @@ describe("planLoad under an administrator's hand", () => {
     expect([...fixed].sort()).toEqual(["batchSize", "contextLength", "gpuLayers", "kvCacheType", "sequenceCount"]);
   });
 
+  it("loads into main memory when the card has no room at all, unless the card is insisted on", () => {
+    const full = machine(8);
+    full.gpus[0]!.vramBytesFree = 100 * 1024 ** 2;
+    expect(planLoad(specFromParameterCount(3e9), full).settings).toMatchObject({ gpu: false, gpuLayers: 0 });
+    expect(() => planLoad(specFromParameterCount(3e9), full, { gpu: "cuda" })).toThrow(
+      expect.objectContaining({ code: "model_does_not_fit" }),
+    );
+  });
+
   it("leaves the GPU alone where it is told to", () => {
     expect(planLoad(specFromParameterCount(3e9), machine(24), { gpu: false })).toMatchObject({
       settings: { gpu: false, gpuLayers: 0 },

@@ -52,9 +52,7 @@ export function planLoad(
   wish: LoadWish = {},
   correctionBytes = 0,
 ): LoadPlan {
-  const machine = chosenDevices(reading, wish.gpu);
-  const hardware = hardwareOf(machine, (wish.reserveBytes ?? vramReserveBytesDefault) + correctionBytes, wish);
-  const answer = planFit(model, hardware, planWish(wish));
+  const { answer, machine, hardware } = planOn(model, reading, wish, correctionBytes);
   let plan = answer.kind === "plan" ? answer : undefined;
   if (plan?.fits !== true) throw refusal(model, answer);
   const settings = settingsOf(plan, machine, wish);
@@ -69,6 +67,33 @@ export function planLoad(
     settings: { ...settings, ...(memoryLimit === undefined ? {} : { memoryLimit }) },
     fixed: fixedBy(wish),
   };
+}
+
+/**
+ * The planner's answer for this machine. A card without any room left does not keep a model out of main memory.
+ *
+ * @param quantization for a shape whose types are open
+ */
+export function planOn(
+  model: ModelSpec,
+  reading: HardwareReading,
+  wish: LoadWish,
+  correctionBytes = 0,
+  quantization?: string,
+): { answer: ReturnType<typeof planFit>; machine: HardwareReading; hardware: Hardware } {
+  const question = { ...planWish(wish), ...(quantization === undefined ? {} : { quantization }) };
+  const kept = (wish.reserveBytes ?? vramReserveBytesDefault) + correctionBytes;
+  const machine = chosenDevices(reading, wish.gpu);
+  const hardware = hardwareOf(machine, kept, wish);
+  const answer = planFit(model, hardware, question);
+  const mayDoWithout = machine.gpus.length > 0 && (wish.gpu ?? "auto") === "auto" && wish.gpuLayers === undefined;
+  if ((answer.kind === "plan" && answer.fits) || !mayDoWithout) return { answer, machine, hardware };
+  const bare = chosenDevices(reading, false);
+  const host = hardwareOf(bare, 0, wish);
+  const second = planFit(model, host, question);
+  return second.kind === "plan" && second.fits
+    ? { answer: second, machine: bare, hardware: host }
+    : { answer, machine, hardware };
 }
 
 /** The plan that says what `settings` take on this machine, whether they fit or not. */
@@ -139,7 +164,8 @@ function fixedBy(wish: LoadWish): Set<LadderStep["setting"]> {
   return fixed;
 }
 
-function planWish(wish: LoadWish): Wish {
+/** The same wish in the planner's words. */
+export function planWish(wish: LoadWish): Wish {
   const { contextLength, sequenceCount, batchSize, gpuLayers, flashAttention, kvCacheTypeK, kvCacheTypeV } = wish;
   return {
     buildFamily: "node-llama-cpp",

@@ -67,9 +67,10 @@ class PlannedLoad {
   constructor(options: PlannedEngineOptions, spec: ModelSpec) {
     this.#options = options;
     this.#spec = spec;
-    this.#reading = chosenDevices(options.reading, options.wish.gpu);
-    this.#correctionBytes = options.records.correctionBytes(deviceKey(this.#reading));
+    const chosen = chosenDevices(options.reading, options.wish.gpu);
+    this.#correctionBytes = options.records.correctionBytes(deviceKey(chosen));
     this.#load = planLoad(spec, options.reading, options.wish, this.#correctionBytes);
+    this.#reading = this.#load.settings.gpu === false ? chosenDevices(chosen, false) : chosen;
   }
 
   open(): PlannedEngine {

@@ -1,28 +1,26 @@
-/** The engine in this process tree: finds the model, plans it for this machine, supervises the llama child. */
-import { readGgufFile } from "../cli/gguf-file.ts";
+/** The engine in this process tree: finds the models, plans them for this machine, supervises the llama children. */
+import { join } from "node:path";
 import type { AppError } from "../core/errors.ts";
 import { toAppError } from "../core/errors.ts";
-import type { ChatEngine, Clock, HardwareReading, Logger } from "../core/ports.ts";
-import { createFailedEngine } from "../engine/failed-engine.ts";
-import { planLoad } from "../engine/load-plan.ts";
-import { createLocalEngine, type LocalEngine } from "../engine/local-engine.ts";
-import { type DownloadProgress, resolveModel } from "../engine/models.ts";
-import { specFromGguf } from "../fit/model.ts";
-import type { FitPlan } from "../fit/types.ts";
+import type { Clock, HardwareReading, Logger } from "../core/ports.ts";
+import { createHardwareProbe, readVramFree } from "../engine/hardware.ts";
+import { MemoryRecords } from "../engine/memory-records.ts";
+import { openPlannedEngine } from "../engine/planned-engine.ts";
+import { ModelRegistry } from "../engine/registry.ts";
+import { type DownloadProgress, ModelStore } from "../engine/store.ts";
 import { demoModelPath, llamaChildProgram } from "./package-files.ts";
 import type { Settings } from "./settings.ts";
 
 export interface EmbeddedEngine {
-  engine: ChatEngine;
-  /** Set when the model could be found and planned. */
-  plan?: FitPlan;
-  /** Resolves when the model answers, or with the reason why it does not. */
+  engine: ModelRegistry;
+  /** Resolves when the first model answers, or with the reason why it does not. */
   ready: Promise<AppError | undefined>;
   stop(options?: { drainMs?: number }): Promise<void>;
 }
 
 export interface EmbeddedEngineOptions {
-  settings: Pick<Settings, "model" | "dataDir" | "contextLength" | "sequenceCount">;
+  settings: Pick<Settings, "model" | "dataDir" | "load" | "places" | "keepAliveMs" | "pinned">;
+  /** Taken at the start; the first model is planned for it. */
   hardware: HardwareReading;
   clock: Clock;
   logger: Logger;
@@ -30,42 +28,76 @@ export interface EmbeddedEngineOptions {
   onProgress?: (progress: DownloadProgress) => void;
 }
 
-/** Never throws: what keeps the model from loading becomes an engine that says so. */
+/** Our own folder, and other programs' to look into. */
+export function createModelStore({ dataDir, places }: Pick<Settings, "dataDir" | "places">): ModelStore {
+  return new ModelStore({ dataDir, demoPath: demoModelPath, ...places });
+}
+
+/** Never rejects: what keeps the model from loading is told by `ready`, `health` and every chat. */
 export async function startEmbeddedEngine(options: EmbeddedEngineOptions): Promise<EmbeddedEngine> {
-  try {
-    const { settings, hardware, signal, onProgress } = options;
-    const model = await resolveModel(settings.model, {
-      dataDir: settings.dataDir,
-      demoPath: demoModelPath,
-      signal,
-      ...(onProgress === undefined ? {} : { onProgress }),
-    });
-    const spec = specFromGguf(await readGgufFile(model.path), { name: model.id });
-    const { plan, settings: loadSettings } = planLoad(spec, hardware, wishOf(settings));
-    const engine = createLocalEngine({
-      model,
-      settings: loadSettings,
-      program: llamaChildProgram,
-      logger: options.logger,
-      clock: options.clock,
-      engineId: "local",
-    });
-    return { engine, plan, ready: started(engine), stop: (stopOptions) => engine.stop(stopOptions) };
-  } catch (thrown) {
-    const reason = toAppError(thrown);
-    if (reason.code === "internal") options.logger.error("The model could not be prepared.", { cause: thrown });
-    return { engine: createFailedEngine(reason), ready: Promise.resolve(reason), stop: async () => {} };
-  }
-}
-
-function wishOf({ contextLength, sequenceCount }: EmbeddedEngineOptions["settings"]) {
-  return {
-    ...(contextLength === undefined ? {} : { contextLength }),
-    ...(sequenceCount === undefined ? {} : { sequenceCount }),
+  const { settings, clock, logger, signal, onProgress } = options;
+  const store = createModelStore(settings);
+  const records = await MemoryRecords.open(join(settings.dataDir, "engine-memory.json"), logger);
+  const read = readings(options.hardware);
+  const engine = new ModelRegistry({
+    models: modelNames(settings.model).map((wanted) => ({ wanted, pinned: isPinned(wanted, settings.pinned) })),
+    resolve: (wanted, { signal: stopped, onProgress: tell }) =>
+      store.get(wanted, {
+        signal: AbortSignal.any([signal, stopped]),
+        reading: read,
+        wish: settings.load,
+        onProgress(progress) {
+          tell(progress);
+          onProgress?.(progress);
+        },
+      }),
+    lookUp: (wanted) => store.lookUp(wanted),
+    open: async (model, reading) =>
+      await openPlannedEngine({
+        model,
+        reading,
+        wish: settings.load,
+        smallerFiles: await store.smallerFiles(model.path),
+        records,
+        readVramFree: () => readVramFree(),
+        program: llamaChildProgram,
+        logger,
+        clock,
+        engineId: "local",
+      }),
+    read,
+    clock,
+    logger,
+    ...(settings.keepAliveMs === undefined ? {} : { keepAliveMs: settings.keepAliveMs }),
+  });
+  const stop = async (stopOptions?: { drainMs?: number }) => {
+    await engine.stop(stopOptions);
+    await records.settled();
   };
+  return { engine, ready: started(engine), stop };
 }
 
-async function started(engine: LocalEngine): Promise<AppError | undefined> {
+/** The reading of the start serves the first load; afterwards memory has moved. */
+function readings(first: HardwareReading): () => Promise<HardwareReading> {
+  const probe = createHardwareProbe({ program: llamaChildProgram });
+  const startedAt = performance.now();
+  return async () => (performance.now() - startedAt < firstReadingMsMax ? first : await probe.read());
+}
+
+const firstReadingMsMax = 3000;
+
+/** SNUG_MODEL may name several, separated by commas; the first is loaded at the start. */
+function modelNames(text: string | undefined): (string | undefined)[] {
+  const names = (text ?? "").split(",").map((name) => name.trim());
+  const given = names.filter((name) => name !== "");
+  return given.length === 0 ? [undefined] : given;
+}
+
+function isPinned(wanted: string | undefined, pinned: readonly string[]): boolean {
+  return pinned.some((name) => name.toLowerCase() === (wanted ?? "demo").toLowerCase());
+}
+
+async function started(engine: ModelRegistry): Promise<AppError | undefined> {
   try {
     await engine.start();
     return undefined;

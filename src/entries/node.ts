@@ -13,8 +13,7 @@ import { createUsageStore } from "../api/usage/store.ts";
 import type { AppError } from "../core/errors.ts";
 import { closeMsMax, drainMsMax, engineStateMsMax, ledgerTidyMs } from "../core/limits.ts";
 import type { ChatEngine, Clock, EngineRecord, HardwareReading, Logger } from "../core/ports.ts";
-import type { DownloadProgress } from "../engine/models.ts";
-import type { FitPlan } from "../fit/types.ts";
+import type { DownloadProgress } from "../engine/store.ts";
 import { createHttpEngine } from "../http/client.ts";
 import { type BotSettings, prepareBots } from "./bots.ts";
 import { startEmbeddedEngine } from "./embedded-engine.ts";
@@ -28,7 +27,8 @@ import { systemTimer } from "./timer.ts";
 export interface SnugServer {
   address: string;
   engine: ChatEngine;
-  plan?: FitPlan;
+  /** Answers at once of the embedded engine; undefined for engines elsewhere. */
+  slots(): Promise<number | undefined>;
   /** Made by this start; shown once. */
   newAdminKey: string | undefined;
   /** Resolves when the model answers, or with the reason why it does not. */
@@ -103,7 +103,7 @@ export async function startServer(options: ServerOptions): Promise<SnugServer> {
     return {
       address,
       engine: router,
-      ...(backend.plan === undefined ? {} : { plan: backend.plan }),
+      slots: backend.slots,
       newAdminKey,
       ready: backend.ready,
       async stop({ drainMs = drainMsMax } = {}) {
@@ -129,7 +129,7 @@ async function openEngine(options: ServerOptions) {
   const { settings, hardware, logger, signal, onProgress } = options;
   const facts = { origin: "settings", weight: 1, draining: false } as const;
   if (settings.engineUrl === undefined) {
-    const { engine, plan, ready, stop } = await startEmbeddedEngine({
+    const { engine, ready, stop } = await startEmbeddedEngine({
       settings,
       hardware,
       clock,
@@ -137,7 +137,8 @@ async function openEngine(options: ServerOptions) {
       signal,
       ...(onProgress === undefined ? {} : { onProgress }),
     });
-    return { members: [{ ...facts, name: "local", named: false, engine }] satisfies MemberFacts[], plan, ready, stop };
+    const slots = async () => (await engine.health()).slots;
+    return { members: [{ ...facts, name: "local", named: false, engine }] satisfies MemberFacts[], slots, ready, stop };
   }
   const token = settings.engineToken === undefined ? {} : { token: settings.engineToken };
   const members: MemberFacts[] = parseEngineList(settings.engineUrl).map(({ name, url, named }) => ({
@@ -147,7 +148,7 @@ async function openEngine(options: ServerOptions) {
     named,
     engine: openRemote({ name, url, ...token }),
   }));
-  return { members, plan: undefined, ready: Promise.resolve(undefined), stop: async () => {} };
+  return { members, slots: async () => undefined, ready: Promise.resolve(undefined), stop: async () => {} };
 }
 
 function openRemote({ name, url, token }: Pick<EngineRecord, "name" | "url" | "token">): ChatEngine {

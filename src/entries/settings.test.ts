@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { AppError } from "../core/errors.ts";
+import { GIB, MIB } from "../core/units.ts";
 import { parseSettings } from "./settings.ts";
 
 describe("parseSettings", () => {
@@ -32,6 +33,60 @@ describe("parseSettings", () => {
       message = (error as AppError).message;
     }
     for (const name of Object.keys(broken)) expect(message).toContain(name);
+  });
+
+  it("reads what an administrator fixes about loading, in the units people write", () => {
+    const { load } = parseSettings({
+      SNUG_CONTEXT: "4096",
+      SNUG_SLOTS: "3",
+      SNUG_BATCH: "256",
+      SNUG_GPU: "off",
+      SNUG_GPU_LAYERS: "0",
+      SNUG_FLASH_ATTENTION: "off",
+      SNUG_KV_TYPE: "f16",
+      SNUG_THREADS: "2",
+      SNUG_CHECK_TENSORS: "on",
+      SNUG_RESERVE: "750",
+      SNUG_VRAM_LIMIT: "6 GiB",
+      SNUG_RAM_LIMIT: "1.5g",
+    });
+    expect(load).toEqual({
+      contextLength: 4096,
+      sequenceCount: 3,
+      batchSize: 256,
+      gpu: false,
+      gpuLayers: 0,
+      flashAttention: false,
+      kvCacheTypeK: "F16",
+      kvCacheTypeV: "F16",
+      threadsMax: 2,
+      checkTensors: true,
+      reserveBytes: 750 * MIB,
+      vramLimitBytes: 6 * GIB,
+      ramLimitBytes: 1.5 * GIB,
+    });
+    expect(parseSettings({}).load).toEqual({});
+  });
+
+  it.each([
+    ["SNUG_KV_TYPE", "Q3_K"],
+    ["SNUG_RESERVE", "a bit"],
+    ["SNUG_VRAM_LIMIT", "-1"],
+    ["SNUG_BATCH", "1"],
+    ["SNUG_GPU", "rtx"],
+    ["SNUG_GPU_LAYERS", "all"],
+    ["HF_ENDPOINT", "hub"],
+  ])("refuses %s=%s by name", (name, value) => {
+    expect(() => parseSettings({ [name]: value })).toThrow(
+      expect.objectContaining({ code: "invalid_configuration", message: expect.stringContaining(name) }),
+    );
+  });
+
+  it("knows where other tools keep their models", () => {
+    expect(
+      parseSettings({ HF_HOME: "/hf", OLLAMA_MODELS: "/ollama", HF_ENDPOINT: "https://mirror.test/" }).places,
+    ).toEqual({ hubCacheDir: "/hf/hub", ollamaDirs: ["/ollama"], hubUrl: "https://mirror.test", hubToken: undefined });
+    expect(parseSettings({ HF_HUB_CACHE: "/cache", HF_HOME: "/hf" }).places.hubCacheDir).toBe("/cache");
   });
 
   it("keeps secrets out of the message", () => {

@@ -3,6 +3,8 @@ import * as z from "zod";
 import { parseAliases, parseEngineList } from "../api/engine-list.ts";
 import { AppError, type Locale, toAppError } from "../core/errors.ts";
 import { modelNameCharsMax } from "../core/limits.ts";
+import type { LoadWish } from "../engine/load-plan.ts";
+import { loadEnvironment, type ModelPlaces, placesOf, wishOf } from "./load-settings.ts";
 
 export interface Settings {
   port: number;
@@ -22,10 +24,13 @@ export interface Settings {
   /** Days the rows of the usage ledger are kept; undefined keeps them for good. Daily sums stay. */
   usageDays: number | undefined;
   locale: Locale;
-  /** Tokens per sequence; undefined leaves it to the planner. */
-  contextLength: number | undefined;
-  /** Parallel answers; undefined leaves it to the planner. */
-  sequenceCount: number | undefined;
+  /** What is fixed about loading; the rest is the planner's. */
+  load: LoadWish;
+  places: ModelPlaces;
+  /** Idle time after which a model is sent out of memory; undefined keeps it. */
+  keepAliveMs: number | undefined;
+  /** Models that stay loaded whatever happens. */
+  pinned: string[];
 }
 
 /** Left-out and empty are the same: `PORT=` in .env means the default. */
@@ -62,8 +67,7 @@ const environmentSchema = z.object({
   SNUG_USAGE_DAYS: optional(integer(2, 36_500)),
   SNUG_ENGINE_TOKEN: optional(z.string().regex(/^[\x21-\x7e]+$/, "must be printable characters without spaces")),
   SNUG_LANG: optional(z.enum(["en", "zh"], { error: 'must be "en" or "zh"' })),
-  SNUG_CONTEXT: optional(integer(256, 10_485_760)),
-  SNUG_SLOTS: optional(integer(1, 256)),
+  ...loadEnvironment,
 });
 
 /**
@@ -92,8 +96,10 @@ export function parseSettings(environment: Record<string, string | undefined>): 
     trustProxy: values.SNUG_TRUST_PROXY === "1",
     usageDays: values.SNUG_USAGE_DAYS,
     locale: values.SNUG_LANG ?? localeOf(environment),
-    contextLength: values.SNUG_CONTEXT,
-    sequenceCount: values.SNUG_SLOTS,
+    load: wishOf(values),
+    places: placesOf(values),
+    keepAliveMs: values.SNUG_KEEP_ALIVE === undefined ? undefined : values.SNUG_KEEP_ALIVE * 60_000,
+    pinned: (values.SNUG_PIN ?? "").split(",").flatMap((name) => name.trim() || []),
   };
 }
 

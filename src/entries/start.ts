@@ -57,7 +57,7 @@ export async function start(settings: Settings, terminal: Terminal): Promise<num
           version: packageVersion,
           hardware,
           model,
-          slots: server.plan?.settings.sequenceCount,
+          slots: await server.slots(),
           engineUrl: settings.engineUrl,
           address: server.address,
           dataDir: settings.dataDir,

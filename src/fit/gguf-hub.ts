@@ -56,13 +56,28 @@ export function parseHubReference(text: string, hubUrl: string = hubUrlDefault):
   return { owner: page[1]!, repo: page[2]!, revision: page[3]!, selection: page[4]! };
 }
 
+/** What a repository offers. */
+export interface HubListing {
+  /** Whole files and complete sets of parts. */
+  models: readonly Omit<HubModel, "reference" | "projector">[];
+  projector?: HubFile;
+}
+
+/** Lists the repository. Throws AppError as `openHttpGguf`. */
+export async function listHubModels(reference: HubReference, options: HubOptions): Promise<HubListing> {
+  const files = await listFiles(reference, options);
+  const projectors = files.filter(({ path }) => isProjector(path)).sort((a, b) => a.bytes - b.bytes);
+  return { models: modelsAmong(files), ...(projectors[0] === undefined ? {} : { projector: projectors[0] }) };
+}
+
+/** The model `reference` means among those of a listing. Throws AppError model_not_found with what there is. */
+export function selectHubModel({ models, projector }: HubListing, reference: HubReference): HubModel {
+  return { ...select(models, reference), reference, ...(projector === undefined ? {} : { projector }) };
+}
+
 /** Lists the repository and picks the file. Throws AppError model_not_found with what there is, and as `openHttpGguf`. */
 export async function resolveHubModel(reference: HubReference, options: HubOptions): Promise<HubModel> {
-  const files = await listFiles(reference, options);
-  const models = modelsAmong(files);
-  const model = select(models, reference);
-  const projectors = files.filter(({ path }) => isProjector(path)).sort((a, b) => a.bytes - b.bytes);
-  return { ...model, reference, ...(projectors[0] === undefined ? {} : { projector: projectors[0] }) };
+  return selectHubModel(await listHubModels(reference, options), reference);
 }
 
 /** Header of the model an `hf:` reference or a URL names. */

@@ -69,14 +69,14 @@ export class RangeServer {
 
   #send(response: ServerResponse, file: ServedFile, range: string | undefined): void {
     const total = file.bytes.byteLength;
-    const asked = file.ignoresRange ? null : /^bytes=(\d+)-(\d+)$/.exec(range ?? "");
+    const asked = file.ignoresRange ? null : /^bytes=(\d+)-(\d*)$/.exec(range ?? "");
     if (asked === null) {
       response.writeHead(200, { "content-length": total, ...file.headers });
       this.#stream(response, file, file.bytes);
       return;
     }
     const start = Number(asked[1]) + (file.wrongRange ? 1 : 0);
-    const end = Math.min(Number(asked[2]) + 1, total);
+    const end = asked[2] === "" ? total : Math.min(Number(asked[2]) + 1, total);
     if (start >= total) return void response.writeHead(416, { "content-range": `bytes */${total}` }).end();
     response.writeHead(206, {
       "content-length": end - start,

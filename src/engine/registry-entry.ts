@@ -1,0 +1,96 @@
+/** One model of a registry: what is known of it and what it is doing. */
+import type { AppError } from "../core/errors.ts";
+import type { Holding } from "./eviction.ts";
+import type { EngineStatus, LocalEngine } from "./local-engine.ts";
+import type { LoadReport, PlannedEngine } from "./planned-engine.ts";
+import type { DownloadProgress, PulledModel } from "./store.ts";
+import { modelId } from "./store-scan.ts";
+
+export type ModelState = "unloaded" | "finding" | "loading" | "ready" | "leaving" | "failed";
+
+export interface ModelStatus {
+  id: string;
+  state: ModelState;
+  pinned: boolean;
+  demo: boolean;
+  /** Why the state is "failed". */
+  reason?: string;
+  download?: DownloadProgress;
+  /** Milliseconds since the epoch; undefined before the first request. */
+  lastUsedAt?: number;
+  engine?: EngineStatus;
+  load?: LoadReport;
+}
+
+export interface Entry {
+  readonly wanted: string | undefined;
+  pinned: boolean;
+  state: ModelState;
+  resolved: PulledModel | undefined;
+  planned: PlannedEngine | undefined;
+  /** Requests between arrival and end, those that wait for a load included. */
+  requests: number;
+  lastUsedAt: number | undefined;
+  loading: Promise<LocalEngine> | undefined;
+  failure: { error: AppError; at: number } | undefined;
+  download: DownloadProgress | undefined;
+  /** How long the last load took, milliseconds. */
+  warmMs: number | undefined;
+  /** When it began to serve, by the monotonic clock. */
+  readyAt: number;
+  idleTimer: NodeJS.Timeout | undefined;
+}
+
+export function newEntry(wanted: string | undefined, pinned: boolean): Entry {
+  return {
+    wanted,
+    pinned,
+    state: "unloaded",
+    resolved: undefined,
+    planned: undefined,
+    requests: 0,
+    lastUsedAt: undefined,
+    loading: undefined,
+    failure: undefined,
+    download: undefined,
+    warmMs: undefined,
+    readyAt: 0,
+    idleTimer: undefined,
+  };
+}
+
+export function statusOf(entry: Entry): ModelStatus {
+  return {
+    id: nameOf(entry),
+    state: stateOf(entry),
+    pinned: entry.pinned,
+    demo: isDemo(entry),
+    ...(entry.failure === undefined ? {} : { reason: entry.failure.error.message }),
+    ...(entry.download === undefined ? {} : { download: entry.download }),
+    ...(entry.lastUsedAt === undefined ? {} : { lastUsedAt: entry.lastUsedAt }),
+    ...(entry.planned === undefined ? {} : { engine: entry.planned.engine.status(), load: entry.planned.report() }),
+  };
+}
+
+/** The name after the file, or the one in the settings while no file is known. */
+export function nameOf({ resolved, wanted }: Entry): string {
+  if (resolved !== undefined) return resolved.id;
+  if (wanted === undefined) return "demo";
+  return /\.gguf$/i.test(wanted) ? modelId(wanted) : wanted;
+}
+
+export function isDemo({ resolved, wanted }: Entry): boolean {
+  return resolved?.demo ?? (wanted === undefined || wanted === "demo");
+}
+
+function stateOf(entry: Entry): ModelState {
+  if (entry.state === "ready" && entry.planned?.engine.status().health.state === "failed") return "failed";
+  return entry.state;
+}
+
+/** What a loaded model would give back. */
+export function holdingOf({ planned }: Entry): Holding | undefined {
+  if (planned === undefined) return undefined;
+  const { plan, measured, predicted } = planned.report();
+  return { plan, hostBytes: (measured ?? predicted).hostBytes };
+}

@@ -1,0 +1,453 @@
+/** The models this machine has or can get: found by any of their names, listed, pulled, removed. */
+import { mkdir, readdir, rm, rmdir, stat } from "node:fs/promises";
+import { basename, dirname, join, relative, resolve } from "node:path";
+import { AppError } from "../core/errors.ts";
+import type { HardwareReading } from "../core/ports.ts";
+import { formatBytes } from "../core/units.ts";
+import { specFromCatalogue, suggestModels } from "../fit/catalogue.ts";
+import { openHttpGguf } from "../fit/gguf-http.ts";
+import { type HubModel, type HubReference, listHubModels, parseHubReference, selectHubModel } from "../fit/gguf-hub.ts";
+import { specFromGguf, specFromMetadata } from "../fit/model.ts";
+import { canonicalQuantization } from "../fit/quantization-names.ts";
+import type { FitPlan, ModelSpec } from "../fit/types.ts";
+import { type CheckedModel, checkModelFile, fileError, readModelHeader } from "./check-model.ts";
+import type { SmallerFile } from "./ladder.ts";
+import { type LoadWish, planOn } from "./load-plan.ts";
+import { chooseQuantization, type QuantizationOffer } from "./store-choice.ts";
+import { bytesMissing, type DownloadFile, downloadFile, requireDiskSpace } from "./store-download.ts";
+import {
+  accessHint,
+  catalogueEntry,
+  gated,
+  noRepository,
+  safeSegments,
+  shown,
+  siblings,
+  splitName,
+} from "./store-names.ts";
+import { familyOf, modelId, type StoredModel, scanHubCache, scanOllama, scanOwnFolder } from "./store-scan.ts";
+
+export interface ModelStoreOptions {
+  dataDir: string;
+  demoPath: string;
+  hubCacheDir: string;
+  ollamaDirs: readonly string[];
+  hubUrl: string;
+  hubToken?: string | undefined;
+  fetch?: typeof globalThis.fetch;
+  /** Between two tries of a broken download. */
+  wait?(ms: number, signal: AbortSignal): Promise<void>;
+}
+
+/** A model ready to be loaded. */
+export interface ResolvedModel {
+  /** What clients call it. */
+  id: string;
+  path: string;
+  demo: boolean;
+}
+
+/** Of a download of one or several files. */
+export interface DownloadProgress {
+  bytesDone: number;
+  /** undefined when the server does not say. */
+  bytesTotal: number | undefined;
+}
+
+export interface GetOptions {
+  signal: AbortSignal;
+  /** For choosing a quantization where the name leaves it open; read only then. */
+  reading(): Promise<HardwareReading>;
+  wish?: LoadWish;
+  onProgress?(progress: DownloadProgress): void;
+}
+
+export interface PulledModel extends ResolvedModel {
+  quantization?: string;
+  fileBytes: number;
+  /** Nothing had to be fetched. */
+  already: boolean;
+}
+
+export interface ModelInfo extends StoredModel {
+  facts: CheckedModel;
+  layerCount: number;
+  /** On this machine as it is now; undefined when it does not fit. */
+  plan: FitPlan | undefined;
+}
+
+export class ModelStore {
+  readonly #options: ModelStoreOptions;
+  readonly #fetch: typeof globalThis.fetch;
+
+  constructor(options: ModelStoreOptions) {
+    this.#options = options;
+    this.#fetch = options.fetch ?? globalThis.fetch;
+  }
+
+  /** Our own folder, in which nothing of other programs lies. */
+  get folder(): string {
+    return join(this.#options.dataDir, "models");
+  }
+
+  /** Everything on disk, our own first; of two with one name only the first is found by it. */
+  async list(): Promise<StoredModel[]> {
+    const { hubCacheDir, ollamaDirs } = this.#options;
+    const found = await Promise.all([
+      scanOwnFolder(this.folder),
+      scanHubCache(hubCacheDir),
+      ...ollamaDirs.map((folder) => scanOllama(folder)),
+    ]);
+    return found.flatMap((models) => models.sort((left, right) => left.id.localeCompare(right.id)));
+  }
+
+  /**
+   * @param wanted undefined or "demo" for the embedded model; a GGUF path; an http(s) URL; `hf:owner/repo[:quantization]`;
+   *   the name of a model on disk; a name of the catalogue, with or without a quantization
+   * @returns the model on this disk, downloaded if it was not there
+   * @throws AppError model_not_found, model_does_not_fit, and as `downloadFile`
+   */
+  async get(wanted: string | undefined, options: GetOptions): Promise<PulledModel> {
+    if (wanted === undefined || wanted === "demo") return await this.#local("demo", this.#options.demoPath, true);
+    const reference = parseHubReference(wanted, this.#options.hubUrl);
+    if (reference !== undefined) return await this.#fromHub(reference, options);
+    if (/^hf:/i.test(wanted)) {
+      throw new AppError("invalid_request", `${shown(wanted)} is no model reference; write hf:owner/repo:Q4_K_M.`);
+    }
+    if (/^https?:\/\//i.test(wanted)) return await this.#fromUrl(wanted, options);
+    if (isPath(wanted)) return await fromPath(wanted);
+    return await this.#fromName(wanted, options);
+  }
+
+  /** As `get`, without the network: undefined for what would have to be fetched or chosen by the planner. */
+  async lookUp(wanted: string | undefined): Promise<PulledModel | undefined> {
+    if (wanted === undefined || wanted === "demo") return await this.#local("demo", this.#options.demoPath, true);
+    const reference = parseHubReference(wanted, this.#options.hubUrl);
+    if (reference !== undefined) {
+      const here = await this.#hubModelHere(reference);
+      return here === undefined ? undefined : stored(here);
+    }
+    if (/^https?:/i.test(wanted)) {
+      const path = join(this.folder, basename(new URL(wanted).pathname));
+      return await this.#local(modelId(path), path).catch(() => undefined);
+    }
+    if (isPath(wanted)) return await fromPath(wanted);
+    const found = await this.find(wanted);
+    return found.length === 1 ? stored(found[0]!) : undefined;
+  }
+
+  /** The models on disk a name means: itself, or all quantizations of it. Unfinished downloads are none. */
+  async find(name: string): Promise<StoredModel[]> {
+    const models = (await this.list()).filter(({ complete }) => complete);
+    const same = models.find(({ id }) => id.toLowerCase() === name.toLowerCase());
+    if (same !== undefined) return [same];
+    const [plain, quantization] = splitName(name);
+    return models.filter(
+      (model) => familyOf(model.id) === plain && (quantization === undefined || model.quantization === quantization),
+    );
+  }
+
+  /** Smaller quantizations of the model in `path`, largest first: what a load without room can go down to. */
+  async smallerFiles(path: string): Promise<SmallerFile[]> {
+    const models = await this.list();
+    const own = models.find((model) => model.path === path);
+    const fileBytes = own?.fileBytes ?? (await stat(path).catch(() => undefined))?.size ?? 0;
+    const family = familyOf(own?.id ?? modelId(path));
+    return models
+      .filter((model) => model.complete && model.source !== "ollama" && model.path !== path)
+      .filter((model) => familyOf(model.id) === family && model.fileBytes < fileBytes)
+      .flatMap((model) =>
+        model.quantization === undefined
+          ? []
+          : [{ path: model.path, quantization: model.quantization, fileBytes: model.fileBytes }],
+      )
+      .sort((left, right) => right.fileBytes - left.fileBytes);
+  }
+
+  /** @throws AppError model_not_found, permission_denied for what other programs own */
+  async remove(name: string): Promise<{ id: string; bytesFreed: number }> {
+    const own = await scanOwnFolder(this.folder);
+    const model = own.find(({ id }) => id.toLowerCase() === name.toLowerCase());
+    if (model === undefined) throw await this.#notOurs(name);
+    const folder = dirname(model.path);
+    const ofIt = (name: string) => modelId(name.replace(/(?:\.part|\.part\.json|\.lock)$/, "")) === model.id;
+    for (const name of (await readdir(folder)).filter(ofIt)) await rm(join(folder, name), { force: true });
+    await this.#removeEmptyFolders(folder);
+    return { id: model.id, bytesFreed: model.fileBytes };
+  }
+
+  /** @throws AppError model_not_found, model_file_invalid */
+  async info(name: string, reading: HardwareReading, wish: LoadWish = {}): Promise<ModelInfo> {
+    const [model] = await this.find(name);
+    if (model === undefined) throw await this.#unknown(name);
+    const facts = await checkModelFile(model.path);
+    const spec = specFromGguf(await readModelHeader(model.path), { name: model.id });
+    return { ...model, facts, layerCount: spec.layerCount, plan: planHere(spec, reading, wish) };
+  }
+
+  async #local(id: string, path: string, demo = false): Promise<PulledModel> {
+    const { size } = await stat(path).catch((error: NodeJS.ErrnoException) => {
+      throw fileError(path, error);
+    });
+    return { id, path, demo, fileBytes: size, already: true };
+  }
+
+  async #fromName(name: string, options: GetOptions): Promise<PulledModel> {
+    const found = await this.find(name);
+    if (found.length > 0) return stored(found.length === 1 ? found[0]! : await this.#chooseStored(found, options));
+    const [, quantization] = splitName(name);
+    const entry = catalogueEntry(name);
+    if (entry === undefined) throw await this.#unknown(name);
+    // The same model may be here under its publisher's spelling.
+    const here = (await this.list()).filter((model) => model.complete && catalogueEntry(model.id) === entry);
+    const right = here.filter((model) => quantization === undefined || model.quantization === quantization);
+    if (right.length > 0) return stored(right.length === 1 ? right[0]! : await this.#chooseStored(right, options));
+    if (entry.ggufRepository === undefined) throw noRepository(entry);
+    const [owner = "", repo = ""] = entry.ggufRepository.split("/");
+    const reference = {
+      owner,
+      repo,
+      revision: "main",
+      ...(quantization === undefined ? {} : { selection: quantization }),
+    };
+    return await this.#fromHub(reference, options, specFromCatalogue(entry));
+  }
+
+  async #chooseStored(models: readonly StoredModel[], options: GetOptions): Promise<StoredModel> {
+    const reading = await options.reading();
+    const offers: QuantizationOffer<StoredModel>[] = [];
+    let parameterCount = 1;
+    for (const model of models) {
+      const spec = specFromGguf(await readModelHeader(model.path), { name: model.id });
+      parameterCount = Math.max(parameterCount, spec.parameterCount);
+      offers.push({ item: model, ...offerOf(model), plan: () => planHere(spec, reading, options.wish) });
+    }
+    const chosen = chooseQuantization(offers, parameterCount);
+    // None fits as it is: the smallest is refused with the best reason, and may yet fit when others free memory.
+    return chosen?.offer.item ?? [...models].sort((left, right) => left.fileBytes - right.fileBytes)[0]!;
+  }
+
+  async #fromHub(reference: HubReference, options: GetOptions, known?: ModelSpec): Promise<PulledModel> {
+    const folder = join(this.folder, reference.owner, reference.repo);
+    const here = await this.#hubModelHere(reference);
+    if (here !== undefined) return stored(here);
+    const hub = await this.#selectOnHub(reference, options, known);
+    const files = hub.files.map(
+      (file): DownloadFile => ({
+        url: file.url,
+        path: join(folder, ...safeSegments(file.path)),
+        ...(file.bytes > 0 ? { bytes: file.bytes } : {}),
+        ...(file.sha256 === undefined ? {} : { sha256: file.sha256 }),
+      }),
+    );
+    const path = files[0]!.path;
+    const already = (await Promise.all(files.map(bytesMissing))).every((bytes) => bytes === 0);
+    await this.#download(files, hub.fileBytes, options, {
+      ...(this.#options.hubToken === undefined ? {} : { token: this.#options.hubToken }),
+      accessHint: accessHint(this.#options, reference),
+    });
+    return {
+      id: modelId(path),
+      path,
+      demo: false,
+      fileBytes: hub.fileBytes,
+      already,
+      ...(hub.quantization === undefined ? {} : { quantization: hub.quantization }),
+    };
+  }
+
+  /** A named quantization that is on disk needs no hub, and so no network. */
+  async #hubModelHere({ owner, repo, revision, selection }: HubReference): Promise<StoredModel | undefined> {
+    if (selection === undefined || revision !== "main") return undefined;
+    const origin = `hf:${owner}/${repo}`.toLowerCase();
+    const wanted = selection.toLowerCase();
+    const models = (await this.list()).filter((model) => model.complete && model.origin?.toLowerCase() === origin);
+    return models.find(
+      (model) =>
+        model.quantization === canonicalQuantization(selection) ||
+        basename(model.path).toLowerCase() === basename(wanted),
+    );
+  }
+
+  async #selectOnHub(reference: HubReference, options: GetOptions, known?: ModelSpec): Promise<HubModel> {
+    const { hubUrl, hubToken } = this.#options;
+    const hubOptions = {
+      hubUrl,
+      fetch: this.#fetch,
+      signal: options.signal,
+      ...(hubToken === undefined ? {} : { token: hubToken }),
+    };
+    const listing = await listHubModels(reference, hubOptions).catch((thrown) => {
+      throw gated(thrown, this.#options, reference);
+    });
+    if (reference.selection !== undefined || listing.models.length < 2) return selectHubModel(listing, reference);
+    const labelled = listing.models.filter(({ quantization }) => quantization !== undefined);
+    const sample = labelled.at(-1);
+    if (sample === undefined) return selectHubModel(listing, reference);
+    const spec = known ?? (await this.#specOnHub(sample.files[0]!.url, hubOptions, reference));
+    const reading = await options.reading();
+    const offers = labelled.map(
+      (model): QuantizationOffer<typeof model> => ({
+        item: model,
+        fileBytes: model.fileBytes,
+        ...(model.quantization === undefined ? {} : { quantization: model.quantization }),
+        plan: () => planHere(spec, reading, options.wish, model.quantization),
+      }),
+    );
+    const chosen = chooseQuantization(offers, spec.parameterCount);
+    if (chosen !== undefined) {
+      return selectHubModel(listing, { ...reference, selection: chosen.offer.item.files[0]!.path });
+    }
+    const smallest = Math.min(...labelled.map(({ fileBytes }) => fileBytes));
+    throw new AppError(
+      "model_does_not_fit",
+      `No quantization of ${reference.owner}/${reference.repo} fits this machine; the smallest has ${formatBytes(smallest)}. See what does: snug fits`,
+      { details: { fileBytesSmallest: smallest } },
+    );
+  }
+
+  /** The shape of the model in a repository, by the header of one of its files. */
+  async #specOnHub(url: string, options: Parameters<typeof openHttpGguf>[1], reference: HubReference) {
+    const header = await openHttpGguf(url, options).catch((thrown) => {
+      throw gated(thrown, this.#options, reference);
+    });
+    return specFromMetadata(header.metadata, { name: reference.repo });
+  }
+
+  async #fromUrl(address: string, options: GetOptions): Promise<PulledModel> {
+    const url = new URL(address);
+    const name = decodeURIComponent(basename(url.pathname));
+    if (!/^[\w.+ -]+\.gguf$/i.test(name)) {
+      throw new AppError("invalid_request", `The URL must end in the name of a GGUF file, not ${shown(name)}.`);
+    }
+    const files = siblings(name).map((part) => ({
+      url: new URL(encodeURIComponent(part) + url.search, url).href,
+      path: join(this.folder, part),
+    }));
+    const path = files[0]!.path;
+    const id = modelId(name);
+    const there = await Promise.all(files.map((file) => stat(file.path).catch(() => undefined)));
+    const already = there.every((file) => file !== undefined);
+    if (!already) await this.#download(files, undefined, options, {});
+    return { ...(await this.#local(id, path)), already };
+  }
+
+  async #download(
+    files: readonly DownloadFile[],
+    bytesTotal: number | undefined,
+    options: GetOptions,
+    access: { token?: string; accessHint?: string },
+  ): Promise<void> {
+    const missing = await Promise.all(files.map(bytesMissing));
+    await mkdir(this.folder, { recursive: true }).catch((cause) => {
+      const message = `The folder ${this.folder} cannot be made; set SNUG_DATA_DIR to one that can be written.`;
+      throw new AppError("invalid_configuration", message, { cause });
+    });
+    await requireDiskSpace(
+      this.folder,
+      missing.reduce((sum, bytes) => sum + bytes, 0),
+    );
+    let before = 0;
+    for (const file of files) {
+      await downloadFile(file, {
+        ...access,
+        signal: options.signal,
+        fetch: this.#fetch,
+        wait: this.#options.wait ?? waitFor,
+        onProgress: (done, total) =>
+          options.onProgress?.({
+            bytesDone: before + done,
+            bytesTotal: bytesTotal ?? (files.length === 1 ? total : undefined),
+          }),
+      });
+      before += (await stat(file.path)).size;
+    }
+  }
+
+  async #removeEmptyFolders(folder: string): Promise<void> {
+    const below = relative(this.folder, folder);
+    if (below === "" || below.startsWith("..")) return;
+    if ((await readdir(folder)).length > 0) return;
+    await rmdir(folder);
+    await this.#removeEmptyFolders(dirname(folder));
+  }
+
+  async #notOurs(name: string): Promise<AppError> {
+    const other = (await this.list()).find(({ id }) => id.toLowerCase() === name.toLowerCase());
+    if (other === undefined) return await this.#unknown(name);
+    const owner = other.source === "ollama" ? "Ollama" : "the Hugging Face cache";
+    const how = other.source === "ollama" ? `ollama rm ${other.id}` : "hf cache delete";
+    return new AppError("permission_denied", `${other.id} belongs to ${owner}; remove it there: ${how}`);
+  }
+
+  async #unknown(name: string): Promise<AppError> {
+    const here = (await this.list()).filter(({ complete }) => complete).map(({ id }) => id);
+    const there = here.length === 0 ? "Nothing is on this disk yet" : `On this disk: ${here.slice(0, 20).join(", ")}`;
+    const near = suggestModels(name, 3).map((model) => model.id);
+    const hint = near.length === 0 ? "" : ` Did you mean ${near.join(", ")}?`;
+    return new AppError(
+      "model_not_found",
+      `There is no model called ${shown(name)}. ${there}.${hint} A path, a URL of a GGUF file, or hf:owner/repo works too.`,
+    );
+  }
+}
+
+/** A plan for this machine as it is; undefined when it does not fit, or when the planner does not know the mix. */
+function planHere(
+  spec: ModelSpec,
+  reading: HardwareReading,
+  wish: LoadWish = {},
+  quantization?: string,
+): FitPlan | undefined {
+  try {
+    const { answer } = planOn(spec, reading, wish, 0, quantization);
+    return answer.kind === "plan" && answer.fits ? answer : undefined;
+  } catch (thrown) {
+    if (thrown instanceof AppError && thrown.code === "invalid_request") return undefined;
+    throw thrown;
+  }
+}
+
+function isPath(wanted: string): boolean {
+  return /\.gguf$/i.test(wanted) || wanted.startsWith(".") || resolve(wanted) === wanted;
+}
+
+async function fromPath(wanted: string): Promise<PulledModel> {
+  const path = resolve(wanted);
+  const found = await stat(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "EACCES") throw fileError(wanted, error);
+    return undefined;
+  });
+  if (found === undefined) {
+    throw new AppError(
+      "model_not_found",
+      `There is no model file at ${wanted}. Check the path in SNUG_MODEL, or leave it empty for the demo model.`,
+    );
+  }
+  if (!found.isFile()) {
+    throw new AppError("model_not_found", `${wanted} is a folder. SNUG_MODEL needs one GGUF file inside it.`);
+  }
+  return { id: modelId(path), path, demo: false, fileBytes: found.size, already: true };
+}
+
+function stored(model: StoredModel): PulledModel {
+  const { id, path, fileBytes, quantization } = model;
+  return { id, path, demo: false, fileBytes, already: true, ...(quantization === undefined ? {} : { quantization }) };
+}
+
+function offerOf({ fileBytes, quantization }: StoredModel) {
+  return { fileBytes, ...(quantization === undefined ? {} : { quantization }) };
+}
+
+function waitFor(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((done) => {
+    if (signal.aborted) return done();
+    const end = () => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", end);
+      done();
+    };
+    const timer = setTimeout(end, ms);
+    signal.addEventListener("abort", end, { once: true });
+  });
+}

@@ -1,0 +1,100 @@
+/** Registries for tests: tiny generated models, the real child, a machine whose memory the test decides. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { HardwareReading } from "../../src/core/ports.ts";
+import { GIB } from "../../src/core/units.ts";
+import { MemoryRecords } from "../../src/engine/memory-records.ts";
+import { openPlannedEngine } from "../../src/engine/planned-engine.ts";
+import { ModelRegistry, type RegistryOptions } from "../../src/engine/registry.ts";
+import { modelId } from "../../src/engine/store-scan.ts";
+import { type ModelOptions, writeModel } from "./gguf/write-model.ts";
+import { childProgram, listLogger } from "./local-engine.ts";
+
+export const machine: HardwareReading = {
+  cpu: { name: "CPU", coresPhysical: 2, coresUsable: 2 },
+  ramBytesTotal: 8 * GIB,
+  ramBytesFree: 6 * GIB,
+  gpus: [],
+  backend: "cpu",
+};
+
+export interface TestRegistry {
+  registry: ModelRegistry;
+  log: string[];
+  /** From now on readings tell of so much main memory, less what the registry's models hold. */
+  limitTo(bytes: number): void;
+  close(): Promise<void>;
+}
+
+/** @param models by name; "missing" options stand for a file that is not there */
+export async function prepareRegistry(
+  models: Record<string, ModelOptions | "missing">,
+  options: Partial<RegistryOptions> & { contextLength?: number; pinned?: string[] } = {},
+): Promise<TestRegistry> {
+  const folder = mkdtempSync(join(tmpdir(), "snug-registry-"));
+  const log: string[] = [];
+  const logger = listLogger(log);
+  const clock = { now: () => Date.now() };
+  let limit = machine.ramBytesFree;
+  const paths = new Map<string, { path: string; fileBytes: number }>();
+  for (const [name, model] of Object.entries(models)) {
+    const path = join(folder, `${name}.gguf`);
+    paths.set(name, { path, fileBytes: model === "missing" ? 0 : writeModel(path, model).fileBytes });
+  }
+  const resolve = async (wanted: string | undefined) => {
+    const { path, fileBytes } = paths.get(wanted ?? "") ?? { path: "", fileBytes: 0 };
+    return { id: modelId(path), path, fileBytes, demo: false, already: true };
+  };
+  const records = await MemoryRecords.open(join(folder, "memory.json"), logger);
+  const { contextLength = 2048, pinned = [], ...rest } = options;
+  const registry: ModelRegistry = new ModelRegistry({
+    models: Object.keys(models).map((wanted) => ({ wanted, pinned: pinned.includes(wanted) })),
+    resolve,
+    lookUp: resolve,
+    open: (model, reading) =>
+      openPlannedEngine({
+        model,
+        reading,
+        wish: {
+          threadsMax: 1,
+          sequenceCount: 2,
+          contextLength,
+          batchSize: 256,
+          kvCacheTypeK: "F16",
+          kvCacheTypeV: "F16",
+        },
+        records,
+        readVramFree: async () => undefined,
+        program: childProgram,
+        logger,
+        clock,
+        engineId: "local",
+      }),
+    read: async () => {
+      const held = registry.status().map(({ load }) => (load?.measured ?? load?.predicted)?.hostBytes ?? 0);
+      return {
+        ...machine,
+        ramBytesFree: Math.max(
+          0,
+          held.reduce((free, bytes) => free - bytes, limit),
+        ),
+      };
+    },
+    clock,
+    logger,
+    ...rest,
+  });
+  return {
+    registry,
+    log,
+    limitTo(bytes) {
+      limit = bytes;
+    },
+    async close() {
+      await registry.stop({ drainMs: 0 });
+      await records.settled();
+      rmSync(folder, { recursive: true });
+    },
+  };
+}
