@@ -102,6 +102,9 @@ export const vramReserveBytesDefault = 500 * 1024 ** 2;
 /** Loads remembered with forecast and measurement; a few hundred bytes each. */
 export const memoryRecordsMax = 100;
 
+/** An operator's request names a model and a flag. */
+export const adminBodyBytesMax = 16 * 1024;
+
 /** Longest wait for a busy model to become idle before it makes room for another one somebody waits for. */
 export const swapWaitMsMax = 30_000;
 

@@ -1,12 +1,13 @@
 /** A chat engine over HTTP: what `snug engine` serves on a GPU machine for an API elsewhere. OpenAI-shaped, one token. */
 import { createHash, randomUUID, timingSafeEqual } from "node:crypto";
-import { type Context, Hono } from "hono";
+import { type Context, Hono, type MiddlewareHandler } from "hono";
 import { AppError, toAppError } from "../core/errors.ts";
 import type { ChatEngine, Clock, Logger } from "../core/ports.ts";
 import { parseChatCall } from "../http/chat-request.ts";
 import { readJsonBody } from "../http/json-body.ts";
 import { renderModels } from "../http/models.ts";
 import { answerChat, respondWithError } from "../http/server.ts";
+import { addAdminRoutes, type EngineControl } from "./admin.ts";
 
 export interface EngineAppOptions {
   engine: ChatEngine;
@@ -14,9 +15,11 @@ export interface EngineAppOptions {
   token: string | undefined;
   clock: Clock;
   logger: Logger;
+  /** The same engine, where operators may look into it and drive it. */
+  control?: EngineControl;
 }
 
-export function createEngineApp({ engine, token, clock, logger }: EngineAppOptions): Hono {
+export function createEngineApp({ engine, token, clock, logger, control }: EngineAppOptions): Hono {
   const app = new Hono();
   const mayEnter = createTokenCheck(token);
 
@@ -38,14 +41,34 @@ export function createEngineApp({ engine, token, clock, logger }: EngineAppOptio
     return context.json(told, health.state === "ready" ? 200 : 503, { "cache-control": "no-store" });
   });
 
-  app.use("/v1/*", async (context, next) => {
+  // The process lives; whether it can answer is what /health/ready and /health say.
+  app.get("/health/live", (context) => context.json({ state: "live" }, 200, { "cache-control": "no-store" }));
+  app.get("/health/ready", async (context) => {
+    const { state } = await engine.health();
+    return context.json({ state }, state === "ready" ? 200 : 503, { "cache-control": "no-store" });
+  });
+
+  const requireToken: MiddlewareHandler = async (context, next) => {
     if (!mayEnter(context)) {
       const message =
         "This engine needs its token as 'Authorization: Bearer …'; its operator set it in SNUG_ENGINE_TOKEN.";
       throw new AppError("invalid_api_key", message);
     }
     await next();
-  });
+  };
+  app.use("/v1/*", requireToken);
+  if (control !== undefined) {
+    addAdminRoutes(app, control, {
+      mayLook: requireToken,
+      mayDrive: async (context, next) => {
+        if (token === undefined) {
+          const message = "Loading, unloading and draining need a token: set SNUG_ENGINE_TOKEN and start again.";
+          throw new AppError("permission_denied", message);
+        }
+        return await requireToken(context, next);
+      },
+    });
+  }
 
   app.get("/v1/models", async (context) => context.json(renderModels(await engine.models(), seconds(clock))));
 

@@ -43,9 +43,10 @@ export async function serveEngine(settings: Settings, terminal: Terminal): Promi
   const problem = await Promise.race([embedded.ready, aborted(interrupts.first).then(() => undefined)]);
   try {
     if (problem !== undefined) throw problem;
-    const app = createEngineApp({ engine: embedded.engine, token: settings.engineToken, clock, logger });
+    const { engine } = embedded;
+    const app = createEngineApp({ engine, control: engine, token: settings.engineToken, clock, logger });
     const listener = await listen(app.fetch, settings);
-    const [model] = await embedded.engine.models();
+    const [model] = await engine.models();
     const zh = terminal.locale === "zh";
     terminal.print(terminal.paint("bold", `Snug engine ${packageVersion}`));
     terminal.print(
