@@ -101,7 +101,8 @@ export function roughComputeBytes(
   model: ModelSpec,
   settings: RuntimeSettings,
   placement: Placement,
-  weights: WeightTable,
+  /** Weights that a GPU may borrow; not needed when it holds everything. */
+  weights?: WeightTable,
 ): ComputeBytes {
   const widths = widthsOf(model);
   const { perStream, slidingPerStream, streams } = cacheCells(model, settings);
@@ -120,8 +121,8 @@ export function roughComputeBytes(
   const block = inputs + Math.max(4 * batch * widths.block, scores);
   const logits = 4 * outputs * (model.vocabularySize + embedding) + (limited ? 4 * batch * embedding : 0);
   const borrows = placement.gpuCount > 0 && batch >= borrowRowsMin;
-  const lent = borrows ? largestLent(model, settings, weights, placement) : 0;
-  const head = weights.outputBytes + weights.tiedOutputBytes;
+  const lent = borrows && weights !== undefined ? largestLent(model, settings, weights, placement) : 0;
+  const head = weights === undefined ? 0 : weights.outputBytes + weights.tiedOutputBytes;
   const gpus = Array.from({ length: placement.gpuCount }, (_, gpu) => {
     const lends = gpu === 0 && lent > 0;
     const borrowsHead = gpu === 0 && borrows && placement.output === HOST && outputs >= borrowRowsMin;

@@ -71,14 +71,47 @@ export function cacheRowBytes(type: KvCacheType, elements: number): number {
   return (elements / blockSize) * bytesPerBlock;
 }
 
+/** What every block remembers, bytes per block (multi-token-prediction blocks last). */
+export interface BlockMemory {
+  kvCacheBytes: Float64Array;
+  recurrentBytes: Float64Array;
+}
+
+const remembered = new WeakMap<ModelSpec, Map<string, BlockMemory>>();
+/** Answers kept per model; a search asks again and again for a few sets of settings. */
+const answersKept = 32;
+
+/** Both at once. */
+export function blockMemory(model: ModelSpec, settings: CacheSettings): BlockMemory {
+  const { buildFamily, contextLength, sequenceCount, microBatchSize, kvCacheTypeK, kvCacheTypeV } = settings;
+  const key = `${buildFamily} ${contextLength} ${sequenceCount} ${microBatchSize} ${kvCacheTypeK} ${kvCacheTypeV} ${settings.flashAttention} ${settings.draftTokensMax}`;
+  let answers = remembered.get(model);
+  if (answers === undefined) {
+    answers = new Map();
+    remembered.set(model, answers);
+  }
+  let memory = answers.get(key);
+  if (memory === undefined) {
+    memory = {
+      kvCacheBytes: kvCacheBytesByLayer(model, settings),
+      recurrentBytes: recurrentBytesByLayer(model, settings),
+    };
+    if (answers.size >= answersKept) answers.clear();
+    answers.set(key, memory);
+  }
+  return memory;
+}
+
 /** KV cache bytes of every block (multi-token-prediction blocks last). */
 export function kvCacheBytesByLayer(model: ModelSpec, settings: CacheSettings): Float64Array {
   const cells = cacheCells(model, settings);
   const widestV = settings.flashAttention ? 0 : widestValueRow(model);
-  return Float64Array.from(model.layers, (layer, index) => {
-    if (index >= model.layerCount && !settings.draftTokensMax) return 0;
-    return layerCacheBytes(layer, settings, cells, widestV);
-  });
+  const bytes = new Float64Array(model.layers.length);
+  const count = settings.draftTokensMax ? model.layers.length : model.layerCount;
+  for (let index = 0; index < count; index++) {
+    bytes[index] = layerCacheBytes(model.layers[index]!, settings, cells, widestV);
+  }
+  return bytes;
 }
 
 function layerCacheBytes(layer: LayerSpec, settings: CacheSettings, cells: CacheCells, widestV: number): number {
@@ -123,5 +156,8 @@ function widestValueRow(model: ModelSpec): number {
  */
 export function recurrentBytesByLayer(model: ModelSpec, settings: CacheSettings): Float64Array {
   const rows = settings.sequenceCount * (1 + (settings.draftTokensMax ?? 0));
-  return Float64Array.from(model.layers, (layer) => (layer.recurrentStateBytes ?? 0) * rows);
+  const bytes = new Float64Array(model.layers.length);
+  for (let index = 0; index < bytes.length; index++)
+    bytes[index] = (model.layers[index]!.recurrentStateBytes ?? 0) * rows;
+  return bytes;
 }

@@ -5,7 +5,7 @@
 import { MIB } from "../core/units.ts";
 import { computeBytes } from "./compute.ts";
 import { draftComputeBytes, roughComputeBytes } from "./compute-rough.ts";
-import { kvCacheBytesByLayer, recurrentBytesByLayer } from "./memory-cache.ts";
+import { blockMemory } from "./memory-cache.ts";
 import type { WeightTable } from "./memory-weights.ts";
 import { HOST, type Placement } from "./placement.ts";
 import type { Backend, ModelSpec, RuntimeSettings } from "./types.ts";
@@ -43,6 +43,11 @@ const RUNTIME_BYTES: Record<Backend, number> = {
   cpu: 0,
 };
 
+/** Bytes a process takes on each GPU it uses, before any buffer. */
+export function gpuRuntimeBytes(backend: Backend): number {
+  return RUNTIME_BYTES[backend];
+}
+
 export function estimateMemory(
   model: ModelSpec,
   weights: WeightTable,
@@ -55,14 +60,13 @@ export function estimateMemory(
   const host = emptyDevice();
   const device = (index: number) => (index === HOST ? host : gpus[index]!);
   addWeights(weights, placement, device, host, usedBlocks(model, settings));
-  const kv = kvCacheBytesByLayer(model, settings);
-  const recurrent = recurrentBytesByLayer(model, settings);
-  placement.blocks.forEach((index, block) => {
-    const target = device(index);
+  const { kvCacheBytes, recurrentBytes } = blockMemory(model, settings);
+  for (let block = 0; block < kvCacheBytes.length; block++) {
+    const target = device(placement.blocks[block]!);
     target.layers++;
-    target.kvCacheBytes += kv[block]!;
-    target.recurrentStateBytes += recurrent[block]!;
-  });
+    target.kvCacheBytes += kvCacheBytes[block]!;
+    target.recurrentStateBytes += recurrentBytes[block]!;
+  }
   device(placement.output).layers++;
   const compute =
     precision === "exact"
@@ -80,7 +84,7 @@ export function estimateMemory(
   if (model.projectorBytes !== undefined) (gpus[0] ?? host).runtimeBytes += model.projectorBytes;
   for (const one of gpus) sumUp(one);
   sumUp(host);
-  const offloads = placement.output !== HOST || placement.blocks.some((index) => index !== HOST);
+  const offloads = settings.gpuLayers > 0;
   const largestTensorBytes = Math.max(compute.largestTensorBytes, offloads ? weights.largestTensorBytes : 0);
   return { gpus, host, largestTensorBytes };
 }
@@ -103,11 +107,11 @@ function addWeights(
   output.weightBytes += weights.outputBytes;
   if (output !== host) output.weightBytes += weights.tiedOutputBytes;
   device(placement.blocks[0] ?? HOST).weightBytes += weights.firstBlockBytes;
-  placement.blocks.slice(0, usedCount).forEach((index, block) => {
-    const experts = placement.hostExperts[block] ? weights.expertBytes[block]! : 0;
-    device(index).weightBytes += weights.blockBytes[block]! - experts;
+  for (let block = 0; block < usedCount; block++) {
+    const experts = placement.hostExperts[block] === 1 ? weights.expertBytes[block]! : 0;
+    device(placement.blocks[block]!).weightBytes += weights.blockBytes[block]! - experts;
     host.weightBytes += experts;
-  });
+  }
 }
 
 /** Logits handed back to the program: one row per sequence, in host memory. */

@@ -117,6 +117,7 @@ function roughDoubt({ estimate }: Candidate): number {
 }
 
 export function defaultSplit(machine: Machine, gpuLayers: number): number[] {
+  if (machine.gpus.length === 1) return [gpuLayers];
   return splitByFreeMemory(
     gpuLayers,
     machine.gpus.map((free) => free.bytes),

@@ -12,6 +12,9 @@ import { type Found, search } from "./plan-search.ts";
 import { quantizationDefault, startingSettings } from "./plan-settings.ts";
 import type { DeviceBreakdown, FitPlan, FitRefusal, Hardware, ModelSpec, Wish } from "./types.ts";
 
+// The package's `fit` entry is this file.
+export { prepareScreening, type ScreenedFit, type ScreeningMachine, screenFit } from "./plan-screen.ts";
+
 /**
  * Plans `model` on `hardware`. Fields of `wish` are kept as given; the rest is chosen.
  *
