@@ -2,11 +2,14 @@
 import { Argument, Command, InvalidArgumentError, Option } from "commander";
 import type { Locale } from "../core/errors.ts";
 import type { KeyCreateOptions, KeyListOptions } from "./keys.ts";
+import { addModelsCommands, type ModelsActions } from "./models.ts";
 
 export interface StartOptions {
   port?: number;
   host?: string;
   model?: string;
+  /** As typed: "6GiB". */
+  vramLimit?: string;
 }
 
 export interface EngineOptions extends StartOptions {
@@ -49,7 +52,7 @@ export interface ManifestOptions {
 }
 
 /** Each resolves to the process's exit code. */
-export interface CliActions {
+export interface CliActions extends ModelsActions {
   start(options: StartOptions): Promise<number>;
   engine(options: EngineOptions): Promise<number>;
   chat(prompt: string, options: ChatCommandOptions): Promise<number>;
@@ -74,6 +77,7 @@ const texts = {
     port: "port to listen on (PORT)",
     host: "address to listen on (SNUG_HOST)",
     model: "model name, GGUF path or URL (SNUG_MODEL)",
+    vramLimit: "most VRAM to take of each GPU, such as 6GiB (SNUG_VRAM_LIMIT)",
     token: "token callers must send (SNUG_ENGINE_TOKEN)",
     prompt: "the question; - reads it from stdin",
     system: "system prompt",
@@ -119,6 +123,7 @@ const texts = {
     port: "监听端口（PORT）",
     host: "监听地址（SNUG_HOST）",
     model: "模型名称、GGUF 路径或网址（SNUG_MODEL）",
+    vramLimit: "每块 GPU 最多使用的显存，如 6GiB（SNUG_VRAM_LIMIT）",
     token: "调用者须提供的令牌（SNUG_ENGINE_TOKEN）",
     prompt: "问题；写 - 则从 stdin 读取",
     system: "系统提示词",
@@ -182,6 +187,7 @@ export function createProgram(
     .option("-p, --port <port>", t.port, whole)
     .option("--host <address>", t.host)
     .option("-m, --model <model>", t.model)
+    .option("--vram-limit <size>", t.vramLimit)
     .action(async (options: StartOptions) => finish(await actions.start(options)));
 
   program
@@ -190,6 +196,7 @@ export function createProgram(
     .option("-p, --port <port>", t.port, whole)
     .option("--host <address>", t.host)
     .option("-m, --model <model>", t.model)
+    .option("--vram-limit <size>", t.vramLimit)
     .option("--token <token>", t.token)
     .action(async (options: EngineOptions) => finish(await actions.engine(options)));
 
@@ -226,6 +233,8 @@ export function createProgram(
     .description(t.doctor)
     .option("--json", t.json)
     .action(async (options: DoctorOptions) => finish(await actions.doctor(options)));
+
+  addModelsCommands(program, actions, locale, finish);
 
   const bots = program.command("bots").description(t.bots);
   for (const platform of ["discord", "slack"] as const) {

@@ -65,7 +65,10 @@ describe("the ladder", () => {
   });
 
   test("passes over steps that save nothing, and tells what the others save", () => {
-    const ladder = new Ladder({ price: ({ contextLength, sequenceCount }) => contextLength! * sequenceCount });
+    const price = ({ contextLength, sequenceCount }: LoadSettings) => {
+      return { hostBytes: 7, gpuBytes: contextLength! * sequenceCount };
+    };
+    const ladder = new Ladder({ price });
     const next = ladder.next({ ...start, sequenceCount: 1 }, "no room", 7);
     expect(next).toMatchObject({ batchSize: 512, contextLength: 4096 });
     expect(ladder.steps).toEqual([

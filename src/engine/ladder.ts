@@ -3,7 +3,7 @@
  * at once, micro-batch, an 8-bit cache, context, a smaller quantization at hand, layers to main memory.
  */
 import { formatTokens } from "../core/units.ts";
-import type { LoadSettings } from "./ipc.ts";
+import type { LoadSettings, MemoryBytes } from "./ipc.ts";
 
 /** One step down, for the log and /status. */
 export interface LadderStep {
@@ -37,8 +37,8 @@ export interface LadderOptions {
   layerCount?: number;
   /** Heads divide into blocks of 32, so the cache may be 8-bit. Default true. */
   cacheMayBeQuantized?: boolean;
-  /** Bytes the settings would take in all, to pass over steps that save nothing. */
-  price?(settings: LoadSettings): number | undefined;
+  /** Bytes the settings would take, to pass over steps that save nothing where it matters. */
+  price?(settings: LoadSettings): MemoryBytes;
 }
 
 /** Short of it the ladder looks for other savings: half a page of conversation helps nobody. */
@@ -86,7 +86,10 @@ export class Ladder {
 
   #saved(before: LoadSettings, after: LoadSettings): number | undefined {
     const [larger, smaller] = [this.#options.price?.(before), this.#options.price?.(after)];
-    return larger === undefined || smaller === undefined ? undefined : larger - smaller;
+    if (larger === undefined || smaller === undefined) return undefined;
+    // While layers are on a GPU it is the GPU that is short.
+    const where = before.gpu !== false && before.gpuLayers !== 0 ? "gpuBytes" : "hostBytes";
+    return larger[where] - smaller[where];
   }
 
   *#rungs(settings: LoadSettings): Generator<Rung> {

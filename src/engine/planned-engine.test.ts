@@ -1,7 +1,8 @@
 /** The real child under injected limits: what is forecast, what is measured, and every step down. */
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { SCRIPT_LINES } from "../../test/support/gguf/vocabulary.ts";
 import { type ModelOptions, writeModel } from "../../test/support/gguf/write-model.ts";
@@ -95,6 +96,96 @@ describe("a model loaded by plan", () => {
     await engine.start();
     expect(report().measured!.hostBytes).toBeLessThanOrEqual(ramLimitBytes);
     expect(await answer(engine)).toBe(SCRIPT_LINES[0]);
+  });
+});
+
+describe("an engine that gave up on a model it had loaded", () => {
+  test("tries again after a rest", async () => {
+    // Lives as long as a file is there: what kills it passes.
+    const healthy = join(folder, "healthy");
+    writeFileSync(healthy, "");
+    const source = `import { existsSync } from "node:fs";
+      process.on("message", ({ type }) => {
+        if (type === "stop") process.exit(0);
+        if (type !== "load") return;
+        if (!existsSync(${JSON.stringify(healthy)})) process.exit(3);
+        process.send({ type: "ready", model: { contextLength: 100 } });
+      });`;
+    writeFileSync(join(folder, "child.mjs"), source);
+    const engine = createLocalEngine({
+      model: { id: "tiny", path: "/none" },
+      program: { url: pathToFileURL(join(folder, "child.mjs")), execArgv: [] },
+      logger: listLogger(log),
+      clock,
+      times: { restartDelayMsFirst: 1, restartDelayMsMax: 1, restAfterCrashesMs: 200 },
+    });
+    engines.push(engine);
+    await engine.start();
+    rmSync(healthy);
+    process.kill(engine.status().childPid!, "SIGKILL");
+    await expect.poll(async () => (await engine.health()).state, { timeout: 10_000 }).toBe("failed");
+    writeFileSync(healthy, "");
+    await expect.poll(async () => (await engine.health()).state, { timeout: 10_000 }).toBe("ready");
+  });
+});
+
+describe("a reserve on a card", () => {
+  /** No card here: this child says what one with a card would, after settings that the test sees. */
+  const pretender = `process.on("message", ({ type, settings }) => {
+    if (type === "stop") process.exit(0);
+    if (type !== "load") return;
+    const { gpuLayers, contextLength } = settings;
+    const memory = { model: { hostBytes: 0, gpuBytes: 2 ** 20 }, context: { hostBytes: 0, gpuBytes: 2 ** 20 } };
+    process.send({ type: "ready", model: { backend: "cuda", gpuLayers, contextLength, memory } });
+  });`;
+  const card: HardwareReading = {
+    ...cpu,
+    gpus: [
+      { name: "NVIDIA GeForce RTX 3060", vramBytesTotal: 12 * GIB, vramBytesFree: 11 * GIB, driverVersion: "550" },
+    ],
+    backend: "cuda",
+  };
+
+  function pretending(...freeAfterLoad: number[]) {
+    writeFileSync(join(folder, "child.mjs"), pretender);
+    let loads = 0;
+    return {
+      path: model("a.gguf", { type: "F16" }),
+      reading: card,
+      program: { url: pathToFileURL(join(folder, "child.mjs")), execArgv: [] },
+      times: { restartDelayMsFirst: 1 },
+      readVramFree: async () => [freeAfterLoad[Math.min(loads++, freeAfterLoad.length - 1)]!],
+    };
+  }
+
+  test("that a load would eat is given back: the load is taken down and the next one is smaller", async () => {
+    const { engine } = await open({ ...pretending(200 * MIB, 450 * MIB, 700 * MIB), wish: {} });
+    await engine.start();
+    expect(engine.status().ladderSteps).toMatchObject([
+      { setting: "sequenceCount", from: "4", to: "2", reason: expect.stringMatching(/200 MiB.*500 MiB are reserved/) },
+      { setting: "sequenceCount", from: "2", to: "1", reason: expect.stringMatching(/450 MiB/) },
+    ]);
+    expect(engine.status().ladderSteps.every(({ savedBytes }) => savedBytes! > 0)).toBe(true);
+  });
+
+  test("that cannot be kept with anything on the card leaves the card alone", async () => {
+    const { engine } = await open({
+      ...pretending(10 * MIB),
+      wish: { sequenceCount: 1, batchSize: 128, contextLength: 2048 },
+    });
+    await engine.start();
+    expect(engine.status().settings).toMatchObject({ gpu: false, gpuLayers: 0 });
+  });
+
+  test("is larger for the next load when one took more than its forecast", async () => {
+    const free = 11 * GIB - 3 * GIB;
+    const { engine, records, report, plan } = await open({ ...pretending(free), wish: {} });
+    await engine.start();
+    const forecast = report().predicted.gpuBytes + plan.devices[0]!.runtimeBytes;
+    expect(records.correctionBytes("cuda NVIDIA GeForce RTX 3060 550")).toBe(Math.min(2 * GIB, 3 * GIB - forecast));
+    const next = await open({ ...pretending(free), wish: {}, records });
+    expect(next.report().correctionBytes).toBe(2 * GIB);
+    expect(next.plan.devices[0]!.freeBytesBefore).toBe(plan.devices[0]!.freeBytesBefore - 2 * GIB);
   });
 });
 

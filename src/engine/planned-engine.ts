@@ -98,14 +98,8 @@ class PlannedLoad {
       ...(quantization === undefined ? {} : { quantization }),
       layerCount: layers.length + 1,
       cacheMayBeQuantized: layers.every((layer) => layer.keyLength % 32 === 0 && layer.valueLength % 32 === 0),
-      price: (settings) => this.#price(settings),
+      price: (settings) => this.#predict(settings),
     });
-  }
-
-  /** All bytes on the devices that matter: the GPUs while layers are there, else main memory. */
-  #price(settings: LoadSettings): number {
-    const { hostBytes, gpuBytes } = this.#predict(settings);
-    return settings.gpu !== false && settings.gpuLayers !== 0 ? gpuBytes : hostBytes;
   }
 
   #predict(settings: LoadSettings): MemoryBytes {
@@ -130,7 +124,8 @@ class PlannedLoad {
   }
 
   #planOf(settings: LoadSettings): FitPlan {
-    return priceLoad(this.#spec, hardwareOf(this.#reading, this.#reserve() + this.#correctionBytes), settings);
+    const reading = settings.gpu === false ? chosenDevices(this.#reading, false) : this.#reading;
+    return priceLoad(this.#spec, hardwareOf(reading, this.#reserve() + this.#correctionBytes), settings);
   }
 
   #reserve(): number {

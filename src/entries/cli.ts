@@ -10,12 +10,19 @@ import { parseSettings, type Settings } from "./settings.ts";
 if (existsSync(".env")) process.loadEnvFile(".env");
 
 /** Settings with what the command line says on top. */
-function settingsWith(options: { port?: number; host?: string; model?: string; token?: string }): Settings {
+function settingsWith(options: {
+  port?: number;
+  host?: string;
+  model?: string;
+  token?: string;
+  vramLimit?: string;
+}): Settings {
   const given = {
     PORT: options.port?.toString(),
     SNUG_HOST: options.host,
     SNUG_MODEL: options.model,
     SNUG_ENGINE_TOKEN: options.token,
+    SNUG_VRAM_LIMIT: options.vramLimit,
   };
   const set = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
   return parseSettings({ ...process.env, ...set });
@@ -48,6 +55,13 @@ const program = createProgram(
     chat: async (prompt, options) =>
       (await import("./chat.ts")).chat(prompt, options, settingsWith({ ...options, model: options.model }), terminal),
     fits: async (query, options) => (await import("./fits.ts")).fits(query, options, terminal),
+    listModels: async (options) => (await import("./models.ts")).listModels(options, settingsWith({}), terminal),
+    pullModel: async (name, options) =>
+      (await import("./models.ts")).pullModel(name, options, settingsWith({}), terminal),
+    removeModel: async (name, options) =>
+      (await import("./models.ts")).removeModel(name, options, settingsWith({}), terminal),
+    modelInfo: async (name, options) =>
+      (await import("./models.ts")).modelInfo(name, options, settingsWith({}), terminal),
     doctor: async (options) => (await import("./doctor.ts")).doctor(options, terminal),
     runBot: async (platform, options) =>
       (await import("./bot-commands.ts")).runBot(platform, options, parseSettings(process.env)),
