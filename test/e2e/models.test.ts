@@ -16,7 +16,9 @@ let server: SnugServerProcess | undefined;
 beforeAll(async () => {
   hubUrl = await hub.start();
   folder = await mkdtemp(join(tmpdir(), "snug-models-e2e-"));
-  bytes = await readFile(writeModel(join(folder, "model.gguf"), { shape: "small", brain: "script", type: "Q8_0" }).path);
+  bytes = await readFile(
+    writeModel(join(folder, "model.gguf"), { shape: "small", brain: "script", type: "Q8_0" }).path,
+  );
 });
 afterAll(async () => {
   server?.process.kill("SIGKILL");
