@@ -32,12 +32,19 @@ export function roomProbability(free: FreeMemory, bytes: number): number {
   return normalCdf(left / free.shortageDeviationBytes);
 }
 
-/** What is known of one GPU's free memory. */
-export function gpuFreeMemory(gpu: GpuDevice, hardware: Hardware): FreeMemory {
-  if (gpu.vramBytesFree !== undefined) return liveReading(gpu.vramBytesTotal, gpu.vramBytesFree, hardware.backend);
-  if (hardware.unifiedMemory || hardware.backend === "metal") return unifiedSize(gpu.vramBytesTotal, hardware.backend);
-  if (hardware.backend === "vulkan") return vulkanSizeOnly(gpu.vramBytesTotal);
-  return sizeOnly(gpu.vramBytesTotal, hardware.gpus.indexOf(gpu) <= 0);
+/**
+ * What is known of one GPU's free memory.
+ *
+ * @param setAside true for a machine that does nothing else, as servers and benchmarks are; otherwise a card of which
+ *   only the size is known is taken to draw a desktop too
+ */
+export function gpuFreeMemory(gpu: GpuDevice, hardware: Hardware, setAside = false): FreeMemory {
+  const { vramBytesTotal: total } = gpu;
+  if (gpu.vramBytesFree !== undefined) return liveReading(total, gpu.vramBytesFree, hardware.backend);
+  if (hardware.unifiedMemory || hardware.backend === "metal") return unifiedSize(total, hardware.backend);
+  const isFirst = hardware.gpus.indexOf(gpu) <= 0;
+  const free = hardware.backend === "vulkan" ? vulkanSizeOnly(total) : sizeOnly(total, isFirst);
+  return isFirst && !setAside && total <= desktopCardBytesMax ? withDesktop(free) : free;
 }
 
 /** Host memory: a live reading is nearly all usable, since the kernel gives back file cache. */
@@ -86,19 +93,40 @@ function sizeOnly(total: number, isFirst: boolean): FreeMemory {
   return { bytes: total, shortageMeanBytes: 180 * MIB + 0.011 * total, shortageDeviationBytes: 0.0175 * total };
 }
 
+/** Larger cards are bought for racks. */
+const desktopCardBytesMax = 33 * 1024 * MIB;
+
+/**
+ * A desktop and its programs on the card. Cards of 6 to 24 GiB in desktops and laptops had 821 to 1294 MiB less than their
+ * size when llama.cpp looked, its own 280 MiB included, and up to 2.8 GiB less with a browser open (fit_starts).
+ */
+function withDesktop(free: FreeMemory): FreeMemory {
+  return {
+    ...free,
+    shortageMeanBytes: free.shortageMeanBytes + 300 * MIB,
+    shortageDeviationBytes: Math.hypot(free.shortageDeviationBytes, 250 * MIB),
+  };
+}
+
 /** Vulkan drivers keep more to themselves: loads up to 1.7 GiB below a 32 GiB card's size failed. */
 function vulkanSizeOnly(total: number): FreeMemory {
   return { bytes: total, shortageMeanBytes: 300 * MIB + 0.02 * total, shortageDeviationBytes: 0.025 * total };
 }
 
 /**
- * Memory shared with the system. Metal's recommended working set is two thirds of the memory up to 32 GiB and three
- * quarters above; allocations beyond it fail. Elsewhere the kernel's limit is about the same share.
+ * Memory shared with the system. Apple: `recommendedMaxWorkingSetSize` in Metal logs, two thirds up to 16 GiB (10.7 of
+ * 16), 0.74 of 18, 0.78 of 32 and 36; allocations beyond it fail. Machines whose CUDA driver sees all of the memory keep
+ * 0.93; elsewhere three quarters, the usual largest carve-out of Strix Halo's firmware (96 of 128).
  */
 function unifiedSize(total: number, backend: Backend): FreeMemory {
-  const share = total > 33 * 1024 * MIB ? 0.75 : 2 / 3;
-  const bytes = backend === "metal" ? share * total : 0.75 * total;
-  return { bytes, shortageMeanBytes: 0, shortageDeviationBytes: 0.012 * total };
+  return { bytes: unifiedShare(total, backend) * total, shortageMeanBytes: 0, shortageDeviationBytes: 0.012 * total };
+}
+
+function unifiedShare(total: number, backend: Backend): number {
+  if (backend === "cuda") return 0.93;
+  if (backend !== "metal") return 0.75;
+  if (total <= 16.5 * 1024 * MIB) return 2 / 3;
+  return total < 31.5 * 1024 * MIB ? 0.74 : 0.78;
 }
 
 /** Standard normal distribution function; Abramowitz and Stegun 26.2.17, error below 1e-7. */

@@ -139,12 +139,12 @@ describe("reading a machine", () => {
     ["3090 + 4090", "RTX 3090:24576 RTX 4090:24564 cuda"],
     ["3090 and 4090", "RTX 3090:24576 RTX 4090:24564 cuda"],
     ["4090 + 7900xtx", "RTX 4090:24564 RX 7900 XTX:24560 vulkan"],
-    ["m4 pro 48gb", "Apple M4 Pro:38339 ram:48 metal"],
-    ["m1 16gb", "Apple M1:10923 ram:16 metal"],
-    ["m2 ultra 192gb", "Apple M2 Ultra:153354 ram:192 metal"],
+    ["m4 pro 48gb", "Apple M4 Pro:49152 ram:48 metal"],
+    ["m1 16gb", "Apple M1:16384 ram:16 metal"],
+    ["m2 ultra 192gb", "Apple M2 Ultra:196608 ram:192 metal"],
     ["7900xtx", "RX 7900 XTX:24560 vulkan"],
     ["a770", "Arc A770:16288 vulkan"],
-    ["strix halo 128gb", "Ryzen AI Max+ 395:98304 ram:128 vulkan"],
+    ["strix halo 128gb", "Ryzen AI Max+ 395:131072 ram:128 vulkan"],
     ["6gb", "?:6144 cuda"],
     ["12G显存", "?:12288 cuda"],
     ["１２ＧＢ", "?:12288 cuda"],
@@ -164,7 +164,7 @@ describe("reading a machine", () => {
     ["64gb ram", "ram:64 cpu"],
     ["2x tesla p40 + 128gb ddr4", "Tesla P40:24576 Tesla P40:24576 ram:128 cuda"],
     ["l4 24gb", "L4:23034 cuda"],
-    ["8gb m2 macbook air", "Apple M2:5461 ram:8 metal"],
+    ["8gb m2 macbook air", "Apple M2:8192 ram:8 metal"],
   ])("%s", (text, expected) => {
     expect(shape(text)).toBe(expected);
   });

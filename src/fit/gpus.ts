@@ -32,7 +32,7 @@ interface Card {
  * Reads a machine as people type it: cards joined by "+", "and" or a comma, with a count ("2x3090", "3090 x2"), a memory
  * size ("4060 ti 16gb"), a bare size for an unnamed card ("6gb", "2x16gb"), system memory ("64gb ram"), or "cpu 32gb".
  * A size that no variant of the card has is taken as system memory when it is larger than the card's, else as the memory
- * to use of it. Unified-memory machines keep part of their memory for the system, see `unifiedShare`. Not understood,
+ * to use of it. A unified-memory machine's GPU is given all of its memory; the planner knows what the system keeps. Not understood,
  * or nonsense (zero, over 16 cards): undefined.
  */
 export function parseHardwareName(text: string): Hardware | undefined {
@@ -151,18 +151,6 @@ function chooseVariant(found: { gpu: GpuFacts; also: GpuFacts[] }, bytes: number
   return { facts: gpu, bytes: gpu.vramBytes[0]! };
 }
 
-/**
- * Share of a unified-memory machine that its GPU may use. Apple: `recommendedMaxWorkingSetSize` in Metal logs, two thirds
- * up to 16 GB (10.7 GiB of 16), 0.74 of 18 GB, 0.78 of 32 and 36 GB. Others: three quarters, the usual largest firmware
- * carve-out of Strix Halo (96 of 128 GB); machines whose CUDA driver sees all of it keep 0.93.
- */
-export function unifiedShare(facts: GpuFacts, machineBytes: number): number {
-  if (facts.vendor === "nvidia") return 0.93;
-  if (facts.vendor !== "apple") return 0.75;
-  if (machineBytes <= 16 * GIB) return 2 / 3;
-  return machineBytes < 32 * GIB ? 0.74 : 0.78;
-}
-
 function assemble(cards: readonly Card[], host: Host): Hardware {
   const unified = cards.find((card) => card.facts?.unifiedMemory === true);
   const gpus = cards.map((card, i) => device(card, i));
@@ -180,7 +168,8 @@ function assemble(cards: readonly Card[], host: Host): Hardware {
 function device({ facts, bytes }: Card, index: number): GpuDevice {
   const id = `gpu${index}`;
   if (!facts) return { id, vramBytesTotal: bytes };
-  const vramBytesTotal = facts.unifiedMemory ? Math.floor(bytes * unifiedShare(facts, bytes)) : bytes;
+  // Of unified memory all of it: what the system keeps is for free-memory.ts to know.
+  const vramBytesTotal = bytes;
   return {
     id,
     name: facts.name,

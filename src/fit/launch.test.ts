@@ -149,7 +149,7 @@ describe("vLLM", () => {
 describe("writing", () => {
   it("the asked-for software comes first", () => {
     expect(answerQuery(parseQuery("8b 8gb ollama")).launch[0]?.framework).toBe("ollama");
-    expect(answerQuery(parseQuery("8b awq vllm 8gb")).launch[0]?.framework).toBe("vllm");
+    expect(answerQuery(parseQuery("8b awq vllm 12gb")).launch[0]?.framework).toBe("vllm");
   });
 
   it("hostile names stay inside their quotes", () => {

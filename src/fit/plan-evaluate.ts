@@ -39,7 +39,9 @@ export const reserveBytesDefault = 0;
 const hostFreeShare = 0.8;
 
 export function prepareMachine(hardware: Hardware, wish: Wish): Machine {
-  const gpus = hardware.gpus.map((gpu) => gpuFreeMemory(gpu, hardware));
+  // A wish that fixes the load describes a machine kept for it; a question about a card is asked by who sits before it.
+  const setAside = wish.gpuLayers !== undefined && wish.contextLength !== undefined;
+  const gpus = hardware.gpus.map((gpu) => gpuFreeMemory(gpu, hardware, setAside));
   const reserveBytes = wish.reserveBytes ?? reserveBytesDefault;
   const vramBytesMax = wish.vramBytesMax ?? Number.POSITIVE_INFINITY;
   const assumptions: string[] = [];
@@ -79,9 +81,12 @@ export function evaluate(
   model: ModelSpec,
   machine: Machine,
   settings: RuntimeSettings,
-  { gpuLayers, hostExpertLayers, split }: Place,
+  place: Place,
   precision: Precision = "exact",
 ): Candidate {
+  const { gpuLayers, split } = place;
+  // Without a layer on a GPU all experts are on the host anyway; saying so would look like a concession.
+  const hostExpertLayers = gpuLayers === 0 ? 0 : place.hostExpertLayers;
   const gpuLayerSplit = split ?? defaultSplit(machine, gpuLayers);
   const placed: RuntimeSettings = { ...settings, gpuLayers, hostExpertLayers, gpuLayerSplit };
   const weights: WeightTable = weightTable(model, settings.quantization);

@@ -86,6 +86,7 @@ export interface GpuDevice {
   /** Stable within a plan: "gpu0". */
   id: string;
   name?: string;
+  /** Of unified memory the machine's whole; the planner knows what the system keeps of it. */
   vramBytesTotal: number;
   /** A live reading taken with the desktop and other programs running; absent when only the card is known. */
   vramBytesFree?: number;
