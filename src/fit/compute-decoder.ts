@@ -91,7 +91,6 @@ function sequentialBlock(pass: Pass, block: number, input: Tensor, cut: boolean,
   const behind =
     pass.has(block, "post_attention_norm") && (pass.has(block, "ffn_norm") || !pass.has(block, "attn_norm"));
   if (behind) mixed = pass.norm(block, "post_attention_norm", mixed);
-  if (pass.has(block, "attn_output_norm")) mixed = pass.norm(block, "attn_output_norm", mixed);
   const attended = traits.residualFirst === "always" ? graph.add(residual, mixed) : graph.add(mixed, residual);
   let result = feedForward(pass, block, attended, (part) => normBefore(pass, block, part, behind));
   if (pass.has(block, "post_ffw_norm")) result = pass.norm(block, "post_ffw_norm", result);
@@ -107,6 +106,7 @@ function recurs(pass: Pass, block: number): boolean {
 
 function normBefore(pass: Pass, block: number, input: Tensor, behind: boolean): Tensor {
   if (pass.has(block, "ffn_norm")) return pass.norm(block, "ffn_norm", input);
+  if (pass.has(block, "attn_output_norm")) return pass.norm(block, "attn_output_norm", input);
   if (!behind && pass.has(block, "post_attention_norm")) return pass.norm(block, "post_attention_norm", input);
   return input;
 }

@@ -47,7 +47,6 @@ const layerNormed: ReadonlySet<string> = new Set([
   "olmo",
   "orion",
   "phi2",
-  "phimoe",
   "stablelm",
   "starcoder",
   "starcoder2",
@@ -136,7 +135,10 @@ export class Pass {
     const batch = Math.min(microBatchOf(model, settings), allCells);
     this.tokens = Math.ceil(batch / this.sequences) * this.sequences;
     this.outputs = Math.min(batch, outputsReserved(settings, batch));
-    this.layerNorms = layerNormed.has(model.architecture) || traitsOf(model.architecture).flags.has("layerNorm");
+    // Phi 3.5 MoE has biases beside its norms, but does not subtract the mean.
+    const { flags } = traitsOf(model.architecture);
+    this.layerNorms =
+      layerNormed.has(model.architecture) || (flags.has("layerNorm") && model.architecture !== "phimoe");
     this.traits = graphTraitsOf(model.architecture);
     this.drafts = settings.draftTokensMax ?? 0;
     this.embedding = model.embeddingLength;

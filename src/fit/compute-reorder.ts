@@ -4,7 +4,7 @@
  * `ggml_vk_graph_optimize` and `ggml_backend_cuda_graph_optimize`.
  */
 import { isView, type Op, type Tensor } from "./compute-graph.ts";
-import type { Backend } from "./types.ts";
+import type { Backend, BuildFamily } from "./types.ts";
 
 /** A split in its final order, with tensors that must outlive a node. */
 export interface Arranged {
@@ -13,9 +13,9 @@ export interface Arranged {
   kept: Map<Tensor, Set<Tensor>>;
 }
 
-export function arrange(nodes: Tensor[], backend: Backend): Arranged {
+export function arrange(nodes: Tensor[], backend: Backend, family: BuildFamily): Arranged {
   const kept = new Map<Tensor, Set<Tensor>>();
-  if (backend === "vulkan") return { nodes: new VulkanOrder(nodes, kept).run(), kept };
+  if (backend === "vulkan") return { nodes: new VulkanOrder(nodes, kept, family).run(), kept };
   if (backend === "cuda" || backend === "rocm") keepWeightedExperts(nodes, kept);
   return { nodes, kept };
 }
@@ -54,9 +54,13 @@ const routerPatterns: readonly (readonly Op[])[] = [
   ["sort", "view", "rows", "reshape", "softmax", "reshape"],
 ];
 
-const fusedPatterns: readonly (readonly Op[])[] = [
+/** Fusions that servers of mid-2026 did not look for yet. */
+const youngPatterns: readonly (readonly Op[])[] = [
   ["rmsNorm", "mul", "add", "mul"],
   ["rmsNorm", "mul", "add"],
+];
+
+const fusedPatterns: readonly (readonly Op[])[] = [
   ["rmsNorm", "mul", "rope", "view", "store"],
   ["rmsNorm", "view", "store"],
   ["rope", "view", "store"],
@@ -78,18 +82,23 @@ class VulkanOrder {
   readonly #used: Uint8Array;
   readonly #placed = new Set<Tensor>();
   readonly #order: Tensor[] = [];
+  readonly #patterns: readonly (readonly Op[])[];
+  /** Whether fusion partners further down are brought along. */
+  readonly #pulls: boolean;
   #first = 0;
 
-  constructor(nodes: readonly Tensor[], kept: Map<Tensor, Set<Tensor>>) {
+  constructor(nodes: readonly Tensor[], kept: Map<Tensor, Set<Tensor>>, family: BuildFamily) {
     this.#nodes = nodes;
     this.#kept = kept;
+    this.#pulls = family === "node-llama-cpp";
+    this.#patterns = this.#pulls ? [...youngPatterns, ...fusedPatterns] : fusedPatterns;
     this.#used = new Uint8Array(nodes.length);
   }
 
   run(): Tensor[] {
     while (this.#first < this.#nodes.length) {
       if (routerPatterns.some((pattern) => this.#keepRouter(pattern))) continue;
-      if (fusedPatterns.some((pattern) => this.#keepPattern(pattern))) continue;
+      if (this.#patterns.some((pattern) => this.#keepPattern(pattern))) continue;
       this.#placeSet();
     }
     return this.#order;
@@ -148,7 +157,7 @@ class VulkanOrder {
       if (this.#used[index] || isView(this.#nodes[index]!) || this.#startsPattern(index) || !this.#isFree(index, set))
         continue;
       set.push(index);
-      this.#pullPartners(index, set);
+      if (this.#pulls) this.#pullPartners(index, set);
     }
     if (this.#nodes[set[set.length - 1]!]!.op !== "add") this.#addViews(set, end);
     for (const index of set) this.#place(index);
@@ -158,7 +167,7 @@ class VulkanOrder {
   #startsPattern(index: number): boolean {
     return (
       routerPatterns.some((pattern) => this.#matches(pattern, index)) ||
-      fusedPatterns.some((pattern) => this.#matches(pattern, index))
+      this.#patterns.some((pattern) => this.#matches(pattern, index))
     );
   }
 

@@ -7,7 +7,7 @@
 import type { Scheduled } from "./compute-allocate.ts";
 import { type Graph, isView, Tensor, UNASSIGNED } from "./compute-graph.ts";
 import { type Arranged, arrange } from "./compute-reorder.ts";
-import type { Backend } from "./types.ts";
+import type { Backend, BuildFamily } from "./types.ts";
 
 /** Rows of a batch from which a GPU borrows host weights instead of leaving the work to the CPU. */
 export const borrowRowsMin = 32;
@@ -22,6 +22,7 @@ export interface ScheduleOptions {
   borrowWeights: boolean;
   pipelined: boolean;
   backend: Backend;
+  family: BuildFamily;
 }
 
 export function scheduleGraph(graph: Graph, options: ScheduleOptions): Scheduled {
@@ -97,7 +98,7 @@ interface Split {
   nodes: Tensor[];
 }
 
-function splitGraph(graph: Graph, { host, pipelined, backend }: ScheduleOptions): Scheduled {
+function splitGraph(graph: Graph, { host, pipelined, backend, family }: ScheduleOptions): Scheduled {
   const splits: Split[] = [];
   const leaves: Tensor[] = [];
   const copies = Array.from({ length: host + 1 }, () => new Map<Tensor, Tensor>());
@@ -128,7 +129,7 @@ function splitGraph(graph: Graph, { host, pipelined, backend }: ScheduleOptions)
     for (const input of one.inputs) {
       nodes.push(dependency(input), copies[one.device]!.get(input)!);
     }
-    appendArranged(nodes, one.device === host ? { nodes: one.nodes, kept: none } : arrange(one.nodes, backend));
+    appendArranged(nodes, one.device === host ? { nodes: one.nodes, kept: none } : arrange(one.nodes, backend, family));
   }
   if (pipelined) {
     const inputs = graph.leaves.flatMap((leaf) => (leaf.uses === 0 ? [] : keptCopies(leaf)));

@@ -119,6 +119,7 @@ export function layOut(
     borrowWeights: true,
     pipelined: isPipelined(model, settings, placement, backend),
     backend,
+    family: settings.buildFamily,
   });
   const kinds = [...Array.from({ length: placement.gpuCount }, () => gpuBuffers(backend)), hostBuffers];
   const { sizes, largest, states } = allocateGraph(scheduled, kinds);
