@@ -39,11 +39,10 @@ export function createPlacement(
   const headLast = settings.buildFamily === "llama.cpp-2024" && gpuLayers <= blockCount;
   let layer = blockCount + (headLast ? 0 : 1) - gpuLayers;
   for (let gpu = 0; gpu < gpuCount; gpu++) {
-    const count = settings.gpuLayerSplit[gpu] ?? 0;
-    for (let index = 0; index < count && layer <= blockCount; index++, layer++) {
-      if (layer === blockCount) output = gpu;
-      else blocks[layer] = gpu;
-    }
+    const end = Math.min(layer + (settings.gpuLayerSplit[gpu] ?? 0), blockCount + 1);
+    blocks.fill(gpu, layer, Math.min(end, blockCount));
+    if (layer <= blockCount && end > blockCount) output = gpu;
+    layer = end;
   }
   let left = settings.hostExpertLayers;
   for (let block = blockCount - 1; block >= 0 && left > 0; block--) {
