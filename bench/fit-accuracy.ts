@@ -12,13 +12,10 @@
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
-import { GIB } from "../src/core/units.ts";
-import { CATALOGUE_MODELS, type CatalogueModel, findCatalogueModel, specFromCatalogue } from "../src/fit/catalogue.ts";
-import { planFit } from "../src/fit/plan.ts";
-import type { FitPlan } from "../src/fit/types.ts";
+import { CATALOGUE_MODELS, type CatalogueModel } from "../src/fit/catalogue.ts";
 import { writeCatalogueFile } from "../test/support/gguf/catalogue-file.ts";
 import { askOracle, type OracleBytes, type OracleCase, planOracleCase } from "../test/support/oracle.ts";
-import labels from "./data/fit-labels.json" with { type: "json" };
+import { compareLabels } from "./fit-labels.ts";
 import { type Comparison, compareRow, compareStart, MEASURED_ROWS } from "./fit-measured.ts";
 import { type ErrorRow, errorTable, type Pair, printTable } from "./fit-table.ts";
 
@@ -102,37 +99,7 @@ async function askForModel(model: CatalogueModel, path: string, result: EngineRe
 }
 
 function labelVerdicts() {
-  const rows = labels.rows.map(([name, quantization, gpu, gibEach, count, contextLength, outcome], index) => {
-    const apple = /^M\d/.test(String(gpu));
-    const model = specFromCatalogue(findCatalogueModel(String(name).replaceAll("-", " "))!.model);
-    const plan = planFit(
-      model,
-      {
-        backend: apple ? "metal" : "cuda",
-        ...(apple ? { unifiedMemory: true } : { ramBytesFree: 512 * GIB }),
-        gpus: Array.from({ length: Number(count) }, (_, id) => ({
-          id: `gpu${id}`,
-          vramBytesTotal: Number(gibEach) * GIB,
-        })),
-      },
-      {
-        quantization: String(quantization),
-        contextLength: Number(contextLength),
-        gpuLayers: model.layers.length + 1,
-        flashAttention: false,
-        buildFamily: "llama.cpp-2024",
-      },
-    ) as FitPlan;
-    const fullest = Math.max(...plan.devices.filter(({ kind }) => kind === "gpu").map((gpu) => gpu.totalBytes));
-    return {
-      load: `${name} ${quantization} on ${count} x ${gpu} ${gibEach} GiB, context ${contextLength}`,
-      held: index % 3 === 2,
-      ran: outcome === "fits",
-      fits: plan.fits,
-      probability: plan.probability,
-      ofCapacity: fullest / (Number(gibEach) * GIB),
-    };
-  });
+  const rows = compareLabels();
   const wrong = rows.filter(({ ran, fits }) => ran !== fits);
   return {
     loads: rows.length,
