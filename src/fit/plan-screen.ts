@@ -53,7 +53,7 @@ export function screenFit(
 
 const weighed = new WeakMap<ModelSpec, Map<string, number>>();
 
-/** All weights but the tables that stay in main memory. */
+/** All weights but the tables that stay in main memory; prediction blocks count, used or not. */
 function gpuWeightBytes(model: ModelSpec, quantization: string): number {
   let byName = weighed.get(model);
   if (byName === undefined) {

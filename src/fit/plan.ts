@@ -13,6 +13,7 @@ import { quantizationDefault, startingSettings } from "./plan-settings.ts";
 import type { DeviceBreakdown, FitPlan, FitRefusal, Hardware, ModelSpec, Wish } from "./types.ts";
 
 // The package's `fit` entry is this file.
+export { offloadableLayers } from "./placement.ts";
 export { prepareScreening, type ScreenedFit, type ScreeningMachine, screenFit } from "./plan-screen.ts";
 
 /**
