@@ -14,15 +14,21 @@ export interface CallRules {
 /**
  * The grammar of the whole answer, thoughts aside; undefined when anything goes.
  *
+ * @param afterThought the answer begins within a thought
  * @throws AppError invalid_request for a schema that cannot be kept
  */
-export function writeAnswerGrammar(request: ChatRequest, calls: CallRules | undefined): string | undefined {
+export function writeAnswerGrammar(
+  request: ChatRequest,
+  { calls, afterThought }: { calls: CallRules | undefined; afterThought: boolean },
+): string | undefined {
   const { responseFormat, toolChoice = "auto" } = request;
   const rules = new GrammarRules();
   const called = calls === undefined ? undefined : addCalls(rules, calls.form, calls.tools, "");
-  if (called !== undefined && toolChoice !== "auto") return rules.write(called);
-  if (responseFormat === undefined) return undefined;
   const json = new JsonRules(rules);
+  // Thoughts are followed by line breaks; an answer of its own begins with its first character.
+  const before = afterThought ? `${json.space} ` : "";
+  if (called !== undefined && toolChoice !== "auto") return rules.write(before + called);
+  if (responseFormat === undefined) return undefined;
   const object =
     responseFormat.type === "json_object"
       ? json.anyObject()
@@ -30,8 +36,7 @@ export function writeAnswerGrammar(request: ChatRequest, calls: CallRules | unde
           param: "response_format.json_schema.schema",
           strict: responseFormat.strict,
         });
-  const answer = `${json.space} ${object}`;
-  return rules.write(called === undefined ? answer : `${answer} | ${called}`);
+  return rules.write(before + (called === undefined ? object : `(${object} | ${called})`));
 }
 
 /** The grammar of calls that have begun so; undefined when no call begins so. */

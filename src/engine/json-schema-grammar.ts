@@ -33,14 +33,21 @@ const known: Record<string, readonly string[]> = {
   null: [],
 };
 
-const twoDigits = (tens: string) => `(${tens})`;
-const date = `[0-9]{4} "-" ${twoDigits('"0" [1-9] | "1" [0-2]')} "-" ${twoDigits('"0" [1-9] | [12] [0-9] | "3" [01]')}`;
+const dayTo30 = '("0" [1-9] | [12] [0-9] | "30")';
+/** Every one of them is a real day, so there is no 29 February. */
+const monthAndDay = [
+  `("01" | "03" | "05" | "07" | "08" | "10" | "12") "-" (${dayTo30} | "31")`,
+  `("04" | "06" | "09" | "11") "-" ${dayTo30}`,
+  '"02-" ("0" [1-9] | "1" [0-9] | "2" [0-8])',
+];
+const date = `[0-9]{4} "-" (${monthAndDay.join(" | ")})`;
 const time = `([01] [0-9] | "2" [0-3]) ":" [0-5] [0-9] ":" [0-5] [0-9] ("." [0-9]{1,6})? ("Z" | [-+] ([01] [0-9] | "2" [0-3]) ":" [0-5] [0-9])`;
 const formats: Record<string, string> = {
   date,
   time,
   "date-time": `${date} "T" ${time}`,
-  uuid: '[0-9a-f]{8} "-" [0-9a-f]{4} "-" [0-9a-f]{4} "-" [0-9a-f]{4} "-" [0-9a-f]{12}',
+  // A random one, as version 4 is written.
+  uuid: '[0-9a-f]{8} "-" [0-9a-f]{4} "-4" [0-9a-f]{3} "-" [89ab] [0-9a-f]{3} "-" [0-9a-f]{12}',
 };
 
 /**

@@ -6,6 +6,9 @@ import { AnswerParser, type AnswerPiece } from "./answer-parser.ts";
 import type { Prompt } from "./llama.ts";
 import { TextStream } from "./text-stream.ts";
 
+/** The bytes of a character that is none. Grammars count it as one, so it must show as one. */
+const brokenCharacters = /\uFFFD+/g;
+
 export interface WrittenToken {
   pieces: AnswerPiece[];
   /** The answer is whole. */
@@ -31,8 +34,12 @@ export class AnswerWriter {
     this.#parser = new AnswerParser(prompt.marks);
     this.#text = new TextStream<Token>((tokens, before) => {
       // A grammar counts control tokens by their names, so that is what they must be read as.
-      const named = this.#active !== undefined || tokens.some((token) => prompt.markTokens.has(token));
-      return model.detokenize(tokens, named, before);
+      if (this.#active !== undefined) return model.detokenize(tokens, true, before).replace(brokenCharacters, "\uFFFD");
+      return model.detokenize(
+        tokens,
+        tokens.some((token) => prompt.markTokens.has(token)),
+        before,
+      );
     });
   }
 

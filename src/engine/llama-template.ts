@@ -3,10 +3,12 @@ import {
   type ChatHistoryItem,
   type ChatModelFunctions,
   type ChatModelResponse,
-  type ChatWrapper,
+  ChatWrapper,
   type GbnfJsonSchema,
+  JinjaTemplateChatWrapper,
   type LlamaModel,
   LlamaText,
+  resolveChatWrapper,
   SpecialTokensText,
   type Token,
 } from "node-llama-cpp";
@@ -32,10 +34,32 @@ type Text = string | LlamaText;
 export class LlamaTemplate {
   readonly #model: LlamaModel;
   readonly #wrapper: ChatWrapper;
+  /** The model's template ends a prompt with the beginning of a thought; the library's rendering leaves that out. */
+  readonly #startsThinking: boolean;
 
-  constructor(model: LlamaModel, wrapper: ChatWrapper) {
+  private constructor(model: LlamaModel, wrapper: ChatWrapper) {
     this.#model = model;
     this.#wrapper = wrapper;
+    this.#startsThinking = startsThinking(model.fileInfo.metadata.tokenizer.chat_template ?? "");
+  }
+
+  /**
+   * The library's own rendering where it is the same as the model's, else the model's Jinja. The comparison looks at
+   * plain conversations alone, so a template that knows tools is preferred to a rendering that does not.
+   */
+  static of(model: LlamaModel): LlamaTemplate {
+    const resolved = resolveChatWrapper(model);
+    const jinja = model.fileInfo.metadata.tokenizer.chat_template;
+    if (jinja === undefined || !/\btools\b/.test(jinja) || !hasGenericCalls(resolved)) {
+      return new LlamaTemplate(model, resolved);
+    }
+    try {
+      const own = new JinjaTemplateChatWrapper({ template: jinja, tokenizer: model.tokenizer });
+      return new LlamaTemplate(model, hasGenericCalls(own) ? resolved : own);
+    } catch {
+      // A template that the library cannot follow.
+      return new LlamaTemplate(model, resolved);
+    }
   }
 
   get name(): string {
@@ -68,9 +92,12 @@ export class LlamaTemplate {
 
     const callable = callableTools(request);
     const calls = callable.length === 0 ? undefined : this.#callForm(callable, request, collector);
-    const openThought = thoughts.find(({ open }) => collector.endsWith(state.contextText, open))?.close;
+    const thoughtOf = (text: LlamaText) => thoughts.find(({ open }) => collector.endsWith(text, open))?.close;
+    let text = state.contextText;
+    if (this.#startsThinking && thoughtOf(text) === undefined) text = LlamaText([text, special("<think>\n")]);
+    const openThought = thoughtOf(text);
     return {
-      tokens: state.contextText.tokenize(this.#model.tokenizer),
+      tokens: text.tokenize(this.#model.tokenizer),
       stopTokens,
       markTokens: collector.tokens,
       marks: {
@@ -90,7 +117,8 @@ export class LlamaTemplate {
     // The model turn at the end is the one to write.
     if (last?.type !== "model" || messages.at(-1)?.role !== "tool") chatHistory.push({ type: "model", response: [] });
     const turn = chatHistory.at(-1);
-    if (turn?.type === "model" && turn.response.length === 0 && this.#opensThought()) {
+    const opensThought = this.#wrapper.settings.segments?.thought?.openOnResponseStart === true;
+    if (turn?.type === "model" && turn.response.length === 0 && opensThought) {
       turn.response.push({ type: "segment", segmentType: "thought", text: "", ended: false });
     }
     try {
@@ -100,14 +128,11 @@ export class LlamaTemplate {
       });
     } catch (cause) {
       const message =
-        "The model's chat template does not accept this sequence of messages; try user and assistant in turn.";
-      throw new AppError("invalid_request", message, { param: "messages", cause });
+        tools.length === 0
+          ? "The model's chat template does not accept this sequence of messages; try user and assistant in turn."
+          : "The model's chat template does not accept these messages with these tools; try simpler schemas.";
+      throw new AppError("invalid_request", message, { param: tools.length === 0 ? "messages" : "tools", cause });
     }
-  }
-
-  /** Templates that begin every answer with a thought. */
-  #opensThought(): boolean {
-    return this.#wrapper.settings.segments?.thought?.openOnResponseStart === true;
   }
 
   /** A template's end of turn: a control token where the vocabulary has one, else a text to look for. */
@@ -170,6 +195,19 @@ export class LlamaTemplate {
       .tokenize(this.#model.tokenizer)
       .some((token) => this.#model.isEogToken(token));
   }
+}
+
+/** A thought that is ended at once there is how templates write "do not think". */
+function startsThinking(jinja: string): boolean {
+  const at = jinja.lastIndexOf("add_generation_prompt");
+  const opening = at < 0 ? "" : jinja.slice(at);
+  return opening.includes("<think>") && !opening.includes("</think>");
+}
+
+/** Calls are written in the library's own form, which no model was trained on. */
+function hasGenericCalls({ settings }: ChatWrapper): boolean {
+  const { prefix } = settings.functions.call;
+  return LlamaText.compare(LlamaText(prefix), LlamaText(ChatWrapper.defaultSettings.functions.call.prefix));
 }
 
 /** Texts of marks, and the control tokens among them. */

@@ -2,14 +2,7 @@
  * llama.cpp through node-llama-cpp: one loaded model, one context, several sequences. With llama-load.ts the only importer
  * of that library. Runs in the llama child, because native code may take its process with it.
  */
-import {
-  type Llama,
-  type LlamaContext,
-  type LlamaContextSequence,
-  type LlamaModel,
-  resolveChatWrapper,
-  type Token,
-} from "node-llama-cpp";
+import type { Llama, LlamaContext, LlamaContextSequence, LlamaModel, Token } from "node-llama-cpp";
 import type { ChatRequest } from "../core/chat.ts";
 import { AppError, toAppError } from "../core/errors.ts";
 import {
@@ -41,6 +34,7 @@ import {
 } from "./llama-load.ts";
 import { createSampling, requireKnownTokens, samplingDefaults } from "./llama-sampling.ts";
 import { callableTools, LlamaTemplate, type RenderedPrompt } from "./llama-template.ts";
+import { leaveOutOldest } from "./truncation.ts";
 
 /** A request whose conversation is rendered and counted, ready to run. */
 export interface Prompt extends RenderedPrompt {
@@ -114,7 +108,7 @@ export class LlamaRuntime {
       const model = await loadModel(llama, { ...settings, modelPath: path }, contextLength);
       const batch = new BatchStrategy(prefillTokensBesideDecodeMax);
       const context = await createContext(model, settings, { contextLength, threads, batch });
-      const template = new LlamaTemplate(model, resolveChatWrapper(model));
+      const template = LlamaTemplate.of(model);
       await warmUp(model, context);
       // After the first step, which brings workspaces of its own.
       const memory = await measureMemory(llama, model, context);
@@ -144,16 +138,43 @@ export class LlamaRuntime {
    *   template refuses these messages or a schema cannot be kept
    */
   admit(request: ChatRequest): Prompt {
-    const { contextLength } = this.facts;
     requireKnownTokens(request, this.#model);
+    const rendered = this.#fit(request);
+    const form = rendered.marks.calls;
+    const calls = form === undefined ? undefined : { form, tools: callableTools(request) };
+    return {
+      ...rendered,
+      request,
+      calls,
+      grammar: writeAnswerGrammar(request, { calls, afterThought: rendered.marks.openThought !== undefined }),
+    };
+  }
+
+  #fit(request: ChatRequest): RenderedPrompt {
+    if (request.truncation !== "auto") return this.#renderWithin(request, 1);
+    // A conversation that fills the context would leave no room for an answer.
+    const { contextLength } = this.facts;
+    const answerTokens = Math.min(request.maxTokens ?? contextLength, Math.floor(contextLength / 4));
+    const fitting = leaveOutOldest(request.messages, (messages) => {
+      try {
+        return this.#renderWithin({ ...request, messages }, answerTokens);
+      } catch (thrown) {
+        if (thrown instanceof AppError && thrown.code === "context_length_exceeded") return undefined;
+        throw thrown;
+      }
+    });
+    return fitting ?? this.#renderWithin(request, answerTokens);
+  }
+
+  /** @param answerTokens room to leave */
+  #renderWithin(request: ChatRequest, answerTokens: number): RenderedPrompt {
+    const { contextLength } = this.facts;
     const chars = countChars(request);
     // Counting megabytes would hold up every running answer.
     if (chars > contextLength * charsPerTokenMax) throw tooLong(Math.ceil(chars / charsPerTokenMax), contextLength);
     const rendered = this.#template.render(request);
-    if (rendered.tokens.length >= contextLength) throw tooLong(rendered.tokens.length, contextLength);
-    const form = rendered.marks.calls;
-    const calls = form === undefined ? undefined : { form, tools: callableTools(request) };
-    return { ...rendered, request, calls, grammar: writeAnswerGrammar(request, calls) };
+    if (rendered.tokens.length > contextLength - answerTokens) throw tooLong(rendered.tokens.length, contextLength);
+    return rendered;
   }
 
   /** Answers on a free sequence. Never throws: failures are in the returned end. */

@@ -5,6 +5,19 @@ import { parseChatCall, renderChatBody } from "./chat-request.ts";
 const messages = [{ role: "user", content: "Hi" }];
 const body = { model: "m", messages };
 
+const withTools = (...functions: object[]) => ({
+  ...body,
+  tools: functions.map((one) => ({ type: "function", function: one })),
+});
+
+const calling = (...ids: string[]) => ({
+  role: "assistant",
+  content: null,
+  tool_calls: ids.map((id) => ({ id, type: "function", function: { name: "f", arguments: "{}" } })),
+});
+
+const result = (id: string) => ({ role: "tool", tool_call_id: id, content: "1" });
+
 function refusal(value: unknown): { code: string; param: string | undefined; message: string } {
   try {
     parseChatCall(value);
@@ -109,6 +122,49 @@ describe("a chat completion body", () => {
     expect(call).toEqual({ request, stream: true, includeUsage: true });
   });
 
+  it("reads tools, forms and a conversation with calls, and writes them as they were", () => {
+    const parameters = { type: "object", properties: { city: { type: "string" } }, required: ["city"] };
+    const schema = { type: "object", properties: { ok: { type: "boolean" } } };
+    const { request } = parseChatCall({
+      ...withTools({ name: "weather", description: "Of a city", parameters, strict: true }, { name: "now" }),
+      messages: [...messages, calling("a", "b"), result("b"), result("a"), { role: "assistant", content: "Fine." }],
+      tool_choice: { type: "function", function: { name: "weather" } },
+      parallel_tool_calls: false,
+      response_format: { type: "json_schema", json_schema: { name: "answer", schema, strict: true } },
+      truncation: "auto",
+    });
+    expect(request).toEqual({
+      model: "m",
+      messages: [
+        { role: "user", content: "Hi" },
+        {
+          role: "assistant",
+          content: "",
+          toolCalls: [
+            { id: "a", name: "f", arguments: "{}" },
+            { id: "b", name: "f", arguments: "{}" },
+          ],
+        },
+        { role: "tool", content: "1", toolCallId: "b" },
+        { role: "tool", content: "1", toolCallId: "a" },
+        { role: "assistant", content: "Fine." },
+      ],
+      tools: [{ name: "weather", description: "Of a city", parameters, strict: true }, { name: "now" }],
+      toolChoice: { name: "weather" },
+      parallelToolCalls: false,
+      responseFormat: { type: "json_schema", name: "answer", schema, strict: true },
+      truncation: "auto",
+    });
+    expect(parseChatCall(JSON.parse(JSON.stringify(renderChatBody(request)))).request).toEqual(request);
+  });
+
+  it("does not follow schemas nested deeper than any form in use", () => {
+    const deep = JSON.parse(`${'{"items":'.repeat(50_000)}{}${"}".repeat(50_000)}`);
+    expect(refusal(withTools({ name: "f", parameters: { properties: deep } })).param).toBe(
+      "tools[0].function.parameters",
+    );
+  });
+
   const text = (content: unknown) => ({ ...body, messages: [{ role: "user", content }] });
   it.each([
     ["null", null, undefined],
@@ -127,7 +183,7 @@ describe("a chat completion body", () => {
       { model: "m", messages: [{ role: "constructor", content: "" }] },
       "messages[0].role",
     ],
-    ["a tool's message", { model: "m", messages: [{ role: "tool", content: "42" }] }, "messages[0].role"],
+    ["a tool's message", { model: "m", messages: [{ role: "tool", content: "42" }] }, "messages[0].tool_call_id"],
     ["content null", text(null), "messages[0].content"],
     ["content a number", text(7), "messages[0].content"],
     ["an empty list of parts", text([]), "messages[0].content"],
@@ -148,9 +204,59 @@ describe("a chat completion body", () => {
     ["stream as a text", { ...body, stream: "yes" }, "stream"],
     ["a huge user", { ...body, user: "u".repeat(1000) }, "user"],
     ["two answers", { ...body, n: 2 }, "n"],
-    ["tools", { ...body, tools: [{ type: "function" }] }, "tools"],
     ["functions", { ...body, functions: [{ name: "f" }] }, "functions"],
-    ["JSON mode", { ...body, response_format: { type: "json_object" } }, "response_format.type"],
+    ["a tool without a function", { ...body, tools: [{ type: "function" }] }, "tools[0].function"],
+    ["a tool that is no function", { ...body, tools: [{ type: "web_search" }] }, "tools[0].type"],
+    ["a tool without a name", withTools({ name: "" }), "tools[0].function.name"],
+    ["a tool's name with spaces", withTools({ name: "look up" }), "tools[0].function.name"],
+    ["two tools of one name", withTools({ name: "f" }, { name: "f" }), "tools[1].function.name"],
+    ["parameters that are a list", withTools({ name: "f", parameters: [] }), "tools[0].function.parameters"],
+    [
+      "parameters that are no object's",
+      withTools({ name: "f", parameters: { type: "string" } }),
+      "tools[0].function.parameters",
+    ],
+    ["too many tools", { ...body, tools: Array(129).fill({ type: "function", function: { name: "f" } }) }, "tools"],
+    ["an unknown tool_choice", { ...withTools({ name: "f" }), tool_choice: "any" }, "tool_choice"],
+    [
+      "a tool_choice of a tool that is not there",
+      { ...withTools({ name: "f" }), tool_choice: { type: "function", function: { name: "g" } } },
+      "tool_choice",
+    ],
+    ["a required call without tools", { ...body, tool_choice: "required" }, "tool_choice"],
+    ["an unknown response_format", { ...body, response_format: { type: "xml" } }, "response_format.type"],
+    [
+      "a json_schema without a schema",
+      { ...body, response_format: { type: "json_schema", json_schema: { name: "x" } } },
+      "response_format.json_schema.schema",
+    ],
+    ["an unknown truncation", { ...body, truncation: "middle" }, "truncation"],
+    ["a call without a result", { ...body, messages: [...messages, calling("a"), ...messages] }, "messages[2]"],
+    ["a call without a result at the end", { ...body, messages: [...messages, calling("a")] }, "messages[2]"],
+    [
+      "a result without its call",
+      { ...body, messages: [...messages, { role: "tool", tool_call_id: "a", content: "1" }] },
+      "messages[1].tool_call_id",
+    ],
+    [
+      "a second result of a call",
+      {
+        ...body,
+        messages: [
+          ...messages,
+          calling("a"),
+          { role: "tool", tool_call_id: "a", content: "1" },
+          { role: "tool", tool_call_id: "a", content: "1" },
+        ],
+      },
+      "messages[3].tool_call_id",
+    ],
+    ["two calls of one id", { ...body, messages: [...messages, calling("a", "a")] }, "messages[1].tool_calls"],
+    [
+      "a call whose arguments are no text",
+      { ...body, messages: [{ role: "assistant", tool_calls: [{ id: "a", function: { name: "f", arguments: {} } }] }] },
+      "messages[0].tool_calls[0].function.arguments",
+    ],
     ["logprobs", { ...body, logprobs: true }, "logprobs"],
     ["a negative top_k", { ...body, top_k: -2 }, "top_k"],
     ["a fractional top_k", { ...body, top_k: 1.5 }, "top_k"],

@@ -11,7 +11,16 @@ import {
   textPartsMax,
   userIdCharsMax,
 } from "../core/limits.ts";
-import { defined } from "./chat-wire.ts";
+import {
+  callsSchema,
+  readCalls,
+  readTools,
+  renderMessage,
+  renderTools,
+  requireAnsweredCalls,
+  toolFields,
+} from "./chat-tools.ts";
+import { asObject, defined } from "./chat-wire.ts";
 
 /** A chat request and how its answer is to be delivered. */
 export interface ChatCall {
@@ -21,7 +30,14 @@ export interface ChatCall {
   includeUsage: boolean;
 }
 
-const roles: Record<string, ChatRole> = { system: "system", developer: "system", user: "user", assistant: "assistant" };
+const roles: Record<string, ChatRole> = {
+  system: "system",
+  developer: "system",
+  user: "user",
+  assistant: "assistant",
+  tool: "tool",
+};
+const roleWords = "must be system, user, assistant or tool";
 
 const partSchema = z.object({
   type: z.literal("text", { error: 'must be "text": this server reads text only, no images, audio or files' }),
@@ -39,15 +55,33 @@ const contentSchema = z.unknown().transform((value, context): string => {
   return z.NEVER;
 });
 
-const messageSchema = z
-  .object({
-    role: z
-      .string("must be system, user or assistant")
-      .refine((role) => Object.hasOwn(roles, role), "must be system, user or assistant"),
-    content: contentSchema,
-    tool_calls: z.array(z.unknown()).max(0, "is not supported: this server does not call tools").nullish(),
-  })
-  .transform((message): ChatMessage => ({ role: roles[message.role]!, content: message.content }));
+const messageSchema = z.preprocess(
+  withContent,
+  z
+    .object({
+      role: z.string(roleWords).refine((role) => Object.hasOwn(roles, role), roleWords),
+      content: contentSchema,
+      tool_calls: callsSchema.nullish(),
+      tool_call_id: z.string("must be a text").nullish(),
+    })
+    .transform((message, context): ChatMessage => {
+      const { content, tool_calls: calls, tool_call_id: toolCallId } = message;
+      const role = roles[message.role]!;
+      if (role === "tool" && toolCallId == null) {
+        context.addIssue({ code: "custom", message: "must name the call it answers", path: ["tool_call_id"] });
+      }
+      if (role === "tool") return { role, content, toolCallId: toolCallId ?? "" };
+      if (role !== "assistant" || calls == null || calls.length === 0) return { role, content };
+      return { role, content, toolCalls: readCalls(calls) };
+    }),
+);
+
+/** A message that only calls may have null for its text, or none. */
+function withContent(value: unknown): unknown {
+  const message = asObject(value);
+  const calls = message?.role === "assistant" && Array.isArray(message.tool_calls) && message.tool_calls.length > 0;
+  return calls && message.content == null ? { ...message, content: "" } : value;
+}
 
 const wholeNumber = "must be a whole number";
 const tokenCount = z.int(wholeNumber).min(1, "must be at least 1").nullish();
@@ -59,10 +93,8 @@ const stopText = z
 /** Fields that would change what the answer means and that no engine here can honour. */
 const unsupported = {
   n: z.literal(1, "must be 1: this server gives one answer per request").nullish(),
-  tools: z.array(z.unknown()).max(0, "is not supported: this server does not call tools").nullish(),
-  functions: z.array(z.unknown()).max(0, "is not supported: this server does not call tools").nullish(),
+  functions: z.array(z.unknown()).max(0, "is not supported; use tools").nullish(),
   logprobs: z.literal(false, "is not supported; leave it out").nullish(),
-  response_format: z.object({ type: z.literal("text", 'must be "text": other formats are not supported') }).nullish(),
   modalities: z.array(z.literal("text", 'must be ["text"]: this server writes text only')).nullish(),
 };
 
@@ -101,6 +133,7 @@ const sampling = {
 export const chatBodySchema = z.object({
   ...unsupported,
   ...sampling,
+  ...toolFields,
   model: z
     .string("must name a model; GET /v1/models lists them")
     .min(1, "must name a model; GET /v1/models lists them")
@@ -115,6 +148,7 @@ export const chatBodySchema = z.object({
     .nullish(),
   max_tokens: tokenCount,
   max_completion_tokens: tokenCount,
+  truncation: z.enum(["auto", "disabled"], 'must be "auto" or "disabled"').nullish(),
   stop: z
     .preprocess(
       (value) => (typeof value === "string" ? [value] : value),
@@ -135,7 +169,9 @@ export function parseChatCall(body: unknown): ChatCall {
   const request: ChatRequest = { model: fields.model, messages: fields.messages };
   const maxTokens = fields.max_completion_tokens ?? fields.max_tokens;
   if (maxTokens != null) request.maxTokens = maxTokens;
-  Object.assign(request, readSampling(fields));
+  if (fields.truncation === "auto") request.truncation = "auto";
+  Object.assign(request, readSampling(fields), readTools(fields));
+  requireAnsweredCalls(request.messages);
   if (fields.stop != null && fields.stop.length > 0) request.stop = fields.stop;
   if (fields.user != null && fields.user !== "") request.userId = fields.user;
   return { request, stream: fields.stream ?? false, includeUsage: fields.stream_options?.include_usage ?? false };
@@ -162,7 +198,9 @@ function readSampling(fields: Fields): Partial<ChatRequest> {
 export function renderChatBody(request: ChatRequest): Record<string, unknown> {
   return {
     model: request.model,
-    messages: request.messages,
+    messages: request.messages.map(renderMessage),
+    ...renderTools(request),
+    truncation: request.truncation,
     stream: true,
     stream_options: { include_usage: true },
     // The older name: every server knows it, some not yet `max_completion_tokens`.

@@ -27,7 +27,16 @@ export interface BrainFills {
   whisper: number;
 }
 
-export function createBrain(brain: Brain, vocabulary: Vocabulary, embeddingLength: number, seed: number): BrainFills {
+/** @param script lines instead of `SCRIPT_LINES`; a word may also be a control token */
+export function createBrain(
+  brain: Brain,
+  vocabulary: Vocabulary,
+  {
+    embeddingLength,
+    seed,
+    script = SCRIPT_LINES,
+  }: { embeddingLength: number; seed: number; script?: readonly string[] },
+): BrainFills {
   if (brain === "zeros") {
     const hole = () => undefined;
     return { embedding: undefined, output: undefined, weight: hole, residual: hole, constant: hole, whisper: 1 };
@@ -40,7 +49,7 @@ export function createBrain(brain: Brain, vocabulary: Vocabulary, embeddingLengt
   return {
     embedding: scripted ? codes.fillEmbedding : noise(1),
     output: scripted
-      ? codes.fillOutput(precedingTokens(vocabulary, brain === "endless"))
+      ? codes.fillOutput(precedingTokens(vocabulary, script, brain === "endless"))
       : noise(1 / Math.sqrt(embeddingLength)),
     weight: (inputs) => noise(1 / Math.sqrt(inputs)),
     residual: (inputs, layers) => noise(whisper / Math.sqrt(inputs * layers)),
@@ -50,11 +59,12 @@ export function createBrain(brain: Brain, vocabulary: Vocabulary, embeddingLengt
 }
 
 /** For every token that ever follows another: the tokens it may follow, repeated where it should be preferred. */
-function precedingTokens(vocabulary: Vocabulary, endless: boolean): Map<number, number[]> {
+function precedingTokens(vocabulary: Vocabulary, script: readonly string[], endless: boolean): Map<number, number[]> {
   const before = new Map<number, number[]>();
   const follow = (first: number, second: number) => before.set(second, [...(before.get(second) ?? []), first]);
-  SCRIPT_LINES.forEach((line, index) => {
-    const ids = line.split(" ").map((word) => vocabulary.wordIds.get(word)!);
+  script.forEach((line, index) => {
+    const ids = line.split(" ").map((word) => vocabulary.wordIds.get(word) ?? vocabulary.tokens.indexOf(word));
+    if (ids.includes(-1)) throw new Error(`the vocabulary lacks a word of ${JSON.stringify(line)}`);
     follow(vocabulary.newlineId, ids[0]!);
     // Twice makes the first line the greedy answer.
     if (index === 0) follow(vocabulary.newlineId, ids[0]!);

@@ -13,6 +13,8 @@ export interface ModelOptions {
   type?: TensorTypeName;
   /** Default "script". */
   brain?: Brain;
+  /** What a scripted model says, instead of `SCRIPT_LINES`; words of theirs and control tokens. */
+  script?: readonly string[];
   /** Default 1. */
   seed?: number;
   /** `general.name`. */
@@ -42,7 +44,11 @@ export function writeModel(path: string, options: ModelOptions = {}): WrittenMod
   const tensors = listTensors(recipe, shape, {
     type,
     vocabularySize: vocabulary.tokens.length,
-    brain: createBrain(brain, vocabulary, shape.embeddingLength, seed),
+    brain: createBrain(brain, vocabulary, {
+      embeddingLength: shape.embeddingLength,
+      seed,
+      ...(options.script === undefined ? {} : { script: options.script }),
+    }),
     writeOutput: scripted || shape.tiedEmbeddings !== true,
   }).filter((tensor) => !drop.includes(tensor.name));
   const written = writeGguf(
