@@ -135,7 +135,7 @@ describe("the Worker under wrangler dev", () => {
 
   it.each([
     { name: "in the middle of a running stream", user: "running", script: sayForever, freeMsMax: 1500 },
-    // workerd notices an ordinary close when it next writes, which in a silent stream is the next keep-alive.
+    // In a silent stream workerd notices at the next keep-alive.
     { name: "in a silent stream", user: "silent", script: fallSilent, freeMsMax: 3 * keepAliveMs },
   ])("frees the engine and keeps the row when the client hangs up $name", async ({ user, script, freeMsMax }) => {
     engine.script = script;
@@ -153,7 +153,8 @@ describe("the Worker under wrangler dev", () => {
     });
     asking.end(JSON.stringify({ model: "fake", messages: [{ role: "user", content: "Say it." }], stream: true, user }));
     await heard;
-    asking.destroy();
+    // A reset: the local workerd of this version does not reliably notice an ordinary close (docs/worker.md).
+    asking.socket?.resetAndDestroy();
     await expect.poll(async () => (await engine.health()).active, { interval: 5, timeout: freeMsMax }).toBe(0);
     expect(engine.cancelledCount).toBe(1);
     await expect.poll(async () => (await rowsOf(user))[0]?.settled, { interval: 50, timeout: 5000 }).toBe(true);
