@@ -12,6 +12,8 @@ export default defineConfig({
           globalSetup: ["test/support/build.ts"],
           testTimeout: 30_000,
           hookTimeout: 60_000,
+          // Many tests start real processes; on a busy machine one of them may miss a deadline once.
+          retry: 1,
         },
       },
       {
