@@ -277,10 +277,10 @@ describe("with a model that does not stop by itself", () => {
     const interaction = await talking();
     standIn.gateway.drop(4000);
     await standIn.until(() => standIn.gateway.resumeCount === 1, "the resumption");
-    const edits = () => standIn.requests("PATCH", "/webhooks").length;
-    const before = edits();
-    await standIn.until(() => edits() > before + 1, "more edits");
-    await stop(ann, interaction);
+    // How soon discord.js comes back is its own affair: the answer may have reached its length by then.
+    const answer = await ended(interaction);
+    expect(answer.content).not.toMatch(/⚠️|interrupted/);
+    await stop(ann, await talking());
   });
 
   test("kill -9 of the llama child is told in one line, and the next question is answered", async () => {

@@ -38,7 +38,7 @@ export interface NewFile {
 }
 
 /** A condition that stays false for this long in real time fails the test. */
-const patienceMs = 8_000;
+const patienceMs = 15_000;
 
 export class DiscordStandIn {
   readonly token = "MTIz.stand-in.token";
