@@ -39,12 +39,35 @@ export type ResponseFormat =
   /** `strict`: refuse the request where the schema cannot be guaranteed. */
   | { type: "json_schema"; name: string; schema: JsonSchema; strict: boolean };
 
+/**
+ * How a request is treated among others. Said by whoever answers for the caller, in headers between API and engine, and
+ * never read from a body: callers do not name their own share.
+ */
+export interface ServiceTerms {
+  /** Whose share of the engine it uses: the id of an API key. */
+  keyId?: string;
+  /** That share among equals, 0.1 to 10; 1 is usual. */
+  weight?: number;
+  /** Short interactive requests go before others within a bound, batch requests after them. Left out: interactive. */
+  priority?: RequestPriority;
+  /** Acceptance to the first token, waiting included, milliseconds; past it the request ends with engine_timeout. */
+  firstTokenMsMax?: number;
+  /** Acceptance to the end of the answer, milliseconds. */
+  totalMsMax?: number;
+}
+
+export type RequestPriority = "interactive" | "batch";
+
 /** A request to continue a conversation. Optional fields left out mean the engine's default. */
 export interface ChatRequest {
   /** Model name or alias as the client wrote it. */
   model: string;
-  /** At least one message, oldest first. */
+  /** At least one message, oldest first; none where there is a `prompt`. */
   messages: ChatMessage[];
+  /** A text to go on from instead of a conversation. No chat template; names of control tokens in it are tokens. */
+  prompt?: string;
+  /** Tell the probability of each token of the text, and of so many others that were likely; 0 to 20. */
+  logprobs?: { top: number };
   /** Upper bound of completion tokens; the engine also stops at the end of the context. */
   maxTokens?: number;
   /** 0 (greedy) to 2. */
@@ -78,6 +101,21 @@ export interface ChatRequest {
   stop?: string[];
   /** End user behind the caller's key, for fairness and quotas. */
   userId?: string;
+  terms?: ServiceTerms;
+}
+
+export interface LikelyToken {
+  /** Control tokens by their names; bytes that are no character alone show as one each. */
+  token: string;
+  /** Natural logarithm of the probability it was chosen with. */
+  logprob: number;
+  /** UTF-8. */
+  bytes: number[];
+}
+
+/** A token of the text with what else might have stood there, likeliest first. */
+export interface TokenLogprob extends LikelyToken {
+  top: LikelyToken[];
 }
 
 /** OpenAI's words. Cancelled and failed answers end in an event of their own instead. */
@@ -129,7 +167,7 @@ export type ChatEvent =
   | { type: "queued"; position: number; estimatedWaitMs?: number }
   | { type: "start"; producer: Producer; promptTokens?: number; cachedPromptTokens?: number }
   /** `tokenCount` when the text is not exactly one token: what an aborted answer is accounted by. */
-  | { type: "text"; text: string; tokenCount?: number }
+  | { type: "text"; text: string; tokenCount?: number; logprobs?: TokenLogprob[] }
   /** Thoughts of a model that thinks before it answers; no part of the answer. `tokenCount` as for text. */
   | { type: "reasoning"; text: string; tokenCount?: number }
   /** A piece of a call. `id` and `name` come with the first piece of each index; the arguments' pieces are joined. */

@@ -1,6 +1,7 @@
 /** The seams between rooms. Types only: what an implementation must keep is said here and checked by test/contract. */
-import type { ChatEvent, ChatRequest, FinishReason, Timings, Usage } from "./chat.ts";
+import type { ChatEvent, ChatRequest, FinishReason, RequestPriority, Timings, Usage } from "./chat.ts";
 import type { ErrorCode } from "./errors.ts";
+import type { Embeddings, EmbeddingsRequest, Ranking, RerankRequest } from "./vectors.ts";
 
 /**
  * Something that answers chats: the llama child, an HTTP client, a router over others, a scripted fake.
@@ -14,10 +15,32 @@ export interface ChatEngine {
   models(): Promise<ModelListing[]>;
   /** Cheap, no inference. */
   health(): Promise<EngineHealth>;
+  /**
+   * Texts as vectors. Absent where the engine only chats, which callers tell as model_not_found. Rejects with `AppError`,
+   * also when the signal aborts; the work then ends soon.
+   */
+  embed?(request: EmbeddingsRequest, options: { signal: AbortSignal }): Promise<Embeddings>;
+  /** How well documents answer a query. Absent and rejecting as `embed`. */
+  rerank?(request: RerankRequest, options: { signal: AbortSignal }): Promise<Ranking>;
+  /** What operators ask of it. Absent on servers that are not ours. Rejects with `AppError`. */
+  operate?(operation: EngineOperation): Promise<Record<string, unknown>>;
 }
+
+/** For those who run the engine, never for callers of models. The answers are those of the engine's own routes. */
+export type EngineOperation =
+  | { verb: "status" }
+  /** Will it fit now, and what would have to go? */
+  | { verb: "plan"; model: string }
+  | { verb: "load"; model: string; pinned?: boolean }
+  /** Running answers may end within `drainMs`. */
+  | { verb: "unload"; model: string; drainMs?: number }
+  /** Takes no new requests until told otherwise. */
+  | { verb: "drain"; draining: boolean };
 
 export interface ModelListing {
   id: string;
+  /** What it is for; left out: chat. */
+  task?: "embedding" | "rerank";
   quantization?: string;
   parameterCount?: number;
   /** Context per sequence it is loaded with. */
@@ -223,6 +246,10 @@ export interface ApiKey {
   limits?: QuotaLimits;
   /** For each end user behind the key. */
   userLimits?: QuotaLimits;
+  /** Share of a busy engine among keys, 0.1 to 10; left out: 1. */
+  weight?: number;
+  /** The best treatment its requests get; left out: interactive. */
+  priority?: RequestPriority;
 }
 
 /** API keys by hash; the secret itself is never stored. */

@@ -1,6 +1,6 @@
 /** Tables of the ledger, for SQLite and D1 alike. Changes need `npx drizzle-kit generate`; migrations are only added. */
 import { index, integer, primaryKey, real, sqliteTable, text } from "drizzle-orm/sqlite-core";
-import type { FinishReason } from "../../core/chat.ts";
+import type { FinishReason, RequestPriority } from "../../core/chat.ts";
 import type { ErrorCode } from "../../core/errors.ts";
 import type { FeedbackVote, KeyScope, QuotaLimits, UsageSource } from "../../core/ports.ts";
 import type { Spread } from "./sums.ts";
@@ -59,6 +59,8 @@ export const apiKeys = sqliteTable("api_keys", {
   models: text({ mode: "json" }).$type<string[]>(),
   limits: text({ mode: "json" }).$type<QuotaLimits>(),
   userLimits: text("user_limits", { mode: "json" }).$type<QuotaLimits>(),
+  weight: real(),
+  priority: text().$type<RequestPriority>(),
 });
 
 /** Engines registered by administrators. The token must be sent on, so it is stored as it is. */
