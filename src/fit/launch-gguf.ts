@@ -1,6 +1,7 @@
 /** Settings for the runtimes that read GGUF: our engine, llama.cpp's server, Ollama, LM Studio. */
 import { MIB } from "../core/units.ts";
 import type { LaunchInput, LaunchRecipe } from "./launch.ts";
+import { llamaServerArguments } from "./launch-arguments.ts";
 import type { Localized } from "./query-types.ts";
 
 /** Quantizations that are not GGUF: int8, nf4, awq, gptq-int4 … */
@@ -67,26 +68,13 @@ export function launchSnug(input: LaunchInput): LaunchRecipe | undefined {
 
 /** llama-server of llama.cpp; every planned setting has an option. Checked: tools/server/README.md. */
 export function launchLlamaServer(input: LaunchInput): LaunchRecipe | undefined {
-  const { plan, hardware } = input;
+  const { plan, model } = input;
   if (!isGguf(plan.model.quantization)) return undefined;
   const { settings } = plan;
   const repository = ggufRepository(input);
   const file =
     repository === undefined ? `-m ${shell(localPath(input))}` : `-hf ${repository}:${plan.model.quantization}`;
-  const options = [
-    file,
-    // -c is the sum over slots; with -np given each slot gets its part.
-    `-c ${settings.contextLength * settings.sequenceCount} -np ${settings.sequenceCount}`,
-    `-ngl ${settings.gpuLayers}`,
-    `-b ${settings.batchSize} -ub ${settings.microBatchSize}`,
-    `-fa ${settings.flashAttention ? "on" : "off"}`,
-  ];
-  if (settings.kvCacheTypeK !== "F16" || settings.kvCacheTypeV !== "F16") {
-    options.push(`-ctk ${settings.kvCacheTypeK.toLowerCase()} -ctv ${settings.kvCacheTypeV.toLowerCase()}`);
-  }
-  if (hardware.gpus.length > 1 && settings.gpuLayers > 0) options.push(`-ts ${settings.gpuLayerSplit.join(",")}`);
-  const experts = hostExpertPattern(input);
-  if (experts !== undefined) options.push(`-ot '${experts}=CPU'`);
+  const options = [file, ...llamaServerArguments(settings, model.layers).map((group) => group.map(shell).join(" "))];
   // -hf would fetch and load a vision part the plan has no room for.
   if (repository !== undefined) options.push("--no-mmproj");
   // With the plan fixed, the server's own search would only refuse to touch settings given by hand.
@@ -111,21 +99,6 @@ function buildNotes({ plan }: LaunchInput): Localized[] {
       zh: "按 Snug 的引擎规划；llama-server 的 logits 占用略少。",
     },
   ];
-}
-
-/** The blocks whose experts stay in main memory, as a tensor name pattern; llama.cpp's --n-cpu-moe counts from the front. */
-function hostExpertPattern({ plan, model }: LaunchInput): string | undefined {
-  let left = plan.settings.hostExpertLayers;
-  if (left === 0) return undefined;
-  const blocks: number[] = [];
-  for (let block = model.layers.length - 1; block >= 0 && left > 0; block--) {
-    if (model.layers[block]!.ffn !== "moe") continue;
-    blocks.unshift(block);
-    left--;
-  }
-  const experts = model.layers.filter(({ ffn }) => ffn === "moe").length;
-  const which = blocks.length === experts ? "" : `blk\\.(${blocks.join("|")})`;
-  return `${which}\\.ffn_(up|down|gate|gate_up)_(ch|)exps`;
 }
 
 /** Cache types Ollama accepts. */
@@ -225,7 +198,7 @@ export function wrap(options: readonly string[]): string {
 
 /** Quoted for a POSIX shell when it holds anything but plain characters. */
 export function shell(text: string): string {
-  return /^[\w./:@%+=-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+  return /^[\w./:@%+=,-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
 /** "5GiB" for Accelerate's max_memory, rounded down. */
