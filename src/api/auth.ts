@@ -59,12 +59,19 @@ export async function ensureAdminKey(
 /** The configured admin key in front of a store, for places where the secret lives in the settings alone. */
 export function withAdminSecret(store: KeyStore, secret: string): KeyStore {
   let configured: ReturnType<typeof createAdminKey> | undefined;
+  const read = async () => {
+    configured ??= createAdminKey(secret, 0);
+    return await configured;
+  };
   return {
     ...store,
     async findByHash(hash) {
-      configured ??= createAdminKey(secret, 0);
-      const { hash: configuredHash, ...key } = await configured;
+      const { hash: configuredHash, ...key } = await read();
       return hash === configuredHash ? key : store.findByHash(hash);
+    },
+    async find(id) {
+      const { hash: _, ...key } = await read();
+      return id === key.id ? key : store.find(id);
     },
   };
 }

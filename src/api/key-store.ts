@@ -12,6 +12,10 @@ export function createKeyStore(database: Database): KeyStore {
       const [found] = await translated(db.select().from(apiKeys).where(eq(apiKeys.hash, hash)).limit(1));
       return found === undefined ? undefined : toKey(found);
     },
+    async find(id) {
+      const [found] = await translated(db.select().from(apiKeys).where(eq(apiKeys.id, id)).limit(1));
+      return found === undefined ? undefined : toKey(found);
+    },
     async insert(key) {
       await translated(db.insert(apiKeys).values(key));
     },

@@ -63,6 +63,20 @@ export interface EngineHealth {
   slots: number;
   /** True when the server tells only that it answers: then active, queued and slots are not known. */
   assumed?: boolean;
+  /** Memory of its machine, GPUs first; left out by servers that do not tell. */
+  devices?: DeviceMemory[];
+}
+
+/** Memory of one device of an engine's machine, as last read. Bytes; what is not known is left out. */
+export interface DeviceMemory {
+  /** "NVIDIA GeForce RTX 3060"; of main memory "RAM". */
+  name: string;
+  kind: "gpu" | "host";
+  bytesTotal: number;
+  /** By anybody. */
+  bytesUsed?: number;
+  /** Of those, by this engine's models. */
+  bytesOwn?: number;
 }
 
 /** Milliseconds since the Unix epoch. Injected, so that tests own time. */
@@ -136,6 +150,33 @@ export interface UsageGroupQuery extends Omit<UsageQuery, "after"> {
   limit: number;
 }
 
+/** Use over time. `group: "day"` is the sum of all, under the value "". */
+export interface UsageSeriesQuery {
+  group: UsageGrouping;
+  /** Inclusive, milliseconds since the epoch. */
+  since: number;
+  /** Exclusive. */
+  until: number;
+  /** Length of a step: an hour or a day, UTC. */
+  stepMs: 3_600_000 | 86_400_000;
+  /** Only these groups; left out: all. */
+  values?: readonly string[];
+  /** With quantiles, which cost more to read. */
+  latencies?: boolean;
+}
+
+export interface UsageSeriesPoint extends UsageGroup {
+  /** Start of the step, milliseconds since the epoch. */
+  at: number;
+}
+
+export interface UsageFailures {
+  /** Most frequent first. */
+  codes: { code: ErrorCode; requests: number }[];
+  /** Newest first. */
+  rows: UsageRow[];
+}
+
 /** Quantiles of what was measured, each within 2.2 %; `count` is how many answers had a measurement. */
 export interface UsageQuantiles {
   count: number;
@@ -193,6 +234,10 @@ export interface UsageStore {
   totals(query: UsageQuery): Promise<UsageTotals>;
   /** Days ascending, other groups by requests, most first. */
   groups(query: UsageGroupQuery): Promise<{ groups: UsageGroup[]; groupCount: number; totals: UsageTotals }>;
+  /** Ascending in time; steps and groups without any request are left out. */
+  series(query: UsageSeriesQuery): Promise<UsageSeriesPoint[]>;
+  /** Requests that failed, of those whose rows are still kept. */
+  failures(query: { since: number; until: number; limit: number }): Promise<UsageFailures>;
   /**
    * Adds up whole days (UTC) before this time for fast reports, unless a request of theirs still runs. An aborted signal
    * ends the work between two pieces; the next call goes on.
@@ -255,12 +300,30 @@ export interface ApiKey {
 /** API keys by hash; the secret itself is never stored. */
 export interface KeyStore {
   findByHash(hash: string): Promise<ApiKey | undefined>;
+  find(id: string): Promise<ApiKey | undefined>;
   insert(key: ApiKey & { hash: string }): Promise<void>;
   count(): Promise<number>;
   /** Oldest first, revoked and expired ones included. */
   list(): Promise<ApiKey[]>;
   /** A key revoked before keeps its time. Undefined when there is no such key. */
   revoke(id: string, at: number): Promise<ApiKey | undefined>;
+}
+
+/** Somebody signed in to the admin page with a key. */
+export interface AdminSession {
+  /** SHA-256 in hex of what the browser holds. */
+  hash: string;
+  keyId: string;
+  expiresAt: number;
+}
+
+/** Sessions of the admin page, where every process and isolate sees them. */
+export interface SessionStore {
+  /** Also forgets sessions that expired before `now`. */
+  open(session: AdminSession, now: number): Promise<void>;
+  /** Expired ones included. */
+  find(hash: string): Promise<AdminSession | undefined>;
+  close(hash: string): Promise<void>;
 }
 
 /** An engine elsewhere, as an administrator registered it. */

@@ -28,6 +28,10 @@ export async function withProcessKey(
   const key: ApiKey = { ...made, id: name };
   return {
     secret,
-    keyStore: { ...store, findByHash: async (hash) => (hash === ownHash ? key : await store.findByHash(hash)) },
+    keyStore: {
+      ...store,
+      findByHash: async (hash) => (hash === ownHash ? key : await store.findByHash(hash)),
+      find: async (id) => (id === key.id ? key : await store.find(id)),
+    },
   };
 }

@@ -5,6 +5,7 @@
 import { describe, expect, test } from "vitest";
 import { createEngineStore } from "../../src/api/engine-store.ts";
 import { createKeyStore } from "../../src/api/key-store.ts";
+import { createSessionStore } from "../../src/api/session-store.ts";
 import { connect, type Database } from "../../src/api/usage/database.ts";
 import { apiKeys, usage } from "../../src/api/usage/schema.ts";
 import { createUsageStore } from "../../src/api/usage/store.ts";
@@ -195,6 +196,8 @@ export function describeUsageStore(name: string, openEmpty: () => Promise<Databa
       expect(await keys.count()).toBe(1);
       expect(await keys.findByHash("h1")).toEqual(key);
       expect(await keys.findByHash("h2")).toBeUndefined();
+      expect(await keys.find("k1")).toEqual(key);
+      expect(await keys.find("k2")).toBeUndefined();
       await expect(keys.insert({ ...key, id: "k2", hash: "h1" })).rejects.toBeInstanceOf(AppError);
     });
 
@@ -300,6 +303,75 @@ export function describeUsageStore(name: string, openEmpty: () => Promise<Databa
       expect(await store.rollUp(day)).toBe(1);
       expect(await store.forget(day)).toBe(2);
       expect(await store.totals({})).toMatchObject({ requests: 2, completionTokens: 17 });
+    });
+
+    test("series by hour and by day are the same before and after sums were made, and add up to the groups", async () => {
+      const { store } = await open();
+      for (let i = 0; i < 60; i++) {
+        await asked(store, { at: day + i * 3_000_000, model: `m${i % 4}` }, i + 1);
+      }
+      const time = { since: day, until: 4 * day };
+      const hour = 3_600_000 as const;
+      const steps = { stepMs: day, latencies: true } as const;
+      const days = () => store.series({ ...time, ...steps, group: "model" });
+      const hours = () => store.series({ ...time, stepMs: hour, group: "model", values: ["m1"] });
+      const before = await Promise.all([days(), hours(), store.series({ ...time, ...steps, group: "day" })]);
+      expect(before[0].filter(({ value }) => value === "m1").map(({ at, requests }) => [at, requests])).toEqual([
+        [day, 7],
+        [2 * day, 8],
+      ]);
+      expect(before[1].every(({ at, value }) => value === "m1" && at % hour === 0)).toBe(true);
+      expect(before[1].reduce((sum, { completionTokens }) => sum + completionTokens, 0)).toBe(450);
+      const { totals } = await store.groups({ ...time, group: "model", limit: 0 });
+      const sum = (points: { completionTokens: number }[]) =>
+        points.reduce((total, { completionTokens }) => total + completionTokens, 0);
+      expect(sum(before[0])).toBe(totals.completionTokens);
+      expect(sum(before[2])).toBe(totals.completionTokens);
+      expect(before[2].map(({ value, totalMs }) => [value, totalMs?.count])).toEqual([
+        ["", 29],
+        ["", 29],
+        ["", 2],
+      ]);
+      expect(await store.rollUp(3 * day + 12 * hour)).toBe(2);
+      const after = await Promise.all([days(), hours(), store.series({ ...time, ...steps, group: "day" })]);
+      expect(after).toEqual(before);
+    });
+
+    test("failures are counted by code and listed newest first, within the time asked for", async () => {
+      const { store } = await open();
+      for (const [at, errorCode] of [
+        [1, "engine_timeout"],
+        [2, "engine_unavailable"],
+        [3, "engine_timeout"],
+        [9, "engine_timeout"],
+      ] as const) {
+        const admitted = admission({ at });
+        await store.admit(admitted);
+        await store.settle(receipt(admitted.id, { errorCode }));
+      }
+      await asked(store, { at: 2 });
+      const { codes, rows } = await store.failures({ since: 1, until: 9, limit: 2 });
+      expect(codes).toEqual([
+        { code: "engine_timeout", requests: 2 },
+        { code: "engine_unavailable", requests: 1 },
+      ]);
+      expect(rows.map(({ at, errorCode }) => [at, errorCode])).toEqual([
+        [3, "engine_timeout"],
+        [2, "engine_unavailable"],
+      ]);
+    });
+
+    test("a session is found until it is closed, and expired ones are forgotten with the next", async () => {
+      const { database } = await open();
+      const sessions = createSessionStore(database);
+      const first = { hash: "a", keyId: "k", expiresAt: 10 };
+      await sessions.open(first, 5);
+      expect(await sessions.find("a")).toEqual(first);
+      expect(await sessions.find("b")).toBeUndefined();
+      await sessions.open({ hash: "b", keyId: "k", expiresAt: 20 }, 11);
+      expect(await sessions.find("a")).toBeUndefined();
+      await sessions.close("b");
+      expect(await sessions.find("b")).toBeUndefined();
     });
 
     test("pages of rows follow each other without gap or repeat", async () => {

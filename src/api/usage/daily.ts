@@ -22,13 +22,13 @@ import {
 export const dayMs = 86_400_000;
 
 /** What sums are made of. Hours are marked in the name of the dimension and go when their day is added up. */
-interface Unit {
+export interface Unit {
   ms: number;
   suffix: "" | "/hour";
 }
 
-const wholeDay: Unit = { ms: dayMs, suffix: "" };
-const wholeHour: Unit = { ms: 3_600_000, suffix: "/hour" };
+export const wholeDay: Unit = { ms: dayMs, suffix: "" };
+export const wholeHour: Unit = { ms: 3_600_000, suffix: "/hour" };
 
 /** Rows worked on at a time: requests wait for some ten milliseconds at most. */
 const pageRows = 1_000;
@@ -40,7 +40,7 @@ const breathe = () => new Promise<void>((resolve) => setTimeout(resolve));
 const writtenSums = 400;
 
 /** How a row's group is told from its columns. */
-const groupColumns: Record<UsageGrouping, string> = {
+export const groupColumns: Record<UsageGrouping, string> = {
   day: `cast(at / ${dayMs} as integer)`,
   key: "key_id",
   user: "coalesce(user_id, '')",
@@ -54,10 +54,10 @@ const groupColumns: Record<UsageGrouping, string> = {
 const groupings = Object.keys(groupColumns) as UsageGrouping[];
 
 /** Sums over all keys stand under this one. */
-const allKeys = "";
+export const allKeys = "";
 
 /** Sums of one unit that follow each other. */
-interface Span {
+export interface Span {
   unit: Unit;
   periods: number[];
 }
@@ -114,7 +114,7 @@ function dateOf(day: number): string {
 }
 
 /** Those added up that lie wholly in the time, ascending. */
-async function periodsDone(database: Database, unit: Unit, since: number, until: number): Promise<number[]> {
+export async function periodsDone(database: Database, unit: Unit, since: number, until: number): Promise<number[]> {
   const sql = "select day from usage_daily where dimension = ? and key_id = ? and day >= ? and day < ? order by day";
   const params = [`day${unit.suffix}`, allKeys, Math.ceil(since / unit.ms), Math.floor(until / unit.ms)];
   const [rows] = await database.atomic([{ sql, params }]);
@@ -122,7 +122,12 @@ async function periodsDone(database: Database, unit: Unit, since: number, until:
 }
 
 /** The time without those periods. */
-function rangesBetween(periods: readonly number[], { ms }: Unit, since: number, until: number): [number, number][] {
+export function rangesBetween(
+  periods: readonly number[],
+  { ms }: Unit,
+  since: number,
+  until: number,
+): [number, number][] {
   const ranges: [number, number][] = [];
   let from = since;
   for (const period of periods) {

@@ -1,4 +1,5 @@
 /** Tables of the ledger, for SQLite and D1 alike. Changes need `npx drizzle-kit generate`; migrations are only added. */
+import { isNotNull } from "drizzle-orm";
 import { index, integer, primaryKey, real, sqliteTable, text } from "drizzle-orm/sqlite-core";
 import type { FinishReason, RequestPriority } from "../../core/chat.ts";
 import type { ErrorCode } from "../../core/errors.ts";
@@ -43,6 +44,8 @@ export const usage = sqliteTable(
     index("usage_at").on(table.at),
     index("usage_key_at").on(table.keyId, table.at),
     index("usage_user_at").on(table.userId, table.at),
+    // Holds failed requests alone, so that the others pay nothing for it.
+    index("usage_failed_at").on(table.at).where(isNotNull(table.errorCode)),
   ],
 );
 
@@ -61,6 +64,13 @@ export const apiKeys = sqliteTable("api_keys", {
   userLimits: text("user_limits", { mode: "json" }).$type<QuotaLimits>(),
   weight: real(),
   priority: text().$type<RequestPriority>(),
+});
+
+/** Signed in at the admin page. The browser's secret is not here: only its SHA-256, in hex. */
+export const adminSessions = sqliteTable("admin_sessions", {
+  hash: text().primaryKey(),
+  keyId: text("key_id").notNull(),
+  expiresAt: integer("expires_at").notNull(),
 });
 
 /** Engines registered by administrators. The token must be sent on, so it is stored as it is. */

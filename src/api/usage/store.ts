@@ -1,11 +1,12 @@
 /** The ledger, over any SQLite. */
-import { and, count, desc, eq, gte, isNull, lt, lte, ne, or, type SQL, sql } from "drizzle-orm";
+import { and, count, desc, eq, gte, isNotNull, isNull, lt, lte, ne, or, type SQL, sql } from "drizzle-orm";
 import type { AnySQLiteColumn } from "drizzle-orm/sqlite-core";
 import { answerMsMax, usageRowsDefault, usageRowsMax } from "../../core/limits.ts";
 import type { Consumption, UsageAdmission, UsageQuery, UsageReceipt, UsageRow, UsageStore } from "../../core/ports.ts";
 import { forgetRows, readGroups, rollUpDays } from "./daily.ts";
 import { connect, type Database, known, translated } from "./database.ts";
 import { usage } from "./schema.ts";
+import { readErrorCodes, readSeries } from "./series.ts";
 
 type StoredUsage = typeof usage.$inferSelect;
 
@@ -63,6 +64,15 @@ export function createUsageStore(database: Database): UsageStore {
       return (await readGroups(database, { ...query, group: "day", limit: 0 })).totals;
     },
     groups: (query) => readGroups(database, query),
+    series: (query) => readSeries(database, query),
+    async failures({ since, until, limit }) {
+      const failed = and(isNotNull(usage.errorCode), gte(usage.at, since), lt(usage.at, until));
+      const [codes, found] = await Promise.all([
+        readErrorCodes(database, { since, until }),
+        translated(db.select().from(usage).where(failed).orderBy(desc(usage.at)).limit(limit)),
+      ]);
+      return { codes, rows: found.map(toRow) };
+    },
     rollUp: (before, signal) => rollUpDays(database, before, signal),
     forget: (before, signal) => forgetRows(database, before, signal),
     async markInterrupted(before) {
