@@ -188,3 +188,20 @@ export type TerminalChatEvent = Extract<ChatEvent, { type: "finish" | "cancelled
 export function isTerminal(event: ChatEvent): event is TerminalChatEvent {
   return event.type === "finish" || event.type === "cancelled" || event.type === "error";
 }
+
+/** One event for two pieces of the same thing; undefined when they are not. */
+export function joinDeltas(first: ChatEvent, second: ChatEvent): ChatDelta | undefined {
+  if (!isDelta(first) || !isDelta(second)) return undefined;
+  const tokenCount = (first.tokenCount ?? 1) + (second.tokenCount ?? 1);
+  if (first.type === "tool_call") {
+    if (second.type !== "tool_call" || first.index !== second.index) return undefined;
+    return { ...first, arguments: first.arguments + second.arguments, tokenCount };
+  }
+  if (first.type === "reasoning") {
+    return second.type === "reasoning" ? { ...first, text: first.text + second.text, tokenCount } : undefined;
+  }
+  if (second.type !== "text") return undefined;
+  const joined: ChatDelta = { ...first, text: first.text + second.text, tokenCount };
+  const logprobs = [...(first.logprobs ?? []), ...(second.logprobs ?? [])];
+  return logprobs.length === 0 ? joined : { ...joined, logprobs };
+}

@@ -38,6 +38,17 @@ export const modelNameCharsMax = 512;
 /** Waiting requests on one engine; beyond it a quick refusal is kinder than a long wait. */
 export const queueRequestsMax = 64;
 
+/** A question in a chat: some thousand tokens to read, and no book asked for. Such requests go first, within a bound. */
+export const shortPromptCharsMax = 4_000;
+export const shortAnswerTokensMax = 1_024;
+
+/** A key's share among others. Past the upper bound the ageing that keeps everybody served would outweigh it. */
+export const keyWeightMin = 0.1;
+export const keyWeightMax = 10;
+
+/** Deadlines a caller may ask for start here: a shorter one than a round trip is a mistake. */
+export const deadlineMsMin = 10;
+
 /** Time a request may wait for a slot before it is refused. */
 export const queueWaitMsMax = 120_000;
 
@@ -388,3 +399,50 @@ export const ledgerTidyMs = 300_000;
 
 /** What answers cut at shutdown get to say so in the chat. */
 export const interruptedNoteMsMax = 5_000;
+
+/** One message of an engine's link in either direction; requests are as large as bodies may be, and JSON escapes. */
+export const linkMessageBytesMax = 8 * 1024 * 1024;
+
+/** One message from an engine: a few tokens, a model list, a state. */
+export const linkEngineMessageCharsMax = 1024 * 1024;
+
+/** A running answer's tokens are gathered for at most this long, or until there are so many; the first goes at once. */
+export const linkFlushMs = 40;
+export const linkFlushTokens = 16;
+
+/** Messages of one answer an engine may be ahead of its reader. */
+export const linkWindowMessages = 64;
+
+/** Messages of one answer kept while an earlier one is missing. */
+export const linkHeldMessagesMax = 16;
+
+/** Requests on one link at once: what engines queue, and room to refuse the rest by their own words. */
+export const linkRequestsMax = 256;
+
+/** An idle link is tried this often; routers at home and Cloudflare forget silent connections after 60 to 100 s. */
+export const linkPingMs = 20_000;
+
+/** A try that is not answered in this time means that the connection is dead. */
+export const linkPongMsMax = 10_000;
+
+/** An engine that was not heard of for this long is gone, though its connection never closed. */
+export const linkSilenceMsMax = 60_000;
+
+/** Connecting, and saying hello, take less. */
+export const linkHelloMsMax = 10_000;
+
+/** Waits before connecting again: first, and the most it grows to by doubling; each is spread by chance. */
+export const linkRetryMsFirst = 200;
+export const linkRetryMsMax = 30_000;
+
+/** A refusal that only a person can lift is tried again this seldom. */
+export const linkRefusedRetryMs = 60_000;
+
+/** Between two looks whether the engine's state has changed and must be told. */
+export const linkStateLookMs = 1_000;
+
+/** Between two looks whether the keys of connected engines are still good. */
+export const linkKeyLookMs = 30_000;
+
+/** What an engine tells of its machine and plans, as JSON. */
+export const linkFactsCharsMax = 16 * 1024;

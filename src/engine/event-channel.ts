@@ -1,5 +1,5 @@
 /** Events of one chat on their way to its reader: one producer that does not wait, one reader that may be slow. */
-import { type ChatDelta, type ChatEvent, isDelta, isTerminal } from "../core/chat.ts";
+import { type ChatEvent, isTerminal, joinDeltas } from "../core/chat.ts";
 
 export interface EventChannelOptions {
   /** Events the reader may be behind before `onFull`. Text the reader has not taken yet is joined, so few are kept. */
@@ -68,15 +68,4 @@ export class EventChannel {
       this.#wake = resolve;
     });
   }
-}
-
-/** One event for two pieces of the same thing; undefined when they are not. */
-function joinDeltas(first: ChatEvent, second: ChatEvent): ChatDelta | undefined {
-  if (!isDelta(first) || !isDelta(second)) return undefined;
-  const tokenCount = (first.tokenCount ?? 1) + (second.tokenCount ?? 1);
-  if (first.type === "tool_call") {
-    if (second.type !== "tool_call" || first.index !== second.index) return undefined;
-    return { ...first, arguments: first.arguments + second.arguments, tokenCount };
-  }
-  return second.type === first.type ? { ...first, text: first.text + second.text, tokenCount } : undefined;
 }
