@@ -9,15 +9,12 @@ import {
   NoBinaryFoundError,
 } from "node-llama-cpp";
 import { AppError } from "../core/errors.ts";
-import { formatBytes, MIB } from "../core/units.ts";
 import type { Backend } from "../fit/types.ts";
 import type { BatchStrategy } from "./batching.ts";
 import { readUsableCores } from "./cpu-quota.ts";
 import { mayHaveGpu } from "./gpu-presence.ts";
 import type { ChildMessage, GpuChoice, LlamaDevices, LoadSettings, MeasuredMemory, MemoryBytes } from "./ipc.ts";
-
-/** Work for one thread; measured: 10 and 4 million parameters run fastest on one, 440 million gain from a second. */
-const weightBytesPerThread = 64 * MIB;
+import { usefulThreads } from "./threads.ts";
 
 export interface LoadHooks {
   log(level: Extract<ChildMessage, { type: "log" }>["level"], message: string): void;
@@ -44,17 +41,9 @@ export async function openLlama(gpu: GpuChoice, hooks: LoadHooks): Promise<Llama
   return llama;
 }
 
-/**
- * Threads that pay. They wait for each other many times per token by spinning, so one more than there are free cores
- * makes all of them slow (the library's default of 4 on 2 cores: 100 times), and a small model is fastest on one.
- */
-export async function limitThreads(
-  llama: Llama,
-  fileBytes: number,
-  threadsMax = Number.POSITIVE_INFINITY,
-): Promise<number> {
-  const cores = Math.min(llama.cpuMathCores, await readUsableCores());
-  const threads = Math.max(1, Math.min(cores, threadsMax, Math.ceil(fileBytes / weightBytesPerThread)));
+/** @returns threads it will use */
+export async function limitThreads(llama: Llama, fileBytes: number, threadsMax?: number): Promise<number> {
+  const threads = usefulThreads(Math.min(llama.cpuMathCores, await readUsableCores()), fileBytes, threadsMax);
   llama.maxThreads = threads;
   return threads;
 }
@@ -129,20 +118,6 @@ function readBreakdown(owner: object, key: string): MemoryBytes | undefined {
   if (typeof sizes !== "object" || sizes === null) return undefined;
   const [hostBytes, gpuBytes] = [Reflect.get(sizes, "cpuRam"), Reflect.get(sizes, "gpuVram")];
   return typeof hostBytes === "number" && typeof gpuBytes === "number" ? { hostBytes, gpuBytes } : undefined;
-}
-
-/** @throws AppError engine_out_of_memory when more was allocated than `memoryLimit` allows */
-export function requireWithinLimit(memory: MeasuredMemory | undefined, limit: LoadSettings["memoryLimit"]): void {
-  if (memory === undefined || limit === undefined) return;
-  for (const [key, where] of [
-    ["gpuBytes", "VRAM"],
-    ["hostBytes", "main memory"],
-  ] as const) {
-    const taken = memory.model[key] + memory.context[key];
-    if (taken <= (limit[key] ?? Number.POSITIVE_INFINITY)) continue;
-    const message = `The model took ${formatBytes(taken)} of ${where}; the limit is ${formatBytes(limit[key] ?? 0)}.`;
-    throw new AppError("engine_out_of_memory", message, { details: { takenBytes: taken, limitBytes: limit[key] } });
-  }
 }
 
 /** The devices llama.cpp finds, without a model. */

@@ -29,11 +29,11 @@ import {
   loadModel,
   measureMemory,
   openLlama,
-  requireWithinLimit,
   translateLoadError,
 } from "./llama-load.ts";
 import { createSampling, requireKnownTokens, samplingDefaults } from "./llama-sampling.ts";
 import { callableTools, LlamaTemplate, type RenderedPrompt } from "./llama-template.ts";
+import { requireWithinLimit } from "./memory-limit.ts";
 import { leaveOutOldest } from "./truncation.ts";
 
 /** A request whose conversation is rendered and counted, ready to run. */
