@@ -20,7 +20,7 @@ import { BoundedSet } from "./bounded-set.ts";
 import { parseButton } from "./buttons.ts";
 import { type CommandCall, type CommandPorts, replyToCommand } from "./command-replies.ts";
 import { availableCommands, type Capability, type CommandSpec, type OptionSpec } from "./commands.ts";
-import type { FitsPort } from "./fits-answer.ts";
+import type { DrawPng, FitsPort } from "./fits-answer.ts";
 import { TEXTS } from "./locale/locale.ts";
 import type { BotLocale } from "./locale/texts.ts";
 import { Pace, type PaceRules } from "./pace.ts";
@@ -45,6 +45,8 @@ export interface ChatBotOptions {
   /** Model of channels that chose none; undefined takes the first that is loaded. */
   defaultModel?: string;
   capabilities?: readonly Capability[];
+  /** Without it /stats has no picture. */
+  drawPng?: DrawPng;
 }
 
 /** How to react to a pressed button: `ack` within the platform's time, then `later`. */
@@ -151,7 +153,7 @@ export class ChatBot {
 
   /** Never rejects. */
   async command(call: Omit<CommandCall, "mention">, mention: string): Promise<ChatPost> {
-    const { newId, state, usage, fits, timer, logger, defaultModel, capabilities = [] } = this.#options;
+    const { newId, state, usage, fits, timer, logger, defaultModel, capabilities = [], drawPng } = this.#options;
     if (!this.allows(call.asker, call.where)) {
       const texts = TEXTS[call.locale];
       return { text: texts.failure(texts.notAllowedHere, newId()) };
@@ -168,6 +170,7 @@ export class ChatBot {
         newId,
         defaultModel,
         capabilities,
+        ...(drawPng === undefined ? {} : { drawPng }),
         onForget: (asker, where) => this.#book.forget(asker.id, where.channelId),
       },
     );
@@ -196,6 +199,11 @@ export class ChatBot {
       const { channelId, parentChannelId, serverId } = record.question.where;
       if (channelId === id || parentChannelId === id || serverId === id) record.stop?.("answer_lost");
     }
+  }
+
+  /** Nothing can be written on the platform any more: running answers end at once. */
+  stopAll(): void {
+    for (const record of this.#book.running()) record.stop?.("answer_lost");
   }
 
   /** Takes no more questions, waits for running answers, then ends those that are left with a note. */

@@ -3,6 +3,7 @@ import { AppError, toAppError } from "../core/errors.ts";
 import { fitQueryCharsMax, personaCharsMax } from "../core/limits.ts";
 import type {
   BotStateStore,
+  ChatFile,
   ChatPlatform,
   ChatPost,
   Clock,
@@ -23,12 +24,13 @@ import {
   PERIOD_MS,
   type Period,
 } from "./commands.ts";
-import type { FitsPort } from "./fits-answer.ts";
+import type { DrawPng, FitsPort } from "./fits-answer.ts";
 import { errorSentence, TEXTS } from "./locale/locale.ts";
 import type { BotLocale, Texts } from "./locale/texts.ts";
 import type { Asker, Whereabouts } from "./question.ts";
 import { shorten } from "./reply-render.ts";
 import { splitMarkdown } from "./reply-split.ts";
+import { renderStatsPicture, statsPictureDays, statsPictureSince } from "./stats-picture.ts";
 
 export interface CommandCall {
   command: CommandSpec;
@@ -40,6 +42,8 @@ export interface CommandCall {
   platform: ChatPlatform;
   /** How one addresses the bot here, for the help. */
   mention: string;
+  /** A picture would be shown where the reply goes; drawing one costs a moment. */
+  showsPictures?: boolean;
 }
 
 /** The ledger, as the bots see it. */
@@ -55,6 +59,8 @@ export interface CommandPorts {
   newId: () => string;
   defaultModel: string | undefined;
   capabilities: readonly Capability[];
+  /** Without it there are no pictures. */
+  drawPng?: DrawPng;
   /** Also drops what is in memory. */
   onForget: (asker: Asker, where: Whereabouts) => void;
 }
@@ -207,6 +213,7 @@ async function replyStats(call: CommandCall, texts: Texts, ports: CommandPorts):
   const title = `**${texts.statsTitle(period)}**`;
   if (byModel.totals.requests === 0 && votes.length === 0) return { text: `${title}\n${texts.usageNone}` };
   const thumbs = votes.map(({ model, up, down }) => `- ${model === "" ? "?" : model}: 👍 ${up} · 👎 ${down}`);
+  const picture = await drawStats(call, texts, ports);
   const people = byUser.groups.map((group) => ({ ...group, value: userName(group.value, call.platform) }));
   return {
     text: [
@@ -220,7 +227,21 @@ async function replyStats(call: CommandCall, texts: Texts, ports: CommandPorts):
       `**${texts.statsByUser}**`,
       ...groupLines({ ...byUser, groups: people }, texts),
     ].join("\n"),
+    ...(picture === undefined ? {} : { files: [picture] }),
   };
+}
+
+async function drawStats(call: CommandCall, texts: Texts, ports: CommandPorts): Promise<ChatFile | undefined> {
+  const { usage, clock, drawPng } = ports;
+  if (drawPng === undefined || call.showsPictures !== true) return undefined;
+  const now = clock.now();
+  const { groups } = await usage.groups({ since: statsPictureSince(now), group: "day", limit: statsPictureDays });
+  const bytes = await drawPng(
+    (drawable) => renderStatsPicture(groups, now, drawable === "en" ? TEXTS.en : texts),
+    call.locale === "en" ? "en" : "zh",
+  );
+  if (bytes === undefined) return undefined;
+  return { name: "usage.png", contentType: "image/png", bytes, description: texts.statsPicture.description };
 }
 
 /** Busiest first; more would not be read in a chat. */

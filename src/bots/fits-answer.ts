@@ -12,6 +12,15 @@ import { blocksToMarkdown, renderBlocks } from "../fit/render.ts";
 import { TEXTS } from "./locale/locale.ts";
 import type { BotLocale } from "./locale/texts.ts";
 
+/**
+ * PNG of a picture, since chats show no SVG; `render` gives it in the language whose letters can be drawn. Undefined
+ * where there is nothing to draw.
+ */
+export type DrawPng = (
+  render: (locale: Locale) => string | undefined,
+  wanted: Locale,
+) => Promise<Uint8Array | undefined>;
+
 /** The planner, as the bots see it. */
 export interface FitsPort {
   /**
@@ -26,11 +35,8 @@ export interface FitsPort {
 export interface FitsPortOptions {
   /** Reads the header behind an `hf:` reference or an address. Without it such questions are answered by name. */
   loadGguf?: (location: string) => Promise<LoadedGguf>;
-  /**
-   * PNG of a picture, since chats show no SVG; `render` gives it in the language whose letters can be drawn. Undefined
-   * where there is nothing to draw. Without this there are no pictures.
-   */
-  drawPng?: (render: (locale: Locale) => string | undefined, wanted: Locale) => Promise<Uint8Array | undefined>;
+  /** Without it there are no pictures. */
+  drawPng?: DrawPng;
 }
 
 export function createFitsPort(options: FitsPortOptions = {}): FitsPort {

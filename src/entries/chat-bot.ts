@@ -4,7 +4,7 @@ import type { AccessRules } from "../bots/access.ts";
 import { ChatBot } from "../bots/bot.ts";
 import type { UsageReader } from "../bots/command-replies.ts";
 import type { Capability } from "../bots/commands.ts";
-import { createFitsPort } from "../bots/fits-answer.ts";
+import { createFitsPort, type DrawPng } from "../bots/fits-answer.ts";
 import type { PaceRules } from "../bots/pace.ts";
 import type { Locale } from "../core/errors.ts";
 import { hubHeaderMsMax } from "../core/limits.ts";
@@ -37,6 +37,7 @@ export interface ChatBotParts {
 export function createChatBot(source: UsageSource, parts: ChatBotParts, timer: Timer): ChatBot {
   const { settings, api, state, logger } = parts;
   const { allow, deny, pace, reasoning, model } = settings;
+  const draw: DrawPng = (render, wanted) => drawPng(render, wanted, logger);
   return new ChatBot({
     engine: createApiEngine(source, api, timer),
     state,
@@ -47,8 +48,9 @@ export function createChatBot(source: UsageSource, parts: ChatBotParts, timer: T
           fetch: (url, init) => fetch(url, init),
           signal: AbortSignal.timeout(hubHeaderMsMax),
         }),
-      drawPng: (render, wanted) => drawPng(render, wanted, logger),
+      drawPng: draw,
     }),
+    drawPng: draw,
     timer,
     logger,
     newId: newRequestId,

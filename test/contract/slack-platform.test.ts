@@ -62,6 +62,7 @@ function makeContext(standIn: SlackStandIn, timer: ManualTimer, abilities: Abili
     sessions: new Map(),
     stops: new Map(),
     messageIds: new Map(),
+    homePicture: undefined,
     targets: new Map(),
     followThreads: true,
     download: async () => new Uint8Array(),

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, test } from "vitest";
+import type { ChatBotOptions } from "../../src/bots/bot.ts";
 import { AppError } from "../../src/core/errors.ts";
 import type { UsageGroupQuery, UsageRow } from "../../src/core/ports.ts";
 import { Stage } from "../support/slack/stage.ts";
@@ -165,6 +166,53 @@ describe("the app's tabs", () => {
     await stage.standIn.openHome(stage.admin, "home");
     await stage.until(() => stage.standIn.world.homes.has(stage.admin.id), "the tab");
     expect(homeText(stage.admin.id)).toContain("Everybody, last 24 hours");
+  });
+
+  const pictureOf = (userId: string) =>
+    (stage.standIn.world.homes.get(userId) ?? []).find(({ type }) => type === "image");
+  const drawn = () => {
+    const { bytes = new Uint8Array() } = stage.standIn.world.files.at(-1) ?? {};
+    return new TextDecoder().decode(bytes);
+  };
+  const drawPng: ChatBotOptions["drawPng"] = async (render, locale) => {
+    const svg = render(locale);
+    return svg === undefined ? undefined : new TextEncoder().encode(svg);
+  };
+
+  test("Home has a picture of everybody's use for administrators, once Slack has looked at it", async () => {
+    stage = await Stage.open({ bot: { usage: usageOfRows([usageRow("U1")]), drawPng } });
+    stage.standIn.world.picturesTakeLooks = 2;
+    await stage.standIn.openHome(stage.ann, "home");
+    await stage.standIn.openHome(stage.admin, "home");
+    const picture = await stage.until(() => pictureOf(stage.admin.id), "the picture");
+    expect(picture.alt_text).toBe("Tokens read and written, day by day");
+    expect(drawn()).toContain("Tokens of the last 14 days");
+    expect(homeText(stage.admin.id)).toContain("Everybody, last 24 hours");
+    expect(pictureOf(stage.ann.id)).toBeUndefined();
+  });
+
+  test("the picture is uploaded again only when it changed, and then takes the old one's place", async () => {
+    const usage = usageOfRows([usageRow("U1")]);
+    stage = await Stage.open({ bot: { usage, drawPng } });
+    const open = async () => {
+      stage.standIn.world.homes.clear();
+      await stage.standIn.openHome(stage.admin, "home");
+      return await stage.until(() => pictureOf(stage.admin.id), "the picture");
+    };
+    const first = await open();
+    expect(await open()).toEqual(first);
+    usage.rows.push({ ...usageRow("U2"), usage: { promptTokens: 9_000 } });
+    expect(await open()).not.toEqual(first);
+    await stage.until(() => stage.standIn.world.files.length === 1, "the old picture to go");
+  });
+
+  test("without the right to upload the statistics stand there in words", async () => {
+    stage = await Stage.open({ bot: { usage: usageOfRows([usageRow("U1")]), drawPng } });
+    stage.standIn.missingScopes.add("files.getUploadURLExternal");
+    await stage.standIn.openHome(stage.admin, "home");
+    await stage.until(() => stage.logger.lines.some(({ message }) => message === "the tab has no picture"), "the word");
+    expect(homeText(stage.admin.id)).toContain("Everybody, last 24 hours");
+    expect(pictureOf(stage.admin.id)).toBeUndefined();
   });
 
   test("Messages suggests at most four questions in the person's language", async () => {

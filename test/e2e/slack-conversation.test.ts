@@ -295,3 +295,29 @@ test("a deleted question stops its answer", async () => {
   await stage.until(() => stage.bot.runningCount === 0, "the end");
   expect(stage.engine.cancelledCount).toBe(1);
 });
+
+test.each([
+  ["removes the app", { type: "app_uninstalled" }],
+  ["revokes its token", { type: "tokens_revoked", tokens: { bot: ["U1"] } }],
+])("a workspace that %s ends running answers and is told with what to do", async (_, event) => {
+  const told: string[] = [];
+  stage = await Stage.open({ slack: { onFatal: (error) => told.push(error.message) } });
+  stage.engine.script = function* () {
+    yield { text: "First words. " };
+    yield { hold: "talking" };
+    yield* sayForever();
+  };
+  await stage.standIn.slash(stage.ann, stage.channel, "/ask", "Talk");
+  await stage.engine.reached("talking");
+  await stage.standIn.event(event);
+  await stage.until(() => told.length === 1 && stage.engine.cancelledCount === 1, "the end");
+  expect(told[0]).toContain("SLACK_BOT_TOKEN");
+});
+
+test("a person's revoked token is none of the bot's", async () => {
+  const told: string[] = [];
+  stage = await Stage.open({ slack: { onFatal: (error) => told.push(error.message) } });
+  await stage.standIn.event({ type: "tokens_revoked", tokens: { oauth: ["U1"], bot: [] } });
+  await stage.ask(stage.ann, "Still there?");
+  expect(told).toEqual([]);
+});

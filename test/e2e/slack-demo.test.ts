@@ -221,6 +221,11 @@ describe("with the demo model", () => {
     const reply = await waitFor(() => replies[0], 5_000);
     expect(reply.body.text).toMatch(/Everybody, last 24 hours/);
     expect(reply.body.text).toContain("- slack: ");
+    await standIn.openHome(admin, "home");
+    const blocks = () => standIn.world.homes.get(admin.id) ?? [];
+    await waitFor(() => blocks().find(({ type }) => type === "image"), 10_000);
+    const [picture] = standIn.world.files;
+    expect([...picture!.bytes.slice(0, 4)]).toEqual([0x89, 0x50, 0x4e, 0x47]);
   });
 
   test("thumbs are stored with model and latency", async () => {

@@ -41,6 +41,7 @@ function groupValue(row: UsageRow, group: UsageGroupQuery["group"]): string {
   if (group === "user") return row.userId ?? "";
   if (group === "model") return row.model;
   if (group === "source") return row.source;
+  if (group === "day") return new Date(row.at).toISOString().slice(0, 10);
   throw new Error(`no test groups by ${group}`);
 }
 

@@ -79,6 +79,7 @@ async function runCommand(interaction: ChatInputCommandInteraction, context: Dis
       where: whereaboutsOf(interaction, interaction.channel),
       locale,
       platform: discordPlatform,
+      showsPictures: true,
     },
     `<@${context.botId}>`,
   );

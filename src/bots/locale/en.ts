@@ -143,6 +143,12 @@ export const en: Texts = {
   statsFeedback: "Thumbs",
   statsRow: (name, requests, tokens) =>
     `${name}: ${plural(requests, "question")}, ${tokens.toLocaleString("en")} tokens`,
+  statsPicture: {
+    title: (days) => `Tokens of the last ${days} days`,
+    read: "read",
+    written: "written",
+    description: "Tokens read and written, day by day",
+  },
   statsMore: (count) => `and ${count.toLocaleString("en")} more`,
 
   fitsNeedsQuery: "Name a model and a card, such as `/fits 13b 6gb`.",

@@ -108,6 +108,8 @@ export interface Texts {
   statsFeedback: string;
   statsRow(name: string, requests: number, tokens: number): string;
   statsMore(count: number): string;
+  /** Inside a picture: plain words without `&` and `<`. */
+  statsPicture: { title(days: number): string; read: string; written: string; description: string };
 
   fitsNeedsQuery: string;
   fitsPicture: string;

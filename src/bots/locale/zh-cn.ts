@@ -134,6 +134,12 @@ export const zhCn: Texts = {
   statsFirstWord: (p50, p95) => `首字 ${p50}，最慢的 1/20 为 ${p95}`,
   statsFeedback: "评价",
   statsRow: (name, requests, tokens) => `${name}：${requests} 个问题，${tokens} 个 token`,
+  statsPicture: {
+    title: (days) => `最近 ${days} 天的 token`,
+    read: "读入",
+    written: "写出",
+    description: "每天读入和写出的 token",
+  },
   statsMore: (count) => `还有 ${count} 项`,
 
   fitsNeedsQuery: "请写出模型和显卡，例如 `/fits 13b 6gb`。",

@@ -134,6 +134,12 @@ export const zhTw: Texts = {
   statsFirstWord: (p50, p95) => `首字 ${p50}，最慢的 1/20 為 ${p95}`,
   statsFeedback: "評價",
   statsRow: (name, requests, tokens) => `${name}：${requests} 個問題，${tokens} 個 token`,
+  statsPicture: {
+    title: (days) => `最近 ${days} 天的 token`,
+    read: "讀入",
+    written: "寫出",
+    description: "每天讀入和寫出的 token",
+  },
   statsMore: (count) => `還有 ${count} 項`,
 
   fitsNeedsQuery: "請寫出模型和顯示卡，例如 `/fits 13b 6gb`。",

@@ -56,6 +56,8 @@ export interface SlackContext {
   stops: Map<string, StopRequest>;
   /** Ids the core knows messages by, by "channel:ts" of Slack. */
   messageIds: Map<string, string>;
+  /** The picture of the Home tab that was uploaded last. */
+  homePicture: { bytes: Uint8Array; fileId: string } | undefined;
   /** Messages somebody opened the question form for, by "user channel ts". */
   targets: Map<string, AskTarget>;
   followThreads: boolean;

@@ -62,28 +62,41 @@ export async function readBody(response: Response, bytesMax: number): Promise<Ui
 
 const uploadSchema = z.object({ upload_url: z.string(), file_id: z.string() });
 
+type FileContext = Pick<SlackContext, "calls" | "upload" | "logger">;
+
 /** Puts a file into a thread. Never rejects: the message it belongs to is there already. */
 export async function sendFile(
-  { calls, upload, logger }: Pick<SlackContext, "calls" | "upload" | "logger">,
+  context: FileContext,
   { channel, threadTs }: { channel: string; threadTs?: string | undefined },
   file: ChatFile,
 ): Promise<void> {
   try {
-    const place = uploadSchema.parse(
-      await calls.insist("files.getUploadURLExternal", {
-        filename: file.name,
-        length: file.bytes.length,
-        ...(file.description === undefined ? {} : { alt_txt: file.description.slice(0, 1000) }),
-      }),
-    );
-    await upload(place.upload_url, file.bytes);
-    await calls.insist("files.completeUploadExternal", {
-      files: [{ id: place.file_id, title: file.name }],
-      channel_id: channel,
-      ...(threadTs === undefined ? {} : { thread_ts: threadTs }),
-    });
+    const place = { channel_id: channel, ...(threadTs === undefined ? {} : { thread_ts: threadTs }) };
+    await uploadFile(context, file, place);
   } catch (thrown) {
     const { message, platformCode } = toPlatformError(thrown);
-    logger.warn("a file could not be sent", { fileName: file.name, platformCode, error: message });
+    context.logger.warn("a file could not be sent", { fileName: file.name, platformCode, error: message });
   }
+}
+
+/**
+ * @param place where it is shown; none keeps it with the bot, for blocks that name it
+ * @returns the file's id
+ * @throws ChatPlatformError, or what the upload throws
+ */
+export async function uploadFile(
+  { calls, upload }: FileContext,
+  file: ChatFile,
+  place: { channel_id?: string; thread_ts?: string } = {},
+): Promise<string> {
+  const { upload_url, file_id } = uploadSchema.parse(
+    await calls.insist("files.getUploadURLExternal", {
+      filename: file.name,
+      length: file.bytes.length,
+      ...(file.description === undefined ? {} : { alt_txt: file.description.slice(0, 1000) }),
+    }),
+  );
+  await upload(upload_url, file.bytes);
+  await calls.insist("files.completeUploadExternal", { files: [{ id: file_id, title: file.name }], ...place });
+  return file_id;
 }

@@ -35,10 +35,12 @@ const events = [
   "agent_session_stopped",
   "app_home_opened",
   "app_mention",
+  "app_uninstalled",
   "message.channels",
   "message.groups",
   "message.im",
   "message.mpim",
+  "tokens_revoked",
 ];
 
 const usageHintCharsMax = 1_000;

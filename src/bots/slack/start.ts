@@ -107,12 +107,13 @@ export async function startSlack(options: SlackOptions): Promise<SlackBot> {
     sessions: new Map(),
     stops: new Map(),
     messageIds: new Map(),
+    homePicture: undefined,
     targets: new Map(),
     followThreads: options.followThreads,
     download: (url, bytesMax, signal) => download(url, options, bytesMax, signal),
     upload,
   };
-  listen(app, context);
+  listen(app, context, options);
   await connect(receiver, options);
   return {
     userName: identity.user,
@@ -183,7 +184,7 @@ async function connect(receiver: Receiver, { onFatal, logger }: SlackOptions): P
   };
 }
 
-function listen(app: App, context: SlackContext): void {
+function listen(app: App, context: SlackContext, options: SlackOptions): void {
   const { logger } = context;
   const guarded = async (what: string, work: () => Promise<void>) => {
     try {
@@ -211,6 +212,11 @@ function listen(app: App, context: SlackContext): void {
   app.event("assistant_thread_started", ({ event }) =>
     guarded("thread", () => handleThreadStarted(threadStartedSchema.parse(event), context)),
   );
+  app.event("app_uninstalled", async () => leave("Somebody removed the app from the workspace.", options));
+  app.event("tokens_revoked", async ({ event }) => {
+    // A person's token is none of this bot's.
+    if ((event.tokens?.bot ?? []).length > 0) leave("Slack revoked the bot's token.", options);
+  });
   app.command(/^\//, async ({ ack, command, respond }) => {
     await ack();
     await guarded("command", () => handleSlash(slashSchema.parse(command), respond as Respond, context));
@@ -228,6 +234,17 @@ function listen(app: App, context: SlackContext): void {
     await guarded("form", () => submitAskAbout(submissionSchema.parse(body), context));
   });
   app.error(async (error) => logger.error("Bolt could not hand on an event", { error: String(error) }));
+}
+
+/** Nothing can be written any more: answers end, and whoever runs the program is told what to do. */
+function leave(reason: string, { bot, logger, onFatal }: SlackOptions): void {
+  const error = new AppError(
+    "invalid_configuration",
+    `${reason} Install it again from the app's settings and put the new Bot User OAuth Token into SLACK_BOT_TOKEN.`,
+  );
+  logger.error("Slack let the bot go", { error: error.message });
+  bot.stopAll();
+  onFatal?.(error);
 }
 
 /** Bolt's lines in our log; its debug lines would repeat every message. */

@@ -33,6 +33,7 @@ const rates: Record<string, Rate> = {
   "views.publish": tier4,
   "files.getUploadURLExternal": tier4,
   "files.completeUploadExternal": tier4,
+  "files.delete": tier3,
 };
 
 export class Tiers {

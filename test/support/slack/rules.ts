@@ -30,6 +30,8 @@ function checkBlock(block: Block): string[] {
       return checkText(block.text as JsonObject, 150, "header");
     case "context":
       return checkContext(block);
+    case "image":
+      return String(block.alt_text ?? "") === "" ? ["an image without a text"] : [];
     case "divider":
     case "input":
       return [];

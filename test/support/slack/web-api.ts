@@ -116,6 +116,7 @@ const methods: Record<string, Method> = {
     args: { files: "json", channel_id: "text", thread_ts: "text" },
     needs: ["files"],
   },
+  "files.delete": { args: { file: "text" }, needs: ["file"] },
 };
 
 export class WebApi {
@@ -327,11 +328,24 @@ export class WebApi {
         if ((view.blocks as Block[]).some(({ type }) => type === "markdown")) {
           this.#state.violation("views.publish: markdown blocks stand in messages only");
         }
+        this.#checkPictures(view.blocks as Block[]);
         world.homes.set(String(args.user_id), view.blocks as Block[]);
         return {};
       }
       default:
         return this.#runFiles(method, args);
+    }
+  }
+
+  /** A picture must be a file of the workspace that Slack has looked at. */
+  #checkPictures(blocks: readonly Block[]): void {
+    const { world } = this.#state;
+    for (const block of blocks.filter(({ type }) => type === "image")) {
+      const { id } = (block.slack_file ?? {}) as { id?: string };
+      const file = world.files.find((one) => one.id === id && one.bytes.length > 0);
+      if (file === undefined) throw new ApiError("invalid_blocks");
+      file.looks = (file.looks ?? 0) + 1;
+      if (file.looks <= world.picturesTakeLooks) throw new ApiError("invalid_blocks");
     }
   }
 
@@ -343,6 +357,13 @@ export class WebApi {
       world.files.push({ id, name: String(args.filename), mimetype: "", bytes: new Uint8Array(), ...altText });
       return { file_id: id, upload_url: `${url()}/upload/${id}` };
     }
+    if (method === "files.delete") {
+      const index = world.files.findIndex(({ id }) => id === args.file);
+      if (index < 0) throw new ApiError("file_not_found");
+      world.files.splice(index, 1);
+      return {};
+    }
+    if (args.channel_id === undefined) return {};
     const channel = this.#writable({ channel: args.channel_id });
     for (const { id } of args.files as { id: string }[]) {
       const file = world.files.find((one) => one.id === id);

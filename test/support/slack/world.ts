@@ -37,6 +37,8 @@ export interface StandFile {
   mimetype: string;
   bytes: Uint8Array;
   altText?: string;
+  /** Views that named it so far. */
+  looks?: number;
 }
 
 export interface StandChannel {
@@ -72,6 +74,8 @@ export class World {
   /** Every status line ever shown. */
   readonly statusHistory: string[] = [];
   readonly files: StandFile[] = [];
+  /** Views that may not show a new picture yet, since it is still looked at. */
+  picturesTakeLooks = 0;
   readonly homes = new Map<string, Block[]>();
   readonly prompts: JsonObject[] = [];
   readonly views: JsonObject[] = [];
