@@ -17,6 +17,7 @@ import {
   queueWaitMsMax,
 } from "../core/limits.ts";
 import type { ChatEngine, EngineHealth, EngineRecord, ModelListing, Timer } from "../core/ports.ts";
+import { claimOfChat } from "../core/service-terms.ts";
 import { conversationScore } from "./conversation-score.ts";
 import {
   coldness,
@@ -159,7 +160,7 @@ export function createRouter(options: RouterOptions): Router {
     tried: ReadonlySet<EngineMember>,
     signal: AbortSignal,
   ): AsyncGenerator<ChatEvent, Choice | ChatEvent> {
-    const waiter = line.join(request.userId ?? "", () => take(choose(request, tried, true)));
+    const waiter = line.join(claimOfChat(request), () => take(choose(request, tried, true)));
     if (waiter === undefined) return overloaded(line.length * 1000);
     const since = now();
     const leave = new Promise<"left">((resolve) => {

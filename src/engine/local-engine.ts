@@ -11,6 +11,7 @@ import {
   tokenSilenceMsMax,
 } from "../core/limits.ts";
 import type { ChatEngine, Clock, EngineHealth, Logger, ModelListing } from "../core/ports.ts";
+import { claimOfChat } from "../core/service-terms.ts";
 import { ChatJob } from "./chat-job.ts";
 import { unavailableBecause } from "./client-reason.ts";
 import { EngineMeter, type EngineTotals } from "./engine-meter.ts";
@@ -247,7 +248,7 @@ class SupervisedEngine implements LocalEngine {
 
   #enterLine(job: ChatJob): void {
     job.ticket = this.#scheduler.enter({
-      ...(job.request.userId === undefined ? {} : { userId: job.request.userId }),
+      ...claimOfChat(job.request),
       started: () => {
         job.run();
         this.#supervisor.send({ type: "run", id: job.id });

@@ -1,13 +1,6 @@
-/**
- * Who is answered next: a bounded line, fair between users. Knows nothing of models; it only hands out slots.
- *
- * Start-time fair queueing (Goyal, Vin and Cheng 1996) with a cost of 1 per answer. Virtual time is the start tag of the
- * last request started. A request's start tag is the virtual time at its arrival, or one more than its user's last tag
- * if that is later; the smallest tag goes next. So fifty requests of one user delay another's by no more than the
- * answers already running. Virtual time also ages a little with every start: else an endless stream of new users, each
- * with a first request, would keep everybody's second one waiting.
- */
+/** Who is answered next: a bounded line in fair order. Knows nothing of models; it only hands out slots. */
 import { AppError } from "../core/errors.ts";
+import { type Claim, FairOrder, type Place } from "../core/fair-order.ts";
 import type { Clock } from "../core/ports.ts";
 
 export interface SchedulerOptions {
@@ -19,9 +12,7 @@ export interface SchedulerOptions {
   clock: Clock;
 }
 
-export interface Waiter {
-  /** For fairness; requests without one share one turn. */
-  userId?: string;
+export interface Waiter extends Claim {
   /** The slot is yours until the ticket is given back. May be called before `enter` returns the ticket. */
   started(): void;
   /** A new place in line, 1 being next. Called on entering too, unless a slot was free. */
@@ -38,23 +29,12 @@ export interface Ticket {
 
 interface Entry {
   waiter: Waiter;
-  user: string;
-  /** Virtual time when it came. */
-  arrivedAt: number;
+  place: Place;
   state: "waiting" | "running" | "gone";
   position: number;
   startedAt: number;
   deadline: NodeJS.Timeout | undefined;
 }
-
-interface TaggedEntry {
-  entry: Entry;
-  /** Virtual time of its start. */
-  tag: number;
-}
-
-/** First requests of new users that may pass a waiting second one: the inverse of this. */
-const agingPerStart = 1 / 16;
 
 /** Weight of the newest answer in the running mean of answer durations. */
 const newestWeight = 0.3;
@@ -64,9 +44,7 @@ export class Scheduler {
   #slots: number;
   /** Waiting entries in order of arrival. */
   #line: Entry[] = [];
-  /** Earliest start tag of a user's next request. Users behind the virtual time need no memory. */
-  #nextTags = new Map<string, number>();
-  #virtualTime = 0;
+  readonly #fair = new FairOrder();
   #active = 0;
   #open = true;
   #answerMs: number | undefined;
@@ -105,11 +83,9 @@ export class Scheduler {
   /** @throws AppError engine_overloaded when the line is full */
   enter(waiter: Waiter): Ticket {
     this.requireRoom();
-    const user = waiter.userId ?? "";
     const entry: Entry = {
       waiter,
-      user,
-      arrivedAt: this.#virtualTime,
+      place: this.#fair.arrive(waiter),
       state: "waiting",
       position: 0,
       startedAt: 0,
@@ -123,7 +99,10 @@ export class Scheduler {
 
   #leave(entry: Entry): void {
     clearTimeout(entry.deadline);
-    if (entry.state === "waiting") this.#line.splice(this.#line.indexOf(entry), 1);
+    if (entry.state === "waiting") {
+      this.#line.splice(this.#line.indexOf(entry), 1);
+      this.#fair.leave(entry.place);
+    }
     if (entry.state === "running") this.#freeSlot(entry);
     entry.state = "gone";
     this.#dispatch();
@@ -143,34 +122,31 @@ export class Scheduler {
 
   #dispatch(): void {
     while (this.#open && this.#active < this.#slots && this.#line.length > 0) this.#start(this.#order()[0]!);
-    this.#order().forEach(({ entry }, index) => {
+    this.#order().forEach((entry, index) => {
       if (entry.position === index + 1) return;
       entry.position = index + 1;
       entry.waiter.moved(entry.position, this.#estimatedWaitMs(entry.position));
     });
   }
 
-  #start({ entry, tag }: TaggedEntry): void {
+  #start(entry: Entry): void {
     clearTimeout(entry.deadline);
     this.#line.splice(this.#line.indexOf(entry), 1);
-    this.#virtualTime = Math.max(this.#virtualTime, tag) + agingPerStart;
-    this.#nextTags.set(entry.user, tag + 1);
-    for (const [user, nextTag] of this.#nextTags) if (nextTag <= this.#virtualTime) this.#nextTags.delete(user);
+    this.#fair.serve(entry.place);
     this.#active++;
     entry.state = "running";
     entry.startedAt = this.#options.clock.now();
     entry.waiter.started();
   }
 
-  /** The line in the order it would be served if nobody else came. */
-  #order(): TaggedEntry[] {
-    const nextTags = new Map(this.#nextTags);
-    const tagged = this.#line.map((entry) => {
-      const tag = Math.max(entry.arrivedAt, nextTags.get(entry.user) ?? 0);
-      nextTags.set(entry.user, tag + 1);
-      return { entry, tag };
-    });
-    return tagged.sort((first, second) => first.tag - second.tag);
+  #order(): Entry[] {
+    return this.#fair.order(this.#line);
+  }
+
+  /** What one more request would wait for a slot, as far as answers so far tell. */
+  get expectedWaitMs(): number | undefined {
+    if (this.#open && this.#active < this.#slots) return 0;
+    return this.#estimatedWaitMs(this.#line.length + 1);
   }
 
   #estimatedWaitMs(position: number): number | undefined {
