@@ -6,6 +6,7 @@ import type { Clock, EngineStore, KeyStore, Logger, UsageStore } from "../core/p
 import { readJsonBody } from "../http/json-body.ts";
 import { renderModels } from "../http/models.ts";
 import { createAddressLimit } from "./address-limit.ts";
+import type { Deadlines } from "./admission.ts";
 import { type AuthVariables, findKey, hasScope, requireScope } from "./auth.ts";
 import { chat, chatCompletionsForm, responsesForm } from "./chat.ts";
 import { createEngineDesk } from "./engines.ts";
@@ -41,6 +42,8 @@ export interface AppDependencies {
   background: (work: Promise<void>, context: Context) => void;
   /** Largest chat body; default `requestBodyBytesMax`. */
   bodyBytesMax?: number;
+  /** Longest waits for the first word and for a whole answer; left out: as long as engines take. */
+  deadlines?: Deadlines;
   /** Where other processes write the same ledger: age at which quotas are counted from it again. */
   quotaRecountMs?: number;
 }

@@ -1,34 +1,24 @@
-/** One chat through the API: key, model, quota, admission row, engine, receipt. */
+/** One chat through the API: let in, answered by an engine, and written down however it ends. */
 import type { Context } from "hono";
 import type { ChatRequest } from "../core/chat.ts";
-import { AppError } from "../core/errors.ts";
-import { requestBodyBytesMax, userIdCharsMax } from "../core/limits.ts";
-import type { ApiKey, ChatEngine, Clock, Logger, UsageAdmission, UsageSource, UsageStore } from "../core/ports.ts";
+import { requestBodyBytesMax } from "../core/limits.ts";
+import type { ChatEngine, Logger } from "../core/ports.ts";
 import { type ChatCall, parseChatCall } from "../http/chat-request.ts";
+import { withDeadlines } from "../http/deadlines.ts";
 import { readJsonBody } from "../http/json-body.ts";
 import { parseResponseCall, responsesDialect } from "../http/responses.ts";
 import { type AnswerDialect, answerChat } from "../http/server.ts";
-import type { AuthVariables } from "./auth.ts";
+import { type AdmissionDependencies, admitRequest, callerOf, type KeyedContext } from "./admission.ts";
 import type { LiveRequests } from "./live-requests.ts";
-import type { Metrics } from "./metrics.ts";
-import { type Admission, type QuotaBook, QuotaRefusal } from "./quota.ts";
-import type { RequestVariables } from "./requests.ts";
 import { meterChat } from "./usage/meter.ts";
 
-export interface ChatDependencies {
+export interface ChatDependencies extends AdmissionDependencies {
   engine: ChatEngine;
-  usageStore: UsageStore;
-  quotas: QuotaBook;
   live: LiveRequests;
-  metrics: Metrics;
-  clock: Clock;
   logger: Logger;
-  randomId: () => string;
   background: (work: Promise<void>, context: Context) => void;
   bodyBytesMax?: number;
 }
-
-export type ChatContext = Context<{ Variables: RequestVariables & AuthVariables }>;
 
 /** One of OpenAI's ways to ask for an answer. */
 export interface ChatForm {
@@ -41,33 +31,24 @@ export interface ChatForm {
 export const chatCompletionsForm: ChatForm = { parse: parseChatCall, idPrefix: "chatcmpl-" };
 export const responsesForm: ChatForm = { parse: parseResponseCall, dialect: responsesDialect, idPrefix: "resp_" };
 
-/** Admission first: even a process that dies before the engine answers leaves a trace of the request. */
-export async function chat(context: ChatContext, dependencies: ChatDependencies, form: ChatForm): Promise<Response> {
+export async function chat(context: KeyedContext, dependencies: ChatDependencies, form: ChatForm): Promise<Response> {
   const { engine, usageStore: store, clock, logger, live, metrics } = dependencies;
   const call = form.parse(await readJsonBody(context.req.raw, dependencies.bodyBytesMax ?? requestBodyBytesMax));
-  const key = context.get("key");
-  const userId = userOf(context.req.header("x-snug-user")) ?? call.request.userId;
-  const request: ChatRequest = userId === undefined ? call.request : { ...call.request, userId };
-  checkModel(key, request.model);
-  const quota = await admit(context, dependencies, request);
-  const admission: UsageAdmission = {
-    id: `${form.idPrefix}${dependencies.randomId()}`,
-    at: clock.now(),
-    keyId: key.id,
-    source: sourceOf(context.req.header("x-snug-source")),
+  const caller = callerOf(context, call.request.userId, dependencies.deadlines);
+  const { terms, userId } = caller;
+  const request: ChatRequest = { ...call.request, terms, ...(userId === undefined ? {} : { userId }) };
+  const { admission, quota } = await admitRequest(context, dependencies, caller, {
+    idPrefix: form.idPrefix,
     model: request.model,
     stream: call.stream,
-    ...(userId === undefined ? {} : { userId }),
-  };
-  const { id, at } = admission;
-  await store.admit(admission).catch((thrown) => {
-    quota.settle(0);
-    throw thrown;
+    chars: countChars(request),
   });
+  const { id, at } = admission;
   const requestId = context.get("requestId");
   const run = (clientSignal: AbortSignal) => {
     const signal = live.enter(admission, clientSignal);
-    const metered = meterChat(live.watch(id, engine.chat(request, { signal })), {
+    const events = withDeadlines(terms, signal, (inner) => engine.chat(request, { signal: inner }));
+    const metered = meterChat(live.watch(id, events), {
       id,
       at,
       store,
@@ -94,51 +75,6 @@ export async function chat(context: ChatContext, dependencies: ChatDependencies,
   });
 }
 
-async function admit(
-  context: ChatContext,
-  { quotas, metrics }: ChatDependencies,
-  request: ChatRequest,
-): Promise<Admission> {
-  try {
-    const admission = await quotas.admit(context.get("key"), request.userId, estimatePromptTokens(request));
-    context.set("replyHeaders", admission.headers);
-    return admission;
-  } catch (thrown) {
-    if (thrown instanceof QuotaRefusal) {
-      metrics.countRefusal(thrown.code);
-      context.set("replyHeaders", thrown.headers);
-    }
-    throw thrown;
-  }
-}
-
-/** English has about four characters a token; the true number replaces this one at the end. */
-function estimatePromptTokens(request: ChatRequest): number {
-  return Math.ceil(request.messages.reduce((sum, message) => sum + message.content.length, 0) / 4);
-}
-
-/** @throws AppError permission_denied */
-export function checkModel(key: ApiKey, model: string): void {
-  if (key.models === undefined || key.models.includes(model)) return;
-  throw new AppError("permission_denied", `This API key may not ask this model; it may ask ${key.models.join(", ")}.`, {
-    param: "model",
-  });
-}
-
-/** Bots name the person they ask for in a header, so that clients' own `user` field need not be touched. */
-function userOf(header: string | undefined): string | undefined {
-  if (header === undefined || header === "") return undefined;
-  if (header.length > userIdCharsMax) {
-    throw new AppError("invalid_request", `x-snug-user must be at most ${userIdCharsMax} characters.`, {
-      param: "x-snug-user",
-    });
-  }
-  return header;
-}
-
-const sources: readonly UsageSource[] = ["api", "cli", "discord", "slack"];
-
-/** Our own programs say where a request came from. */
-function sourceOf(header: string | undefined): UsageSource {
-  return sources.find((source) => source === header) ?? "api";
+function countChars({ messages, prompt = "" }: ChatRequest): number {
+  return messages.reduce((sum, message) => sum + message.content.length, prompt.length);
 }

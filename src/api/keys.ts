@@ -1,7 +1,7 @@
 /** API keys as administrators handle them: made, listed, revoked. */
 import * as z from "zod";
 import { AppError } from "../core/errors.ts";
-import { keyModelsMax, keyNameCharsMax, modelNameCharsMax } from "../core/limits.ts";
+import { keyModelsMax, keyNameCharsMax, keyWeightMax, keyWeightMin, modelNameCharsMax } from "../core/limits.ts";
 import type { ApiKey, KeyScope, KeyStore, QuotaLimits } from "../core/ports.ts";
 import { createKey, createSecret, type KeyMaking } from "./auth.ts";
 import { parseParameters, timeSchema } from "./parameters.ts";
@@ -22,6 +22,7 @@ const limitsSchema = z.strictObject(
 );
 
 const nameMessage = `must be a text of 1 to ${keyNameCharsMax} characters`;
+const weightMessage = `must be a number from ${keyWeightMin} to ${keyWeightMax}`;
 const modelsMessage = `must be a list of 1 to ${keyModelsMax} model names; leave it out for all`;
 
 export const keyRequestSchema = z.strictObject(
@@ -40,6 +41,8 @@ export const keyRequestSchema = z.strictObject(
     expiresAt: timeSchema.optional(),
     limits: limitsSchema.optional(),
     userLimits: limitsSchema.optional(),
+    weight: z.number(weightMessage).min(keyWeightMin, weightMessage).max(keyWeightMax, weightMessage).optional(),
+    priority: z.enum(["interactive", "batch"], 'must be "interactive" or "batch"').optional(),
   },
   "must be a JSON object",
 );
@@ -62,7 +65,10 @@ export interface IssuedKey {
 
 /** @throws AppError invalid_request naming the field at fault */
 export async function issueKey(store: KeyStore, body: unknown, making: KeyMaking): Promise<IssuedKey> {
-  const { name, scopes, models, expiresAt, limits, userLimits } = parseParameters(keyRequestSchema, body);
+  const { name, scopes, models, expiresAt, limits, userLimits, weight, priority } = parseParameters(
+    keyRequestSchema,
+    body,
+  );
   const createdAt = making.clock.now();
   if (expiresAt !== undefined && expiresAt <= createdAt) {
     throw new AppError("invalid_request", "expiresAt must lie in the future.", { param: "expiresAt" });
@@ -74,6 +80,8 @@ export async function issueKey(store: KeyStore, body: unknown, making: KeyMaking
     createdAt,
     ...(models === undefined ? {} : { models }),
     ...(expiresAt === undefined ? {} : { expiresAt }),
+    ...(weight === undefined ? {} : { weight }),
+    ...(priority === undefined ? {} : { priority }),
     ...withLimits("limits", limits),
     ...withLimits("userLimits", userLimits),
   });

@@ -302,6 +302,8 @@ const keyMembers = {
   models: z.array(z.string()).optional(),
   limits: limits.optional(),
   userLimits: limits.optional(),
+  weight: z.number().min(0.1).max(10).optional(),
+  priority: z.enum(["interactive", "batch"]).optional(),
 };
 export const key = named("Key", z.strictObject(keyMembers));
 export const issuedKey = named("IssuedKey", z.strictObject({ ...keyMembers, secret: z.string() }));

@@ -38,6 +38,13 @@ const period: Parameter[] = [
 const sourceHeaders: Parameter[] = [
   ["x-snug-user", text, "End user behind the key; before the user field of the body"],
   ["x-snug-source", { enum: ["api", "cli", "discord", "slack"] }, "Where the request came in, for the ledger"],
+  [
+    "x-snug-priority",
+    { enum: ["interactive", "batch"] },
+    "batch: let others go first; a key of priority batch stays so",
+  ],
+  ["x-snug-first-token-ms", whole, "End with engine_timeout unless the first word comes within this time"],
+  ["x-snug-total-ms", whole, "End with engine_timeout unless the answer is complete within this time"],
   ["x-request-id", text, "Kept and sent back where it is an id"],
 ];
 

@@ -19,6 +19,8 @@ export interface KeyCreateOptions {
   userTokensPerMinute?: number;
   userTokensPerDay?: number;
   userConcurrent?: number;
+  weight?: number;
+  priority?: string;
   json?: boolean;
 }
 
@@ -38,6 +40,8 @@ export interface KeyRow {
   models?: readonly string[];
   limits?: object;
   userLimits?: object;
+  weight?: number;
+  priority?: string;
 }
 
 const unitMs: Record<string, number> = { h: 3_600_000, d: 86_400_000, w: 7 * 86_400_000 };
@@ -63,6 +67,8 @@ export function toKeyRequest(options: KeyCreateOptions, now: number): Record<str
     tokensPerDay: options.userTokensPerDay,
     concurrentRequests: options.userConcurrent,
   });
+  if (options.weight !== undefined) request.weight = options.weight;
+  if (options.priority !== undefined) request.priority = options.priority;
   if (limits !== undefined) request.limits = limits;
   if (userLimits !== undefined) request.userLimits = userLimits;
   return request;
@@ -128,6 +134,8 @@ function heldTo(key: KeyRow): string {
   const parts: string[] = [];
   if (key.expiresAt !== undefined) parts.push(`until ${key.expiresAt.slice(0, 16).replace("T", " ")}`);
   if (key.models !== undefined) parts.push(key.models.join(","));
+  if (key.weight !== undefined) parts.push(`weight ${key.weight}`);
+  if (key.priority === "batch") parts.push("batch");
   for (const [limits, whose] of [
     [key.limits, ""],
     [key.userLimits, " per user"],

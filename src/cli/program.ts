@@ -100,6 +100,8 @@ const texts = {
     keyScopes: "chat, fits, usage, admin; all but admin unless given",
     keyModels: "models it may ask, separated by commas",
     keyExpires: "12h, 30d, 4w or a date",
+    keyWeight: "its share of a busy engine, 0.1 to 10; 1 unless given",
+    keyPriority: "batch lets everybody else go first",
     keyId: "id of the key, as the list shows it",
     keyLimit: "most of these for the whole key",
     keyUserLimit: "most of these for each end user",
@@ -146,6 +148,8 @@ const texts = {
     keyScopes: "chat、fits、usage、admin；默认除 admin 外全部",
     keyModels: "可用的模型，用逗号分隔",
     keyExpires: "12h、30d、4w 或日期",
+    keyWeight: "引擎繁忙时所占的份额，0.1 到 10，默认 1",
+    keyPriority: "batch 表示让其他人先用",
     keyId: "密钥 ID，见列表",
     keyLimit: "整个密钥的上限",
     keyUserLimit: "每个最终用户的上限",
@@ -265,6 +269,8 @@ export function createProgram(
     .option("-s, --scopes <list>", t.keyScopes)
     .option("--models <list>", t.keyModels)
     .option("--expires <when>", t.keyExpires)
+    .option("--weight <number>", t.keyWeight, number)
+    .addOption(new Option("--priority <word>", t.keyPriority).choices(["interactive", "batch"]))
     .option("--json", t.json);
   const limits = ["requests-per-minute", "requests-per-day", "tokens-per-minute", "tokens-per-day", "concurrent"];
   for (const limit of limits) create.option(`--${limit} <count>`, t.keyLimit, whole);

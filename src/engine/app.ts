@@ -1,12 +1,16 @@
 /** A chat engine over HTTP: what `snug engine` serves on a GPU machine for an API elsewhere. OpenAI-shaped, one token. */
 import { createHash, randomUUID, timingSafeEqual } from "node:crypto";
 import { type Context, Hono, type MiddlewareHandler } from "hono";
+import type { ServiceTerms } from "../core/chat.ts";
 import { AppError, toAppError } from "../core/errors.ts";
 import type { ChatEngine, Clock, Logger } from "../core/ports.ts";
+import { soonerMs } from "../core/service-terms.ts";
 import { parseChatCall } from "../http/chat-request.ts";
+import { withDeadlines } from "../http/deadlines.ts";
 import { readJsonBody } from "../http/json-body.ts";
 import { renderModels } from "../http/models.ts";
 import { answerChat, respondWithError } from "../http/server.ts";
+import { readAskedTerms, readGrantedTerms } from "../http/service-terms.ts";
 import { addAdminRoutes, type EngineControl } from "./admin.ts";
 
 export interface EngineAppOptions {
@@ -15,11 +19,13 @@ export interface EngineAppOptions {
   token: string | undefined;
   clock: Clock;
   logger: Logger;
+  /** Longest waits, milliseconds; what a caller asks for can only be sooner. */
+  deadlines?: Pick<ServiceTerms, "firstTokenMsMax" | "totalMsMax">;
   /** The same engine, where operators may look into it and drive it. */
   control?: EngineControl;
 }
 
-export function createEngineApp({ engine, token, clock, logger, control }: EngineAppOptions): Hono {
+export function createEngineApp({ engine, token, clock, logger, control, deadlines = {} }: EngineAppOptions): Hono {
   const app = new Hono();
   const mayEnter = createTokenCheck(token);
 
@@ -70,12 +76,29 @@ export function createEngineApp({ engine, token, clock, logger, control }: Engin
     });
   }
 
+  /** Who showed the token speaks for the keys behind it; without one, callers cannot name their own share. */
+  const termsOf = (context: Context): ServiceTerms => {
+    const header = (name: string) => context.req.header(name);
+    const terms = token === undefined ? readAskedTerms(header) : readGrantedTerms(header);
+    const firstTokenMsMax = soonerMs(deadlines.firstTokenMsMax, terms.firstTokenMsMax);
+    const totalMsMax = soonerMs(deadlines.totalMsMax, terms.totalMsMax);
+    return {
+      ...terms,
+      ...(firstTokenMsMax === undefined ? {} : { firstTokenMsMax }),
+      ...(totalMsMax === undefined ? {} : { totalMsMax }),
+    };
+  };
+
   app.get("/v1/models", async (context) => context.json(renderModels(await engine.models(), seconds(clock))));
 
   app.post("/v1/chat/completions", async (context) => {
     const call = parseChatCall(await readJsonBody(context.req.raw));
     const requestId = requestIdOf(context);
-    return await answerChat(call, (signal) => engine.chat(call.request, { signal }), {
+    const terms = termsOf(context);
+    const request = { ...call.request, terms };
+    const answer = (signal: AbortSignal) =>
+      withDeadlines(terms, signal, (inner) => engine.chat(request, { signal: inner }));
+    return await answerChat(call, answer, {
       id: `chatcmpl-${randomUUID()}`,
       created: seconds(clock),
       clientSignal: context.req.raw.signal,

@@ -44,7 +44,14 @@ export async function serveEngine(settings: Settings, terminal: Terminal): Promi
   try {
     if (problem !== undefined) throw problem;
     const { engine } = embedded;
-    const app = createEngineApp({ engine, control: engine, token: settings.engineToken, clock, logger });
+    const app = createEngineApp({
+      engine,
+      control: engine,
+      token: settings.engineToken,
+      deadlines: settings.deadlines,
+      clock,
+      logger,
+    });
     const listener = await listen(app.fetch, settings);
     const [model] = await engine.models();
     const zh = terminal.locale === "zh";

@@ -80,6 +80,7 @@ export async function startServer(options: ServerOptions): Promise<SnugServer> {
       logger,
       randomId: randomUUID,
       randomBytes,
+      deadlines: settings.deadlines,
       addressOf: settings.trustProxy ? forwardedAddress : socketAddress,
       background: (work) => {
         settling.add(work);

@@ -2,7 +2,7 @@
 import * as z from "zod";
 import { parseAliases, parseEngineList } from "../api/engine-list.ts";
 import { AppError, type Locale, toAppError } from "../core/errors.ts";
-import { modelNameCharsMax } from "../core/limits.ts";
+import { answerMsMax, modelNameCharsMax } from "../core/limits.ts";
 import type { LoadWish } from "../engine/load-plan.ts";
 import { loadEnvironment, type ModelPlaces, placesOf, wishOf } from "./load-settings.ts";
 
@@ -27,6 +27,8 @@ export interface Settings {
   /** What is fixed about loading; the rest is the planner's. */
   load: LoadWish;
   places: ModelPlaces;
+  /** Longest waits for the first word and for a whole answer; empty: as long as engines take. */
+  deadlines: { firstTokenMsMax?: number; totalMsMax?: number };
   /** Idle time after which a model is sent out of memory; undefined keeps it. */
   keepAliveMs: number | undefined;
   /** Models that stay loaded whatever happens. */
@@ -66,6 +68,8 @@ const environmentSchema = z.object({
   SNUG_TRUST_PROXY: optional(z.enum(["0", "1"], { error: 'must be "0" or "1"' })),
   SNUG_USAGE_DAYS: optional(integer(2, 36_500)),
   SNUG_ENGINE_TOKEN: optional(z.string().regex(/^[\x21-\x7e]+$/, "must be printable characters without spaces")),
+  SNUG_FIRST_TOKEN_TIMEOUT: optional(integer(1, answerMsMax / 1000)),
+  SNUG_ANSWER_TIMEOUT: optional(integer(1, answerMsMax / 1000)),
   SNUG_LANG: optional(z.enum(["en", "zh"], { error: 'must be "en" or "zh"' })),
   ...loadEnvironment,
 });
@@ -98,6 +102,12 @@ export function parseSettings(environment: Record<string, string | undefined>): 
     locale: values.SNUG_LANG ?? localeOf(environment),
     load: wishOf(values),
     places: placesOf(values),
+    deadlines: {
+      ...(values.SNUG_FIRST_TOKEN_TIMEOUT === undefined
+        ? {}
+        : { firstTokenMsMax: values.SNUG_FIRST_TOKEN_TIMEOUT * 1000 }),
+      ...(values.SNUG_ANSWER_TIMEOUT === undefined ? {} : { totalMsMax: values.SNUG_ANSWER_TIMEOUT * 1000 }),
+    },
     keepAliveMs: values.SNUG_KEEP_ALIVE === undefined ? undefined : values.SNUG_KEEP_ALIVE * 60_000,
     pinned: (values.SNUG_PIN ?? "").split(",").flatMap((name) => name.trim() || []),
   };

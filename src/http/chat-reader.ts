@@ -32,8 +32,13 @@ export interface ChatReader {
 /**
  * @param fallback what answers, as far as known before the server says so itself
  * @param clock measures what the server does not report, from now on
+ * @param onChunk sees each chunk before it is read
  */
-export function createChatReader(fallback: Producer, clock: Clock): ChatReader {
+export function createChatReader(
+  fallback: Producer,
+  clock: Clock,
+  onChunk?: (chunk: JsonObject) => void,
+): ChatReader {
   const acceptedAt = clock.now();
   let firstTokenAt: number | undefined;
   let lastTokenAt: number | undefined;
@@ -112,6 +117,7 @@ export function createChatReader(fallback: Producer, clock: Clock): ChatReader {
       }
       const chunk = asObject(parseJson(data));
       if (chunk === undefined) throw new AppError("engine_unavailable", "The engine sent something that is not JSON.");
+      onChunk?.(chunk);
       if (chunk.error === undefined || chunk.error === null) return readChunk(chunk);
       reported = parseUsage(chunk.usage) ?? reported;
       if (chunk.timings !== undefined) timings = parseTimings(chunk.timings);

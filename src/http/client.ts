@@ -9,6 +9,7 @@ import { asAmount, asObject, asText, defined } from "./chat-wire.ts";
 import { connectionError, errorOfReply, parseJson } from "./engine-errors.ts";
 import { readBytes } from "./json-body.ts";
 import { parseModels } from "./models.ts";
+import { renderTermsHeaders } from "./service-terms.ts";
 import { readSse } from "./sse.ts";
 import { type UpstreamWatch, watchUpstream } from "./upstream-watch.ts";
 
@@ -27,6 +28,10 @@ export interface HttpEngineOptions {
   silenceMsMax?: number;
   /** For health and model lists, milliseconds. */
   healthMsMax?: number;
+  /** Fields of the body that this server understands beyond those every server does. */
+  extraBody?: Record<string, unknown>;
+  /** Sees each chunk of an answer before the events made of it. */
+  onChunk?: (chunk: Record<string, unknown>) => void;
 }
 
 /** Never throws from `chat`; see the port. `health` answers "stopped" for a server that cannot be reached. */
@@ -50,8 +55,8 @@ export function createHttpEngine(options: HttpEngineOptions): ChatEngine {
   const post = (request: ChatRequest, signal: AbortSignal): Promise<Response> =>
     send(`${root}/v1/chat/completions`, {
       method: "POST",
-      headers: { ...headers, "content-type": "application/json" },
-      body: JSON.stringify(renderChatBody(request)),
+      headers: { ...headers, ...renderTermsHeaders(request.terms), "content-type": "application/json" },
+      body: JSON.stringify({ ...renderChatBody(request), ...options.extraBody }),
       signal,
       // An engine that could send us elsewhere could send us into its operator's network.
       redirect: "manual",
@@ -85,7 +90,8 @@ async function* runChat(
   options: HttpEngineOptions,
   post: (request: ChatRequest, signal: AbortSignal) => Promise<Response>,
 ): AsyncGenerator<ChatEvent, void> {
-  const reader = createChatReader({ model: request.model, engineId: options.engineId ?? "remote" }, options.clock);
+  const fallback = { model: request.model, engineId: options.engineId ?? "remote" };
+  const reader = createChatReader(fallback, options.clock, options.onChunk);
   if (signal.aborted) return yield reader.cancel();
   const watch = watchUpstream(signal, options.clock);
   try {
