@@ -45,3 +45,10 @@ export function fileTypeName(fileType: unknown): string | undefined {
   const number = typeof fileType === "bigint" ? Number(fileType) : fileType;
   return typeof number === "number" ? FILE_TYPES[number] : undefined;
 }
+
+const numberByName = new Map(Object.entries(FILE_TYPES).map(([number, name]) => [name, Number(number)]));
+
+/** The number of a mix in `general.file_type`; undefined for mixes that have none. */
+export function fileTypeNumber(name: string): number | undefined {
+  return numberByName.get(name);
+}

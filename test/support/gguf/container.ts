@@ -5,7 +5,7 @@
  * tensor without values is a hole in a sparse file.
  */
 import { closeSync, ftruncateSync, openSync, writeSync } from "node:fs";
-import { encoders } from "./encode.ts";
+import { encoders } from "../../../src/engine/quantize/encode.ts";
 
 /** Value types of the container, by the number written in the file. */
 const VALUE_TYPES = {
