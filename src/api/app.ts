@@ -1,10 +1,17 @@
 /** The API: every route on one screen. It knows neither where it runs nor what answers. */
 import { type Context, Hono } from "hono";
 import { AppError } from "../core/errors.ts";
-import { fitQuestionsMax, fitQuestionsPerMinute, keyGuessesMax, keyGuessesPerMinute } from "../core/limits.ts";
+import {
+  adminBodyBytesMax,
+  fitQuestionsMax,
+  fitQuestionsPerMinute,
+  keyGuessesMax,
+  keyGuessesPerMinute,
+} from "../core/limits.ts";
 import type { Clock, EngineStore, KeyStore, Logger, UsageStore } from "../core/ports.ts";
 import { readJsonBody } from "../http/json-body.ts";
 import { renderModels } from "../http/models.ts";
+import { parseOperation, parsePlanQuestion } from "../http/operations.ts";
 import { createAddressLimit } from "./address-limit.ts";
 import type { Deadlines } from "./admission.ts";
 import { type AuthVariables, findKey, hasScope, requireScope } from "./auth.ts";
@@ -136,6 +143,24 @@ export function createApp(dependencies: AppDependencies): Hono<ApiEnvironment> {
 
   app.get("/v1/requests", adminKey!, (context) => context.json({ requests: live.list() }));
   app.delete("/v1/requests/:id", adminKey!, (context) => context.json(live.cancel(context.req.param("id"))));
+
+  app.get("/v1/engines/:name/status", adminKey!, async (context) =>
+    context.json(await desk.operate(context.req.param("name"), { verb: "status" })),
+  );
+  app.get("/v1/engines/:name/plan", adminKey!, async (context) =>
+    context.json(await desk.operate(context.req.param("name"), parsePlanQuestion(context.req.query("model")))),
+  );
+  for (const verb of ["load", "unload", "drain"] as const) {
+    app.post(`/v1/engines/:name/${verb}`, adminKey!, async (context) => {
+      const operation = parseOperation(verb, await readJsonBody(context.req.raw, adminBodyBytesMax));
+      return context.json(await desk.operate(context.req.param("name"), operation));
+    });
+  }
+
+  if (dependencies.link !== undefined) {
+    const { engineStore, link: upgrade } = dependencies;
+    addLinkRoute(app, requireScope(door, "engine"), { router: engine, engineStore, clock, upgrade });
+  }
 
   app.get("/metrics", adminKey!, async (context) => {
     const text = metrics.render({ version, live: live.list().length, engines: await desk.list() });

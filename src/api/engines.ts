@@ -2,7 +2,7 @@
 import * as z from "zod";
 import { AppError } from "../core/errors.ts";
 import { enginesMax } from "../core/limits.ts";
-import type { Clock, EngineHealth, EngineRecord, EngineStore } from "../core/ports.ts";
+import type { Clock, DeviceMemory, EngineHealth, EngineOperation, EngineRecord, EngineStore } from "../core/ports.ts";
 import { isEngineUrl } from "./engine-list.ts";
 import { parseParameters } from "./parameters.ts";
 import type { Router } from "./router.ts";
@@ -70,6 +70,8 @@ export interface EngineDesk {
   remove(name: string): Promise<void>;
 }
 
+  /** Passes an operator's wish on to the engine itself. */
+  operate(name: string, operation: EngineOperation): Promise<Record<string, unknown>>;
 export function createEngineDesk(router: Router, store: EngineStore, clock: Clock): EngineDesk {
   const now = () => clock.now();
   const find = async (name: string): Promise<Readonly<EngineMember>> => {
@@ -124,6 +126,13 @@ export function createEngineDesk(router: Router, store: EngineStore, clock: Cloc
     },
     async remove(name) {
       if (await store.remove(name)) return router.reload();
+    async operate(name, operation) {
+      const { engine } = await find(name);
+      if (engine.operate === undefined) {
+        throw new AppError("not_found", `Engine ${name} cannot be operated from here, only asked.`);
+      }
+      return await engine.operate(operation);
+    },
       await find(name);
       throw new AppError("invalid_request", `Engine ${name} stands in the settings; take it out of SNUG_ENGINE_URL.`);
     },

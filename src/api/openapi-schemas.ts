@@ -338,6 +338,41 @@ export const engine = named(
 );
 export const engineList = named("EngineList", z.strictObject({ engines: z.array(engine), waiting: count }));
 
+/** The engine's own words; docs/engine.md says what each is. */
+export const engineModel = named(
+  "EngineModel",
+  z.looseObject({
+    id: z.string(),
+    state: z.enum(["unloaded", "finding", "loading", "ready", "leaving", "failed"]),
+    pinned: z.boolean(),
+    reason: z.string().optional(),
+    slots: count.optional(),
+    active: count.optional(),
+    queued: count.optional(),
+    tokensPerSecond: amount.optional(),
+  }),
+);
+export const engineReport = named(
+  "EngineReport",
+  z.strictObject({
+    health: z.looseObject({ state: engineState, active: count, queued: count, slots: count }),
+    draining: z.boolean(),
+    models: z.array(engineModel),
+  }),
+);
+export const loadForecast = named(
+  "LoadForecast",
+  z.looseObject({
+    model: z.string(),
+    loaded: z.boolean(),
+    fits: z.boolean(),
+    evicts: z.array(z.string()),
+    estimatedWarmMs: amount.optional(),
+    downloadNeeded: z.boolean(),
+    reason: z.string().optional(),
+  }),
+);
+
 export const liveRequest = named(
   "LiveRequest",
   z.strictObject({

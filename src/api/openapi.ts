@@ -2,6 +2,7 @@
 import * as z from "zod";
 import { fitsRequestSchema } from "../fit/door-schema.ts";
 import { chatBodySchema } from "../http/chat-request.ts";
+import { drainSchema, loadSchema, unloadSchema } from "../http/operations.ts";
 import { responseBodySchema } from "../http/responses.ts";
 import { engineChangeSchema, engineRequestSchema } from "./engines.ts";
 import { keyRequestSchema } from "./keys.ts";
@@ -186,6 +187,46 @@ export const operations: Record<string, Operation> = {
     errors: "problem",
     status: 204,
     answers: {},
+  },
+  "GET /v1/engines/{name}/status": {
+    summary: "An engine's models with plan, memory, ladder steps, load and downloads",
+    scope: "admin",
+    errors: "problem",
+    answers: { "application/json": answers.engineReport },
+  },
+  "GET /v1/engines/{name}/plan": {
+    summary: "Would a model fit the engine's machine now, and what would be sent out for it?",
+    scope: "admin",
+    errors: "problem",
+    query: [["model", text, "Name as the engine's models list it"]],
+    answers: { "application/json": answers.loadForecast },
+  },
+  "POST /v1/engines/{name}/load": {
+    summary: "Load a model on the engine, fetching it if need be; answers when it is ready",
+    scope: "admin",
+    errors: "problem",
+    body: loadSchema,
+    answers: { "application/json": answers.engineModel },
+  },
+  "POST /v1/engines/{name}/unload": {
+    summary: "Free a model's memory on the engine; the next request for it loads it again",
+    scope: "admin",
+    errors: "problem",
+    body: unloadSchema,
+    answers: { "application/json": z.strictObject({ model: z.string(), unloaded: z.literal(true) }) },
+  },
+  "POST /v1/engines/{name}/drain": {
+    summary: "Have the engine take no new requests from anybody, or take them again",
+    scope: "admin",
+    errors: "problem",
+    body: drainSchema,
+    answers: {
+      "application/json": z.strictObject({
+        draining: z.boolean(),
+        active: z.int().min(0),
+        queued: z.int().min(0),
+      }),
+    },
   },
   "GET /v1/requests": {
     summary: "Chats waiting or being answered in this process",

@@ -113,6 +113,16 @@ export const vramReserveBytesDefault = 500 * 1024 ** 2;
 /** Loads remembered with forecast and measurement; a few hundred bytes each. */
 export const memoryRecordsMax = 100;
 
+/** Models, settings and depths whose speed is remembered; a kilobyte each. */
+export const speedRecordsMax = 200;
+
+/** Answers remembered of each: their median counts, and older ones may be another driver's. */
+export const speedSamplesMax = 9;
+
+/** Looking into an engine reads headers and memory; loading a model may mean fetching it first. */
+export const operationLookMsMax = 10_000;
+export const operationMsMax = 3_600_000;
+
 /** An operator's request names a model and a flag. */
 export const adminBodyBytesMax = 16 * 1024;
 

@@ -11,7 +11,8 @@ import { readJsonBody } from "../http/json-body.ts";
 import { renderModels } from "../http/models.ts";
 import { answerChat, respondWithError } from "../http/server.ts";
 import { readAskedTerms, readGrantedTerms } from "../http/service-terms.ts";
-import { addAdminRoutes, type EngineControl } from "./admin.ts";
+import { addAdminRoutes } from "./admin.ts";
+import type { EngineControl } from "./operations.ts";
 
 export interface EngineAppOptions {
   engine: ChatEngine;

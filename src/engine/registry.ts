@@ -5,10 +5,19 @@
 import type { ChatEvent, ChatRequest } from "../core/chat.ts";
 import { AppError, toAppError } from "../core/errors.ts";
 import { drainMsMax, loadFailureRestMs, swapDrainMsMax, swapWaitMsMax } from "../core/limits.ts";
-import type { ChatEngine, Clock, EngineHealth, HardwareReading, Logger, ModelListing } from "../core/ports.ts";
+import type {
+  ChatEngine,
+  Clock,
+  EngineHealth,
+  EngineOperation,
+  HardwareReading,
+  Logger,
+  ModelListing,
+} from "../core/ports.ts";
 import { unavailableBecause } from "./client-reason.ts";
 import { cheapestSet, withFreed } from "./eviction.ts";
 import type { LocalEngine } from "./local-engine.ts";
+import { carryOut } from "./operations.ts";
 import type { PlannedEngine } from "./planned-engine.ts";
 import { type Entry, holdingOf, isDemo, type ModelStatus, nameOf, newEntry, statusOf } from "./registry-entry.ts";
 import type { DownloadProgress, PulledModel } from "./store.ts";
@@ -171,6 +180,10 @@ export class ModelRegistry implements ChatEngine {
 
   get draining(): boolean {
     return this.#draining;
+  }
+
+  async operate(operation: EngineOperation): Promise<Record<string, unknown>> {
+    return await carryOut(this, operation);
   }
 
   /** Draining, running and waiting answers go on and no new request is taken. */

@@ -1,14 +1,22 @@
 /** A chat engine behind HTTP: ours, llama-server, vLLM, Ollama or whatever else speaks OpenAI's chat completions. */
 import { type ChatEvent, type ChatRequest, isTerminal } from "../core/chat.ts";
 import { AppError, toAppError } from "../core/errors.ts";
-import { engineReplyBytesMax, firstByteMsMax, healthMsMax, tokenSilenceMsMax } from "../core/limits.ts";
-import type { ChatEngine, Clock, EngineHealth } from "../core/ports.ts";
+import {
+  engineReplyBytesMax,
+  firstByteMsMax,
+  healthMsMax,
+  operationLookMsMax,
+  operationMsMax,
+  tokenSilenceMsMax,
+} from "../core/limits.ts";
+import type { ChatEngine, Clock, EngineHealth, EngineOperation } from "../core/ports.ts";
 import { type ChatReader, createChatReader } from "./chat-reader.ts";
 import { renderChatBody } from "./chat-request.ts";
 import { asAmount, asObject, asText, defined } from "./chat-wire.ts";
 import { connectionError, errorOfReply, parseJson } from "./engine-errors.ts";
 import { readBytes } from "./json-body.ts";
 import { parseModels } from "./models.ts";
+import { renderOperation } from "./operations.ts";
 import { renderTermsHeaders } from "./service-terms.ts";
 import { readSse } from "./sse.ts";
 import { type UpstreamWatch, watchUpstream } from "./upstream-watch.ts";
@@ -81,7 +89,31 @@ export function createHttpEngine(options: HttpEngineOptions): ChatEngine {
     }
   };
 
-  return { chat: (request, { signal }) => runChat(request, signal, options, post), models, health };
+  const operate = async (operation: EngineOperation): Promise<Record<string, unknown>> => {
+    const { method, path, body } = renderOperation(operation);
+    const signal = AbortSignal.timeout(method === "GET" ? operationLookMsMax : operationMsMax);
+    const reply = await send(`${root}${path}`, {
+      method,
+      headers: body === undefined ? headers : { ...headers, "content-type": "application/json" },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      signal,
+      redirect: "manual",
+    }).catch((thrown) => {
+      throw signal.aborted
+        ? new AppError("engine_timeout", "The engine did not answer in time.")
+        : connectionError(thrown);
+    });
+    const told = reply.headers.get("content-type")?.includes("json")
+      ? asObject(await readJson(reply.clone()))
+      : undefined;
+    if (reply.ok && told !== undefined) return told;
+    const error = await errorOfReply(reply);
+    // A server that is not ours has no such route and says so in its own words.
+    if (error.code === "invalid_configuration" && reply.status === 404) throw notOurs();
+    throw reply.ok ? notOurs() : error;
+  };
+
+  return { chat: (request, { signal }) => runChat(request, signal, options, post), models, health, operate };
 }
 
 async function* runChat(
@@ -165,6 +197,10 @@ const engineStates = ["ready", "loading", "restarting", "failed", "stopped"] as 
 
 function idle(state: EngineHealth["state"]): EngineHealth {
   return { state, active: 0, queued: 0, slots: 1, assumed: true };
+}
+
+function notOurs(): AppError {
+  return new AppError("not_found", "This server is no Snug engine: it cannot be operated from here, only asked.");
 }
 
 function truncated(): AppError {
