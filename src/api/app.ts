@@ -20,6 +20,7 @@ import { createEngineDesk } from "./engines.ts";
 import { createFitRoutes, type FitDesk } from "./fits.ts";
 import { readHealth } from "./health.ts";
 import { issueKey, revokeKey, viewKey } from "./keys.ts";
+import { createLinkRoute, type LinkUpgrade, tellRefusalInHeaders } from "./link-route.ts";
 import { createLiveRequests } from "./live-requests.ts";
 import { createMetrics, metricsContentType } from "./metrics.ts";
 import { describeApi } from "./openapi.ts";
@@ -51,6 +52,8 @@ export interface AppDependencies {
   bodyBytesMax?: number;
   /** Longest waits for the first word and for a whole answer; left out: as long as engines take. */
   deadlines?: Deadlines;
+  /** Opens the connection of an engine that dials in; left out where none can. */
+  link?: LinkUpgrade;
   /** Where other processes write the same ledger: age at which quotas are counted from it again. */
   quotaRecountMs?: number;
 }
@@ -140,6 +143,16 @@ export function createApp(dependencies: AppDependencies): Hono<ApiEnvironment> {
     await desk.remove(context.req.param("name"));
     return context.body(null, 204);
   });
+
+  if (dependencies.link !== undefined) {
+    const { engineStore, link: upgrade } = dependencies;
+    app.use("/v1/link", tellRefusalInHeaders);
+    app.get(
+      "/v1/link",
+      requireScope(door, "engine"),
+      createLinkRoute({ router: engine, engineStore, clock, upgrade }),
+    );
+  }
 
   app.get("/v1/requests", adminKey!, (context) => context.json({ requests: live.list() }));
   app.delete("/v1/requests/:id", adminKey!, (context) => context.json(live.cancel(context.req.param("id"))));

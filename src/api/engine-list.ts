@@ -17,7 +17,7 @@ export interface EngineAddress {
 }
 
 /**
- * "http://10.0.0.5:8788" or "attic=http://10.0.0.5:8788,cellar=http://10.0.0.6:8788".
+ * "http://10.0.0.5:8788" or "attic=http://10.0.0.5:8788,cellar=http://10.0.0.6:8788". "link" names none: engines dial in.
  *
  * @throws AppError invalid_configuration
  */
@@ -25,7 +25,7 @@ export function parseEngineList(text: string): EngineAddress[] {
   const addresses = text
     .split(",")
     .map((part) => part.trim())
-    .filter((part) => part !== "")
+    .filter((part) => part !== "" && part !== "link")
     .map((part, place, parts): EngineAddress => {
       const named = /^([\w.-]{1,64})=(.+)$/.exec(part);
       const url = named?.[2] ?? part;

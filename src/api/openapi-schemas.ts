@@ -293,7 +293,7 @@ const limits = named(
 const keyMembers = {
   id: z.string(),
   name: z.string(),
-  scopes: z.array(z.enum(["chat", "fits", "usage", "admin"])),
+  scopes: z.array(z.enum(["chat", "fits", "usage", "engine", "admin"])),
   fingerprint: z.string(),
   state: z.enum(["active", "expired", "revoked"]),
   createdAt: time,

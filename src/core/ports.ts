@@ -262,7 +262,8 @@ export interface UsageStore {
   check(): Promise<void>;
 }
 
-export type KeyScope = "chat" | "fits" | "usage" | "admin";
+/** "engine": connects engines, and nothing else. */
+export type KeyScope = "chat" | "fits" | "usage" | "engine" | "admin";
 
 /** What may be asked in how long; left out is without bound. Minutes and days are those of the UTC clock. */
 export interface QuotaLimits {
@@ -330,7 +331,7 @@ export interface SessionStore {
 export interface EngineRecord {
   /** Unique; shown in usage rows where the engine does not tell a name. */
   name: string;
-  /** http or https. */
+  /** http or https; "link:" for one that dials in. */
   url: string;
   /** Bearer token the engine asks for. */
   token?: string;

@@ -1,7 +1,7 @@
 /** A Hono app on a TCP port, with a close that waits for answers under way. */
 import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
-import { serve } from "@hono/node-server";
+import { serve, type WebSocketServerLike } from "@hono/node-server";
 import { AppError } from "../core/errors.ts";
 
 export interface Listener {
@@ -18,9 +18,14 @@ const idlePollMs = 20;
 export type FetchHandler = (request: Request, ...rest: never[]) => Response | Promise<Response>;
 
 /** @throws AppError invalid_configuration when the address cannot be had */
-export async function listen(fetch: FetchHandler, { host, port }: { host: string; port: number }): Promise<Listener> {
+export async function listen(
+  fetch: FetchHandler,
+  { host, port }: { host: string; port: number },
+  webSockets?: WebSocketServerLike,
+): Promise<Listener> {
+  const websocket = webSockets === undefined ? {} : { websocket: { server: webSockets } };
   const server = await new Promise<Server>((resolve, reject) => {
-    const starting = serve({ fetch: fetch as never, hostname: host, port }, () => resolve(starting as Server));
+    const starting = serve({ fetch: fetch as never, hostname: host, port, ...websocket }, () => resolve(starting as Server));
     starting.once("error", (error: NodeJS.ErrnoException) => reject(listenError(error, host, port)));
   });
   const { port: bound } = server.address() as AddressInfo;

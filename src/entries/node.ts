@@ -7,17 +7,20 @@ import { parseAliases, parseEngineList } from "../api/engine-list.ts";
 import { createEngineStore } from "../api/engine-store.ts";
 import type { FitDesk } from "../api/fits.ts";
 import { createKeyStore } from "../api/key-store.ts";
+import { createLinkHub } from "../api/link-hub.ts";
+import { linkUrlMark } from "../api/link-route.ts";
 import { createRouter, type Router } from "../api/router.ts";
 import type { MemberFacts } from "../api/router-member.ts";
 import { createUsageStore } from "../api/usage/store.ts";
 import type { AppError } from "../core/errors.ts";
-import { closeMsMax, drainMsMax, engineStateMsMax, ledgerTidyMs } from "../core/limits.ts";
+import { closeMsMax, drainMsMax, engineStateMsMax, ledgerTidyMs, linkKeyLookMs } from "../core/limits.ts";
 import type { ChatEngine, Clock, EngineRecord, HardwareReading, Logger } from "../core/ports.ts";
 import type { DownloadProgress } from "../engine/store.ts";
 import { createHttpEngine } from "../http/client.ts";
 import { type BotSettings, prepareBots } from "./bots.ts";
 import { startEmbeddedEngine } from "./embedded-engine.ts";
 import { tidyLedger } from "./ledger-upkeep.ts";
+import { createLinkServer, createLinkUpgrade } from "./link-socket.ts";
 import { type Listener, listen } from "./listen.ts";
 import { packageVersion } from "./package-files.ts";
 import type { Settings } from "./settings.ts";
@@ -63,9 +66,13 @@ export async function startServer(options: ServerOptions): Promise<SnugServer> {
     const backend = await openEngine(options);
     const settling = new Set<Promise<void>>();
     const engineStore = createEngineStore(database);
+    const hub = createLinkHub({ timer: systemTimer, logger, onLinked: () => void router.refresh().catch(() => {}) });
     const router = createRouter({
       engines: backend.members,
-      registered: { list: engineStore.list, open: openRemote },
+      registered: {
+        list: engineStore.list,
+        open: (record) => (record.url === linkUrlMark ? hub.engine(record.name) : openRemote(record)),
+      },
       aliases: parseAliases(settings.aliases ?? ""),
       timer: systemTimer,
     });
@@ -81,13 +88,14 @@ export async function startServer(options: ServerOptions): Promise<SnugServer> {
       randomId: randomUUID,
       randomBytes,
       deadlines: settings.deadlines,
+      link: createLinkUpgrade(hub),
       addressOf: settings.trustProxy ? forwardedAddress : socketAddress,
       background: (work) => {
         settling.add(work);
         void work.finally(() => settling.delete(work));
       },
     });
-    listener = await listen(app.fetch, settings).catch(async (error) => {
+    listener = await listen(app.fetch, settings, createLinkServer()).catch(async (error) => {
       await backend.stop({ drainMs: 0 });
       throw error;
     });
@@ -101,6 +109,8 @@ export async function startServer(options: ServerOptions): Promise<SnugServer> {
       tidying = tidying.then(tidy);
     }, ledgerTidyMs);
     tidyTimer.unref();
+    const lookingAtLinks = setInterval(() => void hub.tidy(keyStore).catch(() => {}), linkKeyLookMs);
+    lookingAtLinks.unref();
     return {
       address,
       engine: router,
@@ -113,8 +123,9 @@ export async function startServer(options: ServerOptions): Promise<SnugServer> {
         refuse();
         clearInterval(watching);
         clearInterval(tidyTimer);
+        clearInterval(lookingAtLinks);
         stopping.abort();
-        await backend.stop({ drainMs });
+        await Promise.all([backend.stop({ drainMs }), hub.close(drainMs)]);
         await close(closeMsMax);
         await Promise.all([...settling, tidying]);
         database.close();
