@@ -18,11 +18,11 @@ export class AnswerFrames {
   }
 
   /**
-   * One token and what it showed. The first token of an answer goes out at once: somebody is waiting for a sign.
+   * One token, or several, and what they showed. The first of an answer goes out at once: somebody is waiting for a sign.
    */
-  add(id: number, pieces: readonly AnswerPiece[]): void {
-    if (pieces.length === 0) this.#join(id, 1);
-    for (const [index, piece] of pieces.entries()) this.#join(id, index === 0 ? 1 : 0, piece);
+  add(id: number, pieces: readonly AnswerPiece[], tokenCount = 1): void {
+    if (pieces.length === 0) this.#join(id, tokenCount);
+    for (const [index, piece] of pieces.entries()) this.#join(id, index === 0 ? tokenCount : 0, piece);
     if (!this.#begun.has(id)) {
       this.#begun.add(id);
       this.flush();

@@ -1,35 +1,45 @@
 /** The llama child's side of the IPC protocol: messages in, a runtime driven, messages out. */
 
 import type { ChatRequest } from "../core/chat.ts";
-import { toAppError } from "../core/errors.ts";
+import { AppError, toAppError } from "../core/errors.ts";
 import { pulseIntervalMs, tokenFlushMs } from "../core/limits.ts";
 import { AnswerFrames } from "./answer-frames.ts";
 import type { ChildMessage, GpuChoice, LoadSettings, ParentMessage } from "./ipc.ts";
-import { LlamaRuntime, type Prompt } from "./llama.ts";
-import { type LoadHooks, probeDevices } from "./llama-load.ts";
+import type { TaskHooks } from "./llama-measure.ts";
+import type { CountedPrompt, LoadHooks, ModelRuntime, RuntimeKind } from "./model-runtime.ts";
+import { quantizeFile } from "./quantize/quantize-file.ts";
+import type { ChildTask, TaskResults } from "./task.ts";
 
-interface ChildJob {
+interface ChildJob<Prompt> {
   abort: AbortController;
-  prompt: Prompt;
+  /** Undefined when it was refused. */
+  prompt: Prompt | Promise<Prompt | undefined>;
   running: boolean;
   /** Set while the reader is slow. */
   pause?: { promise: Promise<void>; resume: () => void };
 }
 
-export class LlamaChild {
+/** Between two words about a task's progress. */
+const taskProgressMs = 200;
+
+export class LlamaChild<Prompt extends CountedPrompt> {
+  readonly #kind: RuntimeKind<Prompt>;
   readonly #send: (message: ChildMessage) => void;
   readonly #frames: AnswerFrames;
-  readonly #jobs = new Map<number, ChildJob>();
+  readonly #jobs = new Map<number, ChildJob<Prompt>>();
+  readonly #tasks = new Map<number, AbortController>();
   readonly #hooks: LoadHooks;
-  #runtime: LlamaRuntime | undefined;
+  #runtime: ModelRuntime<Prompt> | undefined;
   #pulse: NodeJS.Timeout | undefined;
 
-  constructor(send: (message: ChildMessage) => void) {
+  constructor(kind: RuntimeKind<Prompt>, send: (message: ChildMessage) => void) {
+    this.#kind = kind;
     this.#send = send;
     this.#frames = new AnswerFrames((frames) => send({ type: "texts", frames }), tokenFlushMs);
     this.#hooks = {
       log: (level, message) => send({ type: "log", level, message }),
       gpuUnusable: (backend) => send({ type: "gpu_unusable", backend }),
+      helper: (pid) => send({ type: "helper", pid }),
     };
   }
 
@@ -40,6 +50,8 @@ export class LlamaChild {
         return await this.#load(message.settings);
       case "probe":
         return await this.#probe(message.gpu);
+      case "task":
+        return await this.#task(message.id, message.task);
       case "admit":
         return this.#admit(message.id, message.request);
       case "run":
@@ -58,7 +70,7 @@ export class LlamaChild {
   async #load(settings: LoadSettings): Promise<void> {
     this.#startPulse();
     try {
-      this.#runtime = await LlamaRuntime.load(settings, this.#hooks);
+      this.#runtime = await this.#kind.load(settings, this.#hooks);
       this.#send({ type: "ready", model: this.#runtime.facts });
     } catch (thrown) {
       this.#send({ type: "load_failed", error: toAppError(thrown).toFacts() });
@@ -67,21 +79,78 @@ export class LlamaChild {
 
   async #probe(gpu: GpuChoice): Promise<void> {
     try {
-      this.#send({ type: "devices", devices: await probeDevices(gpu, this.#hooks) });
+      this.#send({ type: "devices", devices: await this.#kind.probe(gpu, this.#hooks) });
     } catch (thrown) {
       this.#send({ type: "load_failed", error: toAppError(thrown).toFacts() });
     }
   }
 
+  async #task(id: number, task: ChildTask): Promise<void> {
+    const abort = new AbortController();
+    this.#tasks.set(id, abort);
+    this.#startPulse();
+    let toldAt = 0;
+    const progress = (done: number, total: number) => {
+      if (performance.now() - toldAt < taskProgressMs && done < total) return;
+      toldAt = performance.now();
+      this.#send({ type: "task_progress", id, done, total });
+    };
+    try {
+      const result = await this.#carryOut(task, { signal: abort.signal, progress });
+      this.#send({ type: "task_done", id, result });
+    } catch (thrown) {
+      this.#send({ type: "task_failed", id, error: toAppError(thrown).toFacts() });
+    } finally {
+      this.#tasks.delete(id);
+    }
+  }
+
+  async #carryOut(task: ChildTask, hooks: TaskHooks): Promise<TaskResults[ChildTask["kind"]]> {
+    if (task.kind === "quantize") {
+      const { signal, progress: onProgress } = hooks;
+      return await quantizeFile(task.source, task.target, task.quantization, { signal, onProgress });
+    }
+    if (this.#runtime === undefined) throw new Error("a task came before the model was loaded");
+    const { measure, score } = this.#runtime;
+    if (measure === undefined || score === undefined) {
+      throw new AppError("invalid_request", "Only node-llama-cpp measures models; set SNUG_BACKEND=node-llama-cpp.");
+    }
+    return task.kind === "measure"
+      ? await measure.call(this.#runtime, task, hooks)
+      : await score.call(this.#runtime, task, hooks);
+  }
+
   #admit(id: number, request: ChatRequest): void {
+    const abort = new AbortController();
     try {
       if (this.#runtime === undefined) throw new Error("a chat came before the model was loaded");
       const prompt = this.#runtime.admit(request);
-      this.#jobs.set(id, { abort: new AbortController(), prompt, running: false });
-      this.#send({ type: "admitted", id, promptTokens: prompt.tokens.length });
+      // One that is counted at once is in hand before the next message, which may be `run`.
+      if (!(prompt instanceof Promise)) this.#send({ type: "admitted", id, promptTokens: prompt.promptTokens });
+      this.#jobs.set(id, {
+        abort,
+        prompt: prompt instanceof Promise ? this.#admitLater(id, prompt) : prompt,
+        running: false,
+      });
     } catch (thrown) {
-      this.#send({ type: "refused", id, error: toAppError(thrown).toFacts() });
+      this.#refuse(id, thrown);
     }
+  }
+
+  async #admitLater(id: number, counted: Promise<Prompt>): Promise<Prompt | undefined> {
+    try {
+      const prompt = await counted;
+      this.#send({ type: "admitted", id, promptTokens: prompt.promptTokens });
+      return prompt;
+    } catch (thrown) {
+      this.#refuse(id, thrown);
+      return undefined;
+    }
+  }
+
+  #refuse(id: number, thrown: unknown): void {
+    this.#jobs.delete(id);
+    this.#send({ type: "refused", id, error: toAppError(thrown).toFacts() });
   }
 
   async #run(id: number): Promise<void> {
@@ -89,12 +158,14 @@ export class LlamaChild {
     // Refused just before, which the parent did not know yet.
     if (job === undefined || this.#runtime === undefined) return;
     job.running = true;
-    const end = await this.#runtime.answer(job.prompt, {
+    const prompt = job.prompt instanceof Promise ? await job.prompt : job.prompt;
+    if (prompt === undefined) return;
+    const end = await this.#runtime.answer(prompt, {
       signal: job.abort.signal,
       paused: () => job.pause?.promise,
       started: (cachedPromptTokens) => this.#send({ type: "started", id, cachedPromptTokens }),
       progress: (promptTokensDone) => this.#send({ type: "progress", id, promptTokensDone }),
-      token: (pieces) => this.#frames.add(id, pieces),
+      token: (pieces, tokenCount) => this.#frames.add(id, pieces, tokenCount),
     });
     this.#jobs.delete(id);
     this.#frames.end(id);
@@ -103,6 +174,7 @@ export class LlamaChild {
 
   /** A running answer ends by itself at its next look at the signal; one that waits is just forgotten. */
   #cancel(id: number): void {
+    this.#tasks.get(id)?.abort();
     const job = this.#jobs.get(id);
     if (job === undefined) return;
     job.abort.abort();
@@ -133,6 +205,7 @@ export class LlamaChild {
   async #stop(): Promise<void> {
     clearInterval(this.#pulse);
     for (const job of this.#jobs.values()) job.abort.abort();
+    for (const abort of this.#tasks.values()) abort.abort();
     await this.#runtime?.dispose();
   }
 }

@@ -8,6 +8,10 @@ import type { ChatRequest, FinishReason, Timings, Usage } from "../core/chat.ts"
 import type { ErrorFacts } from "../core/errors.ts";
 import type { Backend, KvCacheType } from "../fit/types.ts";
 import type { AnswerPiece } from "./answer-parser.ts";
+import type { ChildTask, TaskResults } from "./task.ts";
+
+/** llama.cpp as a library, or as a server process of its own. */
+export type EngineBackend = "node-llama-cpp" | "llama-server";
 
 /** llama.cpp's backend: "auto" tries the best one the machine has, false is the CPU. */
 export type GpuChoice = "auto" | "cuda" | "vulkan" | "metal" | false;
@@ -24,6 +28,12 @@ export interface LoadSettings {
   gpu: GpuChoice;
   /** Layers in VRAM; the output layer counts as one. "auto": as many as fit. */
   gpuLayers: number | "auto";
+  /** What runs the model; left out: node-llama-cpp. */
+  backend?: EngineBackend;
+  /** Layers whose experts stay in main memory, counted from the last; llama-server only. */
+  hostExpertLayers?: number;
+  /** Layers given to each GPU, in device order; llama-server only. */
+  gpuLayerSplit?: readonly number[];
   flashAttention: boolean | "auto";
   kvCacheTypeK: KvCacheType;
   kvCacheTypeV: KvCacheType;
@@ -102,6 +112,8 @@ export type ParentMessage =
   | { type: "load"; settings: LoadSettings }
   /** Only look at the devices; answered by `devices`. */
   | { type: "probe"; gpu: GpuChoice }
+  /** Answered by `task_done` or `task_failed`; `cancel` ends it. */
+  | { type: "task"; id: number; task: ChildTask }
   | { type: "admit"; id: number; request: ChatRequest }
   | { type: "run"; id: number }
   | { type: "cancel"; id: number }
@@ -111,11 +123,16 @@ export type ParentMessage =
   | { type: "stop" };
 
 export type ChildMessage =
+  /** A process of its own that must not outlive this one. */
+  | { type: "helper"; pid: number }
   | { type: "ready"; model: LoadedModel }
   | { type: "load_failed"; error: ErrorFacts }
   /** The chosen backend found no usable device; the CPU is used, and another start may save itself the search. */
   | { type: "gpu_unusable"; backend: Backend }
   | { type: "devices"; devices: LlamaDevices }
+  | { type: "task_progress"; id: number; done: number; total: number }
+  | { type: "task_done"; id: number; result: TaskResults[ChildTask["kind"]] }
+  | { type: "task_failed"; id: number; error: ErrorFacts }
   | { type: "admitted"; id: number; promptTokens: number }
   | { type: "refused"; id: number; error: ErrorFacts }
   | { type: "started"; id: number; cachedPromptTokens: number }

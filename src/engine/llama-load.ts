@@ -13,14 +13,9 @@ import type { Backend } from "../fit/types.ts";
 import type { BatchStrategy } from "./batching.ts";
 import { readUsableCores } from "./cpu-quota.ts";
 import { mayHaveGpu } from "./gpu-presence.ts";
-import type { ChildMessage, GpuChoice, LlamaDevices, LoadSettings, MeasuredMemory, MemoryBytes } from "./ipc.ts";
+import type { GpuChoice, LlamaDevices, LoadSettings, MeasuredMemory, MemoryBytes } from "./ipc.ts";
+import type { LoadHooks } from "./model-runtime.ts";
 import { usefulThreads } from "./threads.ts";
-
-export interface LoadHooks {
-  log(level: Extract<ChildMessage, { type: "log" }>["level"], message: string): void;
-  /** The backend has no usable device; the CPU is taken instead. */
-  gpuUnusable(backend: Backend): void;
-}
 
 export async function openLlama(gpu: GpuChoice, hooks: LoadHooks): Promise<Llama> {
   const options = {

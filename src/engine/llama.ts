@@ -11,9 +11,9 @@ import {
   prefillChunkTokens,
   prefillTokensBesideDecodeMax,
 } from "../core/limits.ts";
+import type { QualityScore } from "../fit/compare-report.ts";
 import { AnswerAccount } from "./answer-account.ts";
 import { type CallRules, writeAnswerGrammar } from "./answer-grammar.ts";
-import type { AnswerPiece } from "./answer-parser.ts";
 import { BatchStrategy } from "./batching.ts";
 import { checkModelFile } from "./check-model.ts";
 import { chooseSequence } from "./choose-sequence.ts";
@@ -23,36 +23,32 @@ import {
   backendOf,
   createContext,
   isMemoryError,
-  type LoadHooks,
   limitMemory,
   limitThreads,
   loadModel,
   measureMemory,
   openLlama,
+  probeDevices,
   translateLoadError,
 } from "./llama-load.ts";
+import { measureSpeed, type TaskHooks } from "./llama-measure.ts";
 import { createSampling, requireKnownTokens, samplingDefaults } from "./llama-sampling.ts";
+import { scoreTexts } from "./llama-score.ts";
 import { callableTools, LlamaTemplate, type RenderedPrompt } from "./llama-template.ts";
 import { requireWithinLimit } from "./memory-limit.ts";
+import type { AnswerHooks, CountedPrompt, LoadHooks, ModelRuntime, RuntimeKind } from "./model-runtime.ts";
+import { countChars, promptTooLong } from "./prompt-size.ts";
+import { fillerText } from "./quality-text.ts";
+import type { MeasuredSpeed, MeasureTask, ScoreTask } from "./task.ts";
 import { leaveOutOldest } from "./truncation.ts";
 
 /** A request whose conversation is rendered and counted, ready to run. */
-export interface Prompt extends RenderedPrompt {
+export interface Prompt extends RenderedPrompt, CountedPrompt {
   request: ChatRequest;
   /** Of the answer, thoughts aside. */
   grammar: string | undefined;
   /** Where the model may call functions. */
   calls: CallRules | undefined;
-}
-
-export interface AnswerHooks {
-  signal: AbortSignal;
-  /** Undefined to go on, else what to wait for while the reader is slow. */
-  paused(): Promise<void> | undefined;
-  started(cachedPromptTokens: number): void;
-  progress(promptTokensDone: number): void;
-  /** One token and what it showed; nothing while a character or a mark is incomplete. */
-  token(pieces: readonly AnswerPiece[]): void;
 }
 
 interface Slot {
@@ -61,7 +57,7 @@ interface Slot {
   busy: boolean;
 }
 
-export class LlamaRuntime {
+export class LlamaRuntime implements ModelRuntime<Prompt> {
   readonly facts: LoadedModel;
   readonly #llama: Llama;
   readonly #model: LlamaModel;
@@ -144,6 +140,7 @@ export class LlamaRuntime {
     const calls = form === undefined ? undefined : { form, tools: callableTools(request) };
     return {
       ...rendered,
+      promptTokens: rendered.tokens.length,
       request,
       calls,
       grammar: writeAnswerGrammar(request, { calls, afterThought: rendered.marks.openThought !== undefined }),
@@ -171,9 +168,11 @@ export class LlamaRuntime {
     const { contextLength } = this.facts;
     const chars = countChars(request);
     // Counting megabytes would hold up every running answer.
-    if (chars > contextLength * charsPerTokenMax) throw tooLong(Math.ceil(chars / charsPerTokenMax), contextLength);
+    if (chars > contextLength * charsPerTokenMax)
+      throw promptTooLong(Math.ceil(chars / charsPerTokenMax), contextLength);
     const rendered = this.#template.render(request);
-    if (rendered.tokens.length > contextLength - answerTokens) throw tooLong(rendered.tokens.length, contextLength);
+    if (rendered.tokens.length > contextLength - answerTokens)
+      throw promptTooLong(rendered.tokens.length, contextLength);
     return rendered;
   }
 
@@ -196,6 +195,36 @@ export class LlamaRuntime {
     } finally {
       slot.busy = false;
     }
+  }
+
+  /** For a model that answers nobody meanwhile: its sequences are emptied. Throws AppError, or the signal's reason. */
+  async measure(task: MeasureTask, hooks: TaskHooks): Promise<MeasuredSpeed> {
+    const sequences = this.#slots.slice(0, task.sequenceCount).map(({ sequence }) => sequence);
+    if (sequences.length < task.sequenceCount || task.depthTokens + task.decodeTokens >= this.facts.contextLength) {
+      throw new AppError("invalid_request", "The model was loaded with fewer sequences or less context than that.");
+    }
+    const empty = () => Promise.all(sequences.map((sequence) => sequence.clearHistory()));
+    await empty();
+    try {
+      return await measureSpeed(task, sequences, this.#model.tokenize(fillerText()), this.#batch, hooks);
+    } finally {
+      await empty();
+    }
+  }
+
+  /** As `measure`. */
+  async score(task: ScoreTask, hooks: TaskHooks): Promise<QualityScore> {
+    const { tokens } = this.#model;
+    return await scoreTexts(
+      task,
+      {
+        sequence: this.#slots[0]!.sequence,
+        tokenize: (text) => this.#model.tokenize(text),
+        beginToken: tokens.shouldPrependBosToken ? (tokens.bos ?? undefined) : undefined,
+        contextLength: this.facts.contextLength,
+      },
+      hooks,
+    );
   }
 
   async sampleMemory(): Promise<MemorySample> {
@@ -305,25 +334,10 @@ async function warmUp(model: LlamaModel, context: LlamaContext): Promise<void> {
   await sequence.dispose();
 }
 
-/** Of all that the prompt will hold. */
-function countChars({ messages, tools = [] }: ChatRequest): number {
-  const calls = messages.flatMap(({ toolCalls = [] }) => toolCalls);
-  return (
-    messages.reduce((sum, message) => sum + message.content.length, 0) +
-    calls.reduce((sum, call) => sum + call.arguments.length, 0) +
-    tools.reduce((sum, tool) => sum + JSON.stringify(tool).length, 0)
-  );
-}
-
-function tooLong(promptTokens: number, contextLength: number): AppError {
-  return new AppError(
-    "context_length_exceeded",
-    `The messages take ${promptTokens} tokens and the model reads at most ${contextLength - 1} here; shorten them.`,
-    { param: "messages", details: { promptTokens, contextLength } },
-  );
-}
-
 function translateAnswerError(cause: unknown): AppError {
   if (!isMemoryError(cause)) return toAppError(cause);
   return new AppError("engine_out_of_memory", "The model ran out of memory while answering.", { cause });
 }
+
+/** llama.cpp as a library in this process. */
+export const llamaLibrary: RuntimeKind<Prompt> = { load: LlamaRuntime.load, probe: probeDevices };

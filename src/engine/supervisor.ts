@@ -24,6 +24,8 @@ export interface ChildProgram {
   url: URL;
   /** Node options, e.g. `["--import", "tsx"]` to run TypeScript. */
   execArgv: readonly string[];
+  /** What it is told to run, e.g. the path of a llama-server. */
+  args?: readonly string[];
 }
 
 /** Times in milliseconds; tests shorten them. */
@@ -80,6 +82,8 @@ export class Supervisor {
   readonly #times: SupervisorTimes;
   #settings: LoadSettings;
   #child: ChildProcess | undefined;
+  /** Processes of the child's that end with it. */
+  #helpers: number[] = [];
   #readyAt: number | undefined;
   /** The next start is with other settings, so the end of this child is no crash to count. */
   #stepped = false;
@@ -133,7 +137,7 @@ export class Supervisor {
     if (this.#child === undefined || this.#sentence !== undefined || !this.#takeStep(error)) return;
     this.#sentence = error;
     this.#stepped = true;
-    this.#child.kill("SIGKILL");
+    this.#kill();
   }
 
   /** Ends a child that hangs; `error` is what its chats are told. */
@@ -141,7 +145,7 @@ export class Supervisor {
     if (this.#child === undefined || this.#sentence !== undefined) return;
     this.#options.logger.error("The model process hangs and is replaced.", { reason: error.message });
     this.#sentence = error;
-    this.#child.kill("SIGKILL");
+    this.#kill();
   }
 
   /** Frees the model. Never rejects; a child that does not obey is killed. */
@@ -151,15 +155,31 @@ export class Supervisor {
     const child = this.#child;
     if (child === undefined) return;
     const gone = new Promise<void>((resolve) => child.once("exit", () => resolve()));
-    const kill = setTimeout(() => child.kill("SIGKILL"), this.#times.childStopMsMax);
+    const kill = setTimeout(() => this.#kill(), this.#times.childStopMsMax);
     this.send({ type: "stop" });
     await gone;
     clearTimeout(kill);
   }
 
+  #kill(): void {
+    this.#child?.kill("SIGKILL");
+    this.#endHelpers();
+  }
+
+  /** A child that was killed could not do so itself. */
+  #endHelpers(): void {
+    for (const pid of this.#helpers.splice(0)) {
+      try {
+        process.kill(pid, "SIGKILL");
+      } catch {
+        // Ended by itself.
+      }
+    }
+  }
+
   #spawn(): void {
     const { program, logger } = this.#options;
-    const child = fork(program.url, {
+    const child = fork(program.url, [...(program.args ?? [])], {
       execArgv: [...program.execArgv],
       stdio: ["ignore", "pipe", "pipe", "ipc"],
       env: {
@@ -211,6 +231,9 @@ export class Supervisor {
     const { logger } = this.#options;
     this.#silentPulses = 0;
     switch (message.type) {
+      case "helper":
+        this.#helpers.push(message.pid);
+        return;
       case "pulse":
         this.memory = message.memory;
         return;
@@ -265,7 +288,7 @@ export class Supervisor {
       if (!this.#stepped) this.#fail(error);
     }
     this.#sentence = error;
-    this.#child?.kill("SIGKILL");
+    this.#kill();
   }
 
   #takeStep(error: AppError): boolean {
@@ -281,6 +304,7 @@ export class Supervisor {
     for (const timer of this.#timers) clearInterval(timer);
     this.#child = undefined;
     this.memory = undefined;
+    this.#endHelpers();
     if (this.state === "stopped") return;
     const cause = signal === null ? `exit code ${code ?? "unknown"}` : `signal ${signal}`;
     const loading = this.#readyAt === undefined;

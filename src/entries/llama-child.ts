@@ -1,42 +1,5 @@
-/** The process that holds the model. Forked by the engine's supervisor; it lives exactly as long as its parent's channel. */
-import { writeFileSync } from "node:fs";
-import { LlamaChild } from "../engine/child.ts";
-import type { ChildMessage, ParentMessage } from "../engine/ipc.ts";
+/** The process that holds the model, with llama.cpp as a library. */
+import { llamaLibrary } from "../engine/llama.ts";
+import { serveModel } from "./model-process.ts";
 
-/** Native threads may be at work: an orderly exit would wait for them or trip over them, this end cannot fail. */
-function vanish(): void {
-  process.kill(process.pid, "SIGKILL");
-}
-
-/** If memory runs out, Linux should end this process, which can be started again, and not the server beside it. */
-function volunteerForOutOfMemory(): void {
-  try {
-    writeFileSync("/proc/self/oom_score_adj", "800");
-  } catch {
-    // Not Linux, or not allowed: the system's own choice stands.
-  }
-}
-
-if (process.send === undefined) {
-  console.error("This is the engine's model process; it is started by `snug start` or `snug engine`.");
-  process.exit(2);
-}
-// The library tries its binary in a process forked from this one, which needs none of our loaders.
-process.execArgv = [];
-volunteerForOutOfMemory();
-// The parent is gone, in whatever way: nobody can use this model any more.
-process.on("disconnect", vanish);
-if (!process.connected) vanish();
-// Ctrl-C reaches the whole terminal group; the parent decides when running answers are over.
-process.on("SIGINT", () => {});
-process.on("SIGTERM", () => {});
-
-const child = new LlamaChild((message: ChildMessage) => {
-  // A parent that died a moment ago: "disconnect" follows.
-  if (process.connected) process.send?.(message, undefined, {}, () => {});
-});
-
-process.on("message", async (message: ParentMessage) => {
-  await child.receive(message);
-  if (message.type === "stop") process.exit(0);
-});
+serveModel(llamaLibrary);

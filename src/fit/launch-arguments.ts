@@ -7,13 +7,15 @@ export type ServerSettings = Pick<
   | "sequenceCount"
   | "batchSize"
   | "microBatchSize"
-  | "gpuLayers"
-  | "flashAttention"
   | "kvCacheTypeK"
   | "kvCacheTypeV"
   | "hostExpertLayers"
   | "gpuLayerSplit"
->;
+> & {
+  /** "auto" leaves it to the server. */
+  gpuLayers: number | "auto";
+  flashAttention: boolean | "auto";
+};
 
 /**
  * Every planned setting has an option. Checked: tools/server/README.md.
@@ -21,18 +23,18 @@ export type ServerSettings = Pick<
  * @returns options with their values, in groups that belong on one line
  */
 export function llamaServerArguments(settings: ServerSettings, layers: ModelSpec["layers"]): string[][] {
-  const { contextLength, sequenceCount, kvCacheTypeK, kvCacheTypeV, gpuLayerSplit } = settings;
+  const { contextLength, sequenceCount, kvCacheTypeK, kvCacheTypeV, gpuLayerSplit, flashAttention } = settings;
   const groups = [
     // -c is the sum over slots; with -np given each slot gets its part.
     ["-c", `${contextLength * sequenceCount}`, "-np", `${sequenceCount}`],
     ["-ngl", `${settings.gpuLayers}`],
     ["-b", `${settings.batchSize}`, "-ub", `${settings.microBatchSize}`],
-    ["-fa", settings.flashAttention ? "on" : "off"],
+    ["-fa", flashAttention === "auto" ? "auto" : flashAttention ? "on" : "off"],
   ];
   if (kvCacheTypeK !== "F16" || kvCacheTypeV !== "F16") {
     groups.push(["-ctk", kvCacheTypeK.toLowerCase(), "-ctv", kvCacheTypeV.toLowerCase()]);
   }
-  if (gpuLayerSplit.length > 1 && settings.gpuLayers > 0) groups.push(["-ts", gpuLayerSplit.join(",")]);
+  if (gpuLayerSplit.length > 1 && settings.gpuLayers !== 0) groups.push(["-ts", gpuLayerSplit.join(",")]);
   const experts = hostExpertPattern(settings.hostExpertLayers, layers);
   if (experts !== undefined) groups.push(["-ot", `${experts}=CPU`]);
   return groups;

@@ -34,11 +34,7 @@ export interface ChatReader {
  * @param clock measures what the server does not report, from now on
  * @param onChunk sees each chunk before it is read
  */
-export function createChatReader(
-  fallback: Producer,
-  clock: Clock,
-  onChunk?: (chunk: JsonObject) => void,
-): ChatReader {
+export function createChatReader(fallback: Producer, clock: Clock, onChunk?: (chunk: JsonObject) => void): ChatReader {
   const acceptedAt = clock.now();
   let firstTokenAt: number | undefined;
   let lastTokenAt: number | undefined;

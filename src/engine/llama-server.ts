@@ -1,0 +1,185 @@
+/** llama.cpp as a server of its own: llama-server, launched with the planner's settings and spoken to over HTTP. */
+import { readFile } from "node:fs/promises";
+import type { ChatRequest } from "../core/chat.ts";
+import { AppError } from "../core/errors.ts";
+import { charsPerTokenMax, contextLengthDefault } from "../core/limits.ts";
+import { llamaServerArguments } from "../fit/launch-arguments.ts";
+import { specFromGguf } from "../fit/model.ts";
+import type { ModelSpec } from "../fit/types.ts";
+import { writeAnswerGrammar } from "./answer-grammar.ts";
+import { checkModelFile, readModelHeader } from "./check-model.ts";
+import { readUsableCores } from "./cpu-quota.ts";
+import type { AnswerEnd, LoadedModel, LoadSettings, MemorySample } from "./ipc.ts";
+import { answerOver } from "./llama-server-answer.ts";
+import { ServerLog } from "./llama-server-log.ts";
+import { ServerKilled, type ServerProcess, type ServerStart, startLlamaServer } from "./llama-server-process.ts";
+import { ServerPrompts } from "./llama-server-prompt.ts";
+import { requireWithinLimit } from "./memory-limit.ts";
+import type { AnswerHooks, CountedPrompt, LoadHooks, ModelRuntime, RuntimeKind } from "./model-runtime.ts";
+import { countChars, promptTooLong } from "./prompt-size.ts";
+import { usefulThreads } from "./threads.ts";
+import { leaveOutOldestLater } from "./truncation.ts";
+
+interface ServerPrompt extends CountedPrompt {
+  /** As it is sent: shortened where that was asked for, and without control tokens. */
+  request: ChatRequest;
+}
+
+/** @param path of the binary */
+export function llamaServerAt(path: string): RuntimeKind<ServerPrompt> {
+  return {
+    load: (settings, hooks) => LlamaServerRuntime.load(path, settings, hooks),
+    async probe() {
+      throw new AppError("invalid_configuration", "llama-server does not look for devices; the llama child does.");
+    },
+  };
+}
+
+class LlamaServerRuntime implements ModelRuntime<ServerPrompt> {
+  readonly facts: LoadedModel;
+  readonly #server: ServerProcess;
+  readonly #prompts: ServerPrompts;
+  #running = 0;
+
+  private constructor(facts: LoadedModel, server: ServerProcess) {
+    this.facts = facts;
+    this.#server = server;
+    this.#prompts = new ServerPrompts(server);
+  }
+
+  /** @throws AppError model_not_found, model_file_invalid, engine_out_of_memory, invalid_configuration */
+  static async load(path: string, settings: LoadSettings, hooks: LoadHooks): Promise<LlamaServerRuntime> {
+    const startedAt = performance.now();
+    const { path: modelPath, ...checked } = await checkModelFile(settings.modelPath);
+    const spec = specFromGguf(await readModelHeader(settings.modelPath), { name: "model" });
+    const threads = usefulThreads(await readUsableCores(), checked.fileBytes, settings.threadsMax);
+    const contextLength = settings.contextLength ?? Math.min(checked.contextLengthTrained, contextLengthDefault);
+    const log = new ServerLog();
+    const server = await orDieWithIt({
+      path,
+      args: ["-m", modelPath, ...argumentsOf({ ...settings, contextLength }, spec), "-t", `${threads}`],
+      log,
+      onLine: (line) => hooks.log(/\b(?:error|fail)/i.test(line) ? "warn" : "debug", line),
+      onPid: hooks.helper,
+    });
+    // Whatever ends it later: the supervisor counts it and starts both again.
+    void server.exited.then(({ signal }) => process.kill(process.pid, signal ?? "SIGKILL"));
+    const { memory } = log;
+    try {
+      requireWithinLimit(memory, settings.memoryLimit);
+    } catch (thrown) {
+      server.kill();
+      throw thrown;
+    }
+    const facts: LoadedModel = {
+      ...checked,
+      contextLength,
+      sequenceCount: settings.sequenceCount,
+      backend: log.backend,
+      gpuLayers: log.backend === "cpu" ? 0 : (log.gpuLayers ?? 0),
+      threads,
+      chatTemplate: "llama-server",
+      loadMs: Math.round(performance.now() - startedAt),
+      ...(memory === undefined ? {} : { memory }),
+    };
+    return new LlamaServerRuntime(facts, server);
+  }
+
+  async admit(request: ChatRequest): Promise<ServerPrompt> {
+    requireChat(request);
+    // Only to refuse a schema that cannot be kept as the other backend does; the server makes its own grammar.
+    writeAnswerGrammar(request, { calls: undefined, afterThought: false });
+    const { contextLength } = this.facts;
+    if (request.truncation !== "auto") return await this.#countWithin(request, 1);
+    const answerTokens = Math.min(request.maxTokens ?? contextLength, Math.floor(contextLength / 4));
+    const fitting = await leaveOutOldestLater(request.messages, async (messages) => {
+      try {
+        return await this.#countWithin({ ...request, messages }, answerTokens);
+      } catch (thrown) {
+        if (thrown instanceof AppError && thrown.code === "context_length_exceeded") return undefined;
+        throw thrown;
+      }
+    });
+    return fitting ?? (await this.#countWithin(request, answerTokens));
+  }
+
+  async #countWithin(request: ChatRequest, answerTokens: number): Promise<ServerPrompt> {
+    const { contextLength } = this.facts;
+    const chars = countChars(request);
+    if (chars > contextLength * charsPerTokenMax)
+      throw promptTooLong(Math.ceil(chars / charsPerTokenMax), contextLength);
+    const messages = await this.#prompts.withoutControls(request.messages);
+    const promptTokens = await this.#prompts.count({ ...request, messages });
+    if (promptTokens > contextLength - answerTokens) throw promptTooLong(promptTokens, contextLength);
+    const left = contextLength - promptTokens;
+    const maxTokens = Math.min(request.maxTokens ?? left, left);
+    return { promptTokens, request: { ...request, messages, maxTokens } };
+  }
+
+  async answer({ request, promptTokens }: ServerPrompt, hooks: AnswerHooks): Promise<AnswerEnd> {
+    this.#running++;
+    try {
+      return await answerOver(this.#server, { request, promptTokens }, hooks, () => this.#running - 1);
+    } finally {
+      this.#running--;
+    }
+  }
+
+  async sampleMemory(): Promise<MemorySample> {
+    return { rssBytes: (await readResidentBytes(this.#server.pid)) ?? process.memoryUsage.rss() };
+  }
+
+  async dispose(): Promise<void> {
+    this.#server.kill();
+  }
+}
+
+/** The supervisor is to see the signal: it tells a lack of memory from a file that is no model. */
+async function orDieWithIt(start: ServerStart): Promise<ServerProcess> {
+  try {
+    return await startLlamaServer(start);
+  } catch (thrown) {
+    if (!(thrown instanceof ServerKilled)) throw thrown;
+    process.kill(process.pid, thrown.signal);
+    return await new Promise<never>(() => {});
+  }
+}
+
+function argumentsOf(settings: LoadSettings & { contextLength: number }, { layers }: ModelSpec): string[] {
+  const { gpu, gpuLayers, batchSize } = settings;
+  const onGpu = gpu !== false && gpuLayers !== 0;
+  const planned = llamaServerArguments(
+    {
+      ...settings,
+      // As many prompt tokens between two looks at running answers and at clients that left.
+      microBatchSize: batchSize,
+      gpuLayers: onGpu ? gpuLayers : 0,
+      hostExpertLayers: onGpu ? (settings.hostExpertLayers ?? 0) : 0,
+      gpuLayerSplit: settings.gpuLayerSplit ?? [],
+    },
+    layers,
+  );
+  return [
+    ...planned.flat(),
+    ...(onGpu ? [] : ["-dev", "none"]),
+    ...(settings.checkTensors === true ? ["--check-tensors"] : []),
+    // The plan is made: nothing is to be adjusted, and no memory taken that it does not know of.
+    ...["--fit", "off", "--cache-ram", "0", "--ctx-checkpoints", "2"],
+    ...["--repeat-last-n", "1024", "--no-webui", "--jinja", "--offline"],
+    // Buffer sizes are told at this level.
+    ...["--verbosity", "4", "--log-colors", "off"],
+  ];
+}
+
+function requireChat({ prompt, logprobs }: ChatRequest): void {
+  const what = prompt !== undefined ? "texts to go on from" : logprobs !== undefined ? "log-probabilities" : undefined;
+  if (what === undefined) return;
+  throw new AppError("invalid_request", `This engine runs llama-server, through which it offers no ${what}.`);
+}
+
+/** Linux only. */
+async function readResidentBytes(pid: number): Promise<number | undefined> {
+  const text = await readFile(`/proc/${pid}/status`, "utf8").catch(() => "");
+  const kib = /^VmRSS:\s*(\d+) kB/m.exec(text)?.[1];
+  return kib === undefined ? undefined : Number(kib) * 1024;
+}
