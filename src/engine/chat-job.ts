@@ -28,6 +28,8 @@ export class ChatJob {
   /** The reader is behind and the child was told to pause. */
   paused = false;
   ticket: Ticket | undefined;
+  /** Another answer ran at the same time, or the reader made the child wait. */
+  disturbed = false;
   readonly #channel: EventChannel;
   readonly #clock: Clock;
   readonly #acceptedAt: number;
@@ -58,6 +60,7 @@ export class ChatJob {
       eventsMax: options.eventsMax,
       onFull: () => {
         this.paused = true;
+        this.disturbed = true;
         this.#signAt = performance.now();
         options.onFull();
       },
@@ -71,6 +74,12 @@ export class ChatJob {
 
   events(): AsyncGenerator<ChatEvent, void, undefined> {
     return this.#channel.read();
+  }
+
+  /** Its rate is the model's own: nothing else ran, nobody paused it, and no grammar looked at every token. */
+  get undisturbed(): boolean {
+    const { responseFormat, tools } = this.request;
+    return !this.disturbed && responseFormat === undefined && (tools?.length ?? 0) === 0;
   }
 
   /** The reader has had its terminal event. */

@@ -15,7 +15,7 @@ import { claimOfChat } from "../core/service-terms.ts";
 import { ChatJob } from "./chat-job.ts";
 import { unavailableBecause } from "./client-reason.ts";
 import { EngineMeter, type EngineTotals } from "./engine-meter.ts";
-import type { ChildMessage, LoadedModel, LoadSettings, MemorySample } from "./ipc.ts";
+import type { AnswerEnd, ChildMessage, LoadedModel, LoadSettings, MemorySample } from "./ipc.ts";
 import type { Ladder, LadderStep } from "./ladder.ts";
 import { Scheduler } from "./scheduler.ts";
 import { type ChildProgram, Supervisor, type SupervisorTimes } from "./supervisor.ts";
@@ -39,8 +39,15 @@ export interface LocalEngineOptions {
   ladder?: Ladder;
   /** Looks at a load before it serves; an error stands for "no room", and the ladder is walked. */
   verify?(model: LoadedModel, settings: LoadSettings): Promise<AppError | undefined>;
+  /** Told of answers that had the model to themselves from first to last, were read as fast as written, and were free text. */
+  onUndisturbed?(answer: UndisturbedAnswer): void;
   limits?: Partial<EngineLimits>;
   times?: Partial<SupervisorTimes>;
+}
+
+/** What an answer cost on an otherwise idle model. */
+export interface UndisturbedAnswer extends Pick<AnswerEnd, "usage" | "timings"> {
+  settings: LoadSettings;
 }
 
 /** Bounds of the line and of patience; tests shorten them. */
@@ -250,6 +257,7 @@ class SupervisedEngine implements LocalEngine {
     job.ticket = this.#scheduler.enter({
       ...claimOfChat(job.request),
       started: () => {
+        this.#noteCompany(job);
         job.run();
         this.#supervisor.send({ type: "run", id: job.id });
       },
@@ -259,6 +267,15 @@ class SupervisedEngine implements LocalEngine {
       },
       expired: () => this.#fail(job, waitedTooLong(this.#limits.queueWaitMsMax)),
     });
+  }
+
+  /** Answers that run at the same time slow each other down. */
+  #noteCompany(newcomer: ChatJob): void {
+    for (const job of this.#jobs.values()) {
+      if (job === newcomer || job.phase !== "running") continue;
+      job.disturbed = true;
+      newcomer.disturbed = true;
+    }
   }
 
   #admit(job: ChatJob): void {
@@ -311,6 +328,10 @@ class SupervisedEngine implements LocalEngine {
     const { end } = message;
     if (end.type === "finish") this.#supervisor.noteHealthy();
     this.#meter.answered(end.type, message.usage);
+    if (end.type === "finish" && job.undisturbed) {
+      const { usage, timings } = message;
+      this.#options.onUndisturbed?.({ usage, timings, settings: this.#supervisor.settings });
+    }
     job.ended(message);
     this.#release(job);
     if (end.type === "error" && end.error.code === "engine_out_of_memory") {

@@ -1,14 +1,13 @@
 /**
  * What loads were forecast to take and what they took, kept in the data folder. The forecast of llama.cpp's buffers is
- * exact; what a driver takes beside them is not, and differs by card and build. So the shortfall seen on a device is
- * added to the reserve of the next load there.
+ * exact; what a driver takes beside them is not, and differs by card and build.
  */
-import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
-import { dirname } from "node:path";
 import * as z from "zod";
 import { memoryRecordsMax } from "../core/limits.ts";
 import type { HardwareReading, Logger } from "../core/ports.ts";
 import { GIB } from "../core/units.ts";
+import type { LearnedLoad } from "../fit/learned.ts";
+import { RecordFile } from "./record-file.ts";
 
 const bytes = z.number().nonnegative();
 const memorySchema = z.object({ hostBytes: bytes, gpuBytes: bytes });
@@ -18,6 +17,9 @@ const recordSchema = z.object({
   at: z.number(),
   /** `deviceKey`. */
   device: z.string(),
+  /** What ran it, with its version; left out by versions that did not tell. */
+  build: z.string().optional(),
+  architecture: z.string().optional(),
   model: z.string(),
   quantization: z.string().optional(),
   contextLength: z.number(),
@@ -26,9 +28,11 @@ const recordSchema = z.object({
   gpuLayers: z.number(),
   kvCacheTypeK: z.string(),
   kvCacheTypeV: z.string(),
-  /** Buffers only. */
+  /** Buffers only, without any correction learned before. */
   predicted: memorySchema,
   measured: memorySchema,
+  /** The compute buffers among them. */
+  compute: z.object({ predicted: memorySchema, measured: memorySchema }).optional(),
   /** Driver and workspaces as forecast, all GPUs together. */
   runtimeBytesPredicted: bytes,
   /** How much less was free on all GPUs together after the load than before. */
@@ -37,8 +41,6 @@ const recordSchema = z.object({
 });
 
 export type MemoryRecord = z.infer<typeof recordSchema>;
-
-const fileSchema = z.object({ version: z.literal(1), records: z.array(recordSchema) });
 
 /** Loads looked at for the correction: the driver may have been updated since older ones. */
 const recentMax = 5;
@@ -52,31 +54,22 @@ export function deviceKey(reading: HardwareReading): string {
 }
 
 export class MemoryRecords {
-  readonly #path: string;
-  readonly #logger: Logger;
-  #records: MemoryRecord[] = [];
-  #writing = Promise.resolve();
+  readonly #file: RecordFile<typeof recordSchema>;
 
-  private constructor(path: string, logger: Logger) {
-    this.#path = path;
-    this.#logger = logger;
+  private constructor(file: RecordFile<typeof recordSchema>) {
+    this.#file = file;
   }
 
-  /** A missing file is an empty one; a damaged one is set aside with a warning. Never rejects. */
+  /** A missing file is an empty one; a damaged one is begun anew with a warning. Never rejects. */
   static async open(path: string, logger: Logger): Promise<MemoryRecords> {
-    const records = new MemoryRecords(path, logger);
-    try {
-      records.#records = fileSchema.parse(JSON.parse(await readFile(path, "utf8"))).records;
-    } catch (cause) {
-      if (!isMissing(cause))
-        logger.warn("The record of earlier loads cannot be read and is begun anew.", { path, cause });
-    }
-    return records;
+    return new MemoryRecords(
+      await RecordFile.open({ path, schema: recordSchema, recordsMax: memoryRecordsMax, logger }),
+    );
   }
 
   /** Oldest first. */
   get all(): readonly MemoryRecord[] {
-    return this.#records;
+    return this.#file.all;
   }
 
   /**
@@ -84,7 +77,7 @@ export class MemoryRecords {
    * that started meanwhile spoils one of them.
    */
   correctionBytes(device: string): number {
-    const excesses = this.#records
+    const excesses = this.all
       .filter((record) => record.device === device && record.gpuCount > 0 && record.vramBytesTaken !== undefined)
       .slice(-recentMax)
       .map(({ vramBytesTaken, predicted, runtimeBytesPredicted, gpuCount }) => {
@@ -95,29 +88,23 @@ export class MemoryRecords {
     return Math.min(correctionBytesMax, Math.max(0, Math.round(median)));
   }
 
-  /** Kept at once, written in the background; a disk that refuses costs the record, not the model. */
   add(record: MemoryRecord): void {
-    this.#records = [...this.#records, record].slice(-memoryRecordsMax);
-    const text = `${JSON.stringify({ version: 1, records: this.#records }, null, 1)}\n`;
-    this.#writing = this.#writing.then(() => this.#write(text));
+    this.#file.add(record);
   }
 
   /** Resolves when all is written. */
   async settled(): Promise<void> {
-    await this.#writing;
-  }
-
-  async #write(text: string): Promise<void> {
-    try {
-      await mkdir(dirname(this.#path), { recursive: true });
-      await writeFile(`${this.#path}.new`, text);
-      await rename(`${this.#path}.new`, this.#path);
-    } catch (cause) {
-      this.#logger.warn("The record of this load could not be written.", { path: this.#path, cause });
-    }
+    await this.#file.settled();
   }
 }
 
-function isMissing(cause: unknown): boolean {
-  return cause instanceof Error && "code" in cause && cause.code === "ENOENT";
+/** A load as the planner learns from it. */
+export function learnedLoad({ architecture, compute, gpuCount, vramBytesTaken, measured }: MemoryRecord): LearnedLoad {
+  const tells = gpuCount > 0 && vramBytesTaken !== undefined && measured.gpuBytes > 0;
+  return {
+    architecture: architecture ?? "",
+    gpuCount,
+    ...(compute === undefined ? {} : { compute }),
+    ...(tells ? { runtimeBytes: (vramBytesTaken - measured.gpuBytes) / gpuCount } : {}),
+  };
 }

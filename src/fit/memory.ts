@@ -5,6 +5,7 @@
 import { MIB } from "../core/units.ts";
 import { computeBytes } from "./compute.ts";
 import { draftComputeBytes, roughComputeBytes } from "./compute-rough.ts";
+import type { MemoryCorrection } from "./learned.ts";
 import { type BlockMemory, blockMemory } from "./memory-cache.ts";
 import type { WeightTable } from "./memory-weights.ts";
 import { HOST, type Placement } from "./placement.ts";
@@ -55,6 +56,7 @@ export function estimateMemory(
   placement: Placement,
   backend: Backend,
   precision: Precision = "exact",
+  learned?: MemoryCorrection,
 ): MemoryEstimate {
   const gpus = Array.from({ length: placement.gpuCount }, emptyDevice);
   const host = emptyDevice();
@@ -66,10 +68,11 @@ export function estimateMemory(
       ? computeBytes(model, settings, placement, backend, weights)
       : roughComputeBytes(model, settings, placement, weights);
   gpus.forEach((gpu, index) => {
-    gpu.computeBufferBytes = compute.gpus[index]!;
-    if (gpu.layers > 0 || gpu.computeBufferBytes > 0) gpu.runtimeBytes = RUNTIME_BYTES[backend];
+    gpu.computeBufferBytes = scaled(compute.gpus[index]!, learned?.computeGpu);
+    if (gpu.layers > 0 || gpu.computeBufferBytes > 0)
+      gpu.runtimeBytes = learned?.runtimeBytes ?? RUNTIME_BYTES[backend];
   });
-  host.computeBufferBytes = compute.host;
+  host.computeBufferBytes = scaled(compute.host, learned?.computeHost);
   if (settings.draftTokensMax && model.mtpLayerCount > 0) {
     device(placement.blocks[model.layerCount]!).computeBufferBytes += draftComputeBytes(model, settings);
   }
@@ -137,6 +140,10 @@ function addBlocks(
 /** Logits handed back to the program: one row per sequence, in host memory. */
 export function outputBufferBytes(model: ModelSpec, settings: Pick<RuntimeSettings, "sequenceCount">): number {
   return 4 * model.vocabularySize * settings.sequenceCount;
+}
+
+function scaled(bytes: number, factor = 1): number {
+  return factor === 1 ? bytes : Math.ceil(bytes * factor);
 }
 
 function sumUp(device: DeviceMemory): void {

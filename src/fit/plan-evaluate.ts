@@ -2,7 +2,8 @@
 import { isPipelined } from "./compute.ts";
 import type { FreeMemory } from "./free-memory.ts";
 import { fitProbabilityMin, gpuFreeMemory, hostFreeMemory, roomProbability, usableBytes } from "./free-memory.ts";
-import { estimateMemory, type MemoryEstimate, type Precision } from "./memory.ts";
+import { memoryCorrection } from "./learned.ts";
+import { estimateMemory, gpuRuntimeBytes, type MemoryEstimate, type Precision } from "./memory.ts";
 import { type WeightTable, weightTable } from "./memory-weights.ts";
 import { createPlacement, type Placement, splitByFreeMemory } from "./placement.ts";
 import type { Backend, Hardware, ModelSpec, RuntimeSettings, Wish } from "./types.ts";
@@ -92,8 +93,9 @@ export function evaluate(
   const weights: WeightTable = weightTable(model, settings.quantization);
   const placement = createPlacement(model, placed, machine.gpus.length);
   const { backend } = machine.hardware;
+  const learned = memoryCorrection(machine.hardware, model.architecture, placed, gpuRuntimeBytes(backend));
   const price = (at: Placement) =>
-    judge(machine, placed, estimateMemory(model, weights, placed, at, backend, precision), precision);
+    judge(machine, placed, estimateMemory(model, weights, placed, at, backend, precision, learned), precision);
   const first = price(placement);
   if (first.gpusFit || precision === "rough" || !isPipelined(model, placed, placement, backend)) return first;
   // llama.cpp tries such a load again with one micro-batch in flight.

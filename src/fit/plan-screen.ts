@@ -1,5 +1,6 @@
 /** A quick look at many models and mixes: what would fit whole, to a tenth of the compute buffers. */
 import { roughComputeBytes } from "./compute-rough.ts";
+import { memoryCorrection } from "./learned.ts";
 import { gpuRuntimeBytes } from "./memory.ts";
 import { blockMemory } from "./memory-cache.ts";
 import { isEncoder } from "./memory-weights.ts";
@@ -74,7 +75,9 @@ function contextBytes(model: ModelSpec, machine: Machine, wish: Wish): number {
   const gpuLayers = offloadableLayers(model);
   const settings = { ...startingSettings(model, wish, undefined), gpuLayers, gpuLayerSplit: [gpuLayers] };
   const { kvCacheBytes, recurrentBytes } = blockMemory(model, settings);
-  let sum = machine.gpus.length * gpuRuntimeBytes(machine.hardware.backend);
+  const usual = gpuRuntimeBytes(machine.hardware.backend);
+  const learned = memoryCorrection(machine.hardware, model.architecture, settings, usual);
+  let sum = machine.gpus.length * (learned?.runtimeBytes ?? usual);
   for (let block = 0; block < kvCacheBytes.length; block++) sum += kvCacheBytes[block]! + recurrentBytes[block]!;
   const compute = roughComputeBytes(model, settings, createPlacement(model, settings, 1));
   return sum + Math.max(1, machine.gpus.length) * compute.gpus[0]!;

@@ -1,8 +1,10 @@
 /** A machine's own runs in place of the fitted constants. */
-import type { SpeedConstants } from "./speed-constants.ts";
+import { median } from "./learned.ts";
+import { ramBandwidthDefault, type SpeedConstants } from "./speed-constants.ts";
 import { type TokenTime, tokenTime, totalSeconds } from "./speed-decode.ts";
+import { hostComputeFactor } from "./speed-host.ts";
 import { prefillSeconds } from "./speed-prefill.ts";
-import { tokenWork } from "./speed-work.ts";
+import { type TokenWork, tokenWork } from "./speed-work.ts";
 import type { Hardware, ModelSpec, RuntimeSettings } from "./types.ts";
 
 /** One run measured on the machine at hand. */
@@ -17,6 +19,17 @@ export interface MeasuredRun {
   promptTokens?: number;
 }
 
+/** A run with its work counted, so that the model itself need not be at hand. */
+export interface SpeedRun extends Omit<MeasuredRun, "model"> {
+  /** One token's, at `depthTokens`. */
+  work: TokenWork;
+}
+
+/** Counts the work of a run. */
+export function countRun({ model, ...run }: MeasuredRun, gpuCount: number): SpeedRun {
+  return { ...run, work: tokenWork(model, run.settings, gpuCount, run.depthTokens) };
+}
+
 /** What the runs say the machine needs, relative to the fitted constants. */
 export interface Correction {
   /** Factor on time spent per layer. */
@@ -25,6 +38,8 @@ export interface Correction {
   memory: number;
   /** Factor on CPU time. */
   cpu: number;
+  /** The CPU computes more slowly than its memory delivers: CPU time follows the operations, not the bytes. */
+  hostComputes: boolean;
 }
 
 /** Further from the constants than this is a broken run, not a machine. */
@@ -32,12 +47,20 @@ const correctionMax = 50;
 /** Two terms are told apart only by runs whose shares differ by this much. */
 const shareDifferenceMin = 0.08;
 
-/** Applies a correction to a token's time. */
-export function correctTime(time: TokenTime, correction: Correction): TokenTime {
+/** Below this share of its memory's rate a CPU without a GPU is held up by computing. */
+const hostComputeShareMax = 0.4;
+
+/** Applies a correction to the time of a token with `depthTokens` before it. */
+export function correctTime(
+  time: TokenTime,
+  correction: Correction,
+  { work, settings, depthTokens }: Pick<SpeedRun, "work" | "settings" | "depthTokens">,
+): TokenTime {
+  const host = correction.hostComputes ? hostComputeFactor(work, settings, depthTokens) : 1;
   return {
     memory: time.memory * correction.memory,
     compute: time.compute * correction.memory,
-    cpu: time.cpu * correction.cpu,
+    cpu: time.cpu * host * correction.cpu,
     launch: time.launch * correction.launch,
   };
 }
@@ -48,39 +71,53 @@ export function correctTime(time: TokenTime, correction: Correction): TokenTime 
  * follows the runs that have it. Undefined when no run is usable.
  */
 export function fitCorrection(
-  runs: readonly MeasuredRun[],
+  runs: readonly SpeedRun[],
   hardware: Hardware,
   constants: SpeedConstants,
 ): Correction | undefined {
+  const hostComputes = hardware.gpus.length === 0 && isHostComputing(runs, hardware);
   const points: Point[] = [];
-  for (const run of runs) {
-    if (!(run.decodeTokensPerSecond > 0) || !Number.isFinite(run.decodeTokensPerSecond)) continue;
-    const work = tokenWork(run.model, run.settings, hardware.gpus.length, run.depthTokens);
-    const time = tokenTime(work, run.settings, hardware, constants);
-    const seconds = 1 / run.decodeTokensPerSecond;
+  for (const { work, settings, depthTokens, decodeTokensPerSecond } of runs) {
+    if (!isRate(decodeTokensPerSecond)) continue;
+    const time = tokenTime(work, settings, hardware, constants);
+    const seconds = 1 / decodeTokensPerSecond;
     const ratio = seconds / totalSeconds(time);
     if (ratio > correctionMax || ratio < 1 / correctionMax) continue;
-    points.push({ launch: time.launch, memory: time.memory + time.compute, cpu: time.cpu, seconds });
+    const cpu = time.cpu * (hostComputes ? hostComputeFactor(work, settings, depthTokens) : 1);
+    points.push({ launch: time.launch, memory: time.memory + time.compute, cpu, seconds });
   }
   if (points.length === 0) return undefined;
   const onGpu = points.filter(({ cpu, seconds }) => cpu < 0.1 * seconds);
   const { launch, memory } = onGpu.length > 0 ? fitTwo(onGpu) : scaleAll(points);
   const cpuRuns = points.filter(({ cpu, seconds }) => cpu >= 0.1 * seconds);
-  if (cpuRuns.length === 0 || onGpu.length === 0) return { launch, memory, cpu: onGpu.length > 0 ? 1 : memory };
+  if (cpuRuns.length === 0 || onGpu.length === 0)
+    return { launch, memory, cpu: onGpu.length > 0 ? 1 : memory, hostComputes };
   const ratios = cpuRuns.map((run) => (run.seconds - run.launch * launch - run.memory * memory) / run.cpu);
-  return { launch, memory, cpu: clamp(median(ratios)) };
+  return { launch, memory, cpu: clamp(median(ratios)), hostComputes };
+}
+
+/** Whether the runs read their weights far below the rate of the machine's memory. */
+function isHostComputing(runs: readonly SpeedRun[], hardware: Hardware): boolean {
+  const bandwidth = hardware.ramBandwidthBytesPerSecond ?? ramBandwidthDefault;
+  const shares = runs.flatMap(({ work: { host }, decodeTokensPerSecond: rate }) =>
+    isRate(rate) ? [((host.denseBytes + host.expertBytes + host.kvBytes) * rate) / bandwidth] : [],
+  );
+  return shares.length > 0 && median(shares) < hostComputeShareMax;
+}
+
+function isRate(rate: number): boolean {
+  return rate > 0 && Number.isFinite(rate);
 }
 
 /** Factor on prompt time from runs that carry a prompt rate; undefined when none does. */
 export function fitPrefillCorrection(
-  runs: readonly MeasuredRun[],
+  runs: readonly SpeedRun[],
   hardware: Hardware,
   constants: SpeedConstants,
 ): number | undefined {
   const ratios: number[] = [];
-  for (const { model, settings, prefillTokensPerSecond: rate, promptTokens } of runs) {
+  for (const { work, settings, prefillTokensPerSecond: rate, promptTokens } of runs) {
     if (rate === undefined || promptTokens === undefined || !(rate > 0) || !(promptTokens >= 1)) continue;
-    const work = tokenWork(model, settings, hardware.gpus.length, promptTokens);
     ratios.push(promptTokens / rate / prefillSeconds(work, settings, hardware, promptTokens, constants));
   }
   return ratios.length === 0 ? undefined : clamp(median(ratios));
@@ -122,12 +159,6 @@ function fitTwo(points: readonly Point[]): { launch: number; memory: number } {
   const memory = (ll * m - lm * l) / determinant;
   const usable = (factor: number) => Number.isFinite(factor) && factor > 0.1 && factor < 10;
   return usable(launch) && usable(memory) ? { launch, memory } : scaleAll(points);
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = Math.floor(sorted.length / 2);
-  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }
 
 function clamp(factor: number): number {

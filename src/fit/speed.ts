@@ -2,20 +2,23 @@
  * How fast a plan answers: tokens per second after a prompt of a given length, the time to the first of them, and what
  * holds it back. The model and how its constants were fitted: docs/speed.md.
  */
+import { learnedRuns } from "./learned.ts";
 import { constantsFor, deviceRates, SPEED_CONSTANTS, type SpeedConstants } from "./speed-constants.ts";
 import { type TokenTime, tokenTime, totalSeconds } from "./speed-decode.ts";
 import {
   type Correction,
   correctTime,
+  countRun,
   fitCorrection,
   fitPrefillCorrection,
   type MeasuredRun,
+  type SpeedRun,
 } from "./speed-measured.ts";
 import { prefillSeconds } from "./speed-prefill.ts";
 import { tokenWork } from "./speed-work.ts";
 import type { FitPlan, Hardware, ModelSpec } from "./types.ts";
 
-export type { MeasuredRun } from "./speed-measured.ts";
+export type { MeasuredRun, SpeedRun } from "./speed-measured.ts";
 
 /** What most of a token's time goes to. */
 export type SpeedBottleneck = "memory bandwidth" | "compute" | "CPU layers" | "launch overhead";
@@ -29,7 +32,7 @@ export interface SpeedQuestion {
   promptTokens?: number;
   /** Tokens in the cache when the answer is half written; default `promptTokens`. */
   depthTokens?: number;
-  /** Runs measured on this machine; they take the place of the fitted constants. */
+  /** Runs measured on this machine; they take the place of the fitted constants, and of what `hardware` learned. */
   measured?: readonly MeasuredRun[];
 }
 
@@ -57,12 +60,11 @@ export function estimateSpeed(question: SpeedQuestion, constants: SpeedConstants
   const { settings } = question.plan;
   const promptTokens = Math.max(1, Math.floor(question.promptTokens ?? promptTokensDefault));
   const depth = Math.max(0, question.depthTokens ?? promptTokens);
-  const correction = fitCorrection(question.measured ?? [], hardware, constants);
+  const { decode: correction, prefill: prefillFactor } = correctionsOf(question, constants);
   const work = tokenWork(model, settings, hardware.gpus.length, depth);
   const plainTime = tokenTime(work, settings, hardware, constants);
-  const time = correction ? correctTime(plainTime, correction) : plainTime;
+  const time = correction ? correctTime(plainTime, correction, { work, settings, depthTokens: depth }) : plainTime;
   const seconds = totalSeconds(time);
-  const prefillFactor = fitPrefillCorrection(question.measured ?? [], hardware, constants) ?? 1;
   const prefill = prefillSeconds(work, settings, hardware, promptTokens, constants) * prefillFactor;
   const spread = spreadOf(question, correction, constants);
   return {
@@ -74,6 +76,36 @@ export function estimateSpeed(question: SpeedQuestion, constants: SpeedConstants
     atPromptTokens: promptTokens,
     bottleneck: bottleneckOf(time, hardware),
     assumptions: assumptionsOf(question),
+  };
+}
+
+interface Corrections {
+  decode: Correction | undefined;
+  prefill: number;
+}
+
+/** By list of learned runs: a catalogue is ranked by thousands of estimates on one machine. */
+const known = new WeakMap<readonly SpeedRun[], Corrections>();
+
+function correctionsOf({ model, plan, hardware, measured }: SpeedQuestion, constants: SpeedConstants): Corrections {
+  if (measured !== undefined) {
+    return corrections(
+      measured.map((run) => countRun(run, hardware.gpus.length)),
+      hardware,
+      constants,
+    );
+  }
+  const runs = learnedRuns(hardware, model.architecture, plan.settings);
+  if (runs === undefined) return { decode: undefined, prefill: 1 };
+  const found = known.get(runs) ?? corrections(runs, hardware, constants);
+  known.set(runs, found);
+  return found;
+}
+
+function corrections(runs: readonly SpeedRun[], hardware: Hardware, constants: SpeedConstants): Corrections {
+  return {
+    decode: fitCorrection(runs, hardware, constants),
+    prefill: fitPrefillCorrection(runs, hardware, constants) ?? 1,
   };
 }
 

@@ -1,4 +1,5 @@
 /** The planner's nouns. Types only; sizes are bytes, rates bytes or tokens per second, unless a name says otherwise. */
+import type { LearnedMachine } from "./learned.ts";
 import type { TensorType } from "./quantization.ts";
 
 /** How a layer remembers earlier tokens. */
@@ -109,6 +110,8 @@ export interface Hardware {
   ramBandwidthBytesPerSecond?: number;
   /** Apple silicon, Strix Halo and the like: the GPU's memory is the machine's. */
   unifiedMemory?: boolean;
+  /** What this very machine's loads and answers taught; the same object for as long as nothing was added. */
+  learned?: LearnedMachine;
 }
 
 /** Cache types llama.cpp accepts and that are safe to use (others abort the process). */

@@ -1,0 +1,173 @@
+import { describe, expect, it } from "vitest";
+import { MIB } from "../core/units.ts";
+import { findCatalogueModel, specFromCatalogue } from "./catalogue.ts";
+import { parseHardwareName } from "./gpus.ts";
+import { type LearnedLoad, type LearnedMachine, type LearnedRun, memoryCorrection } from "./learned.ts";
+import { specFromConfig } from "./model.ts";
+import { planFit } from "./plan.ts";
+import { estimateSpeed } from "./speed.ts";
+import { tokenWork } from "./speed-work.ts";
+import type { FitPlan, Hardware, ModelSpec, RuntimeSettings, Wish } from "./types.ts";
+
+const usual = 280 * MIB;
+const family = { buildFamily: "node-llama-cpp" } as const;
+const llama = specFromCatalogue(findCatalogueModel("llama 3.1 8b")!.model);
+const small = specFromCatalogue(findCatalogueModel("llama 3.2 1b")!.model);
+
+function machine(loads: readonly LearnedLoad[], runs: readonly LearnedRun[] = []): LearnedMachine {
+  return { backend: "cuda", buildFamily: "node-llama-cpp", loads, runs };
+}
+const taught = (...loads: LearnedLoad[]) =>
+  memoryCorrection({ backend: "cuda", learned: machine(loads) }, "llama", family, usual);
+const driver = (mib: number): LearnedLoad => ({ architecture: "llama", gpuCount: 1, runtimeBytes: mib * MIB });
+const compute = (ratio: number, architecture = "llama"): LearnedLoad => ({
+  architecture,
+  gpuCount: 1,
+  compute: {
+    predicted: { hostBytes: 20 * MIB, gpuBytes: 100 * MIB },
+    measured: { hostBytes: 20 * MIB, gpuBytes: ratio * 100 * MIB },
+  },
+});
+
+describe("what loads teach about memory", () => {
+  it("is nothing before the first, for another build or for another backend", () => {
+    expect(taught()).toBeUndefined();
+    const learned = machine([driver(500)]);
+    expect(memoryCorrection({ backend: "cuda", learned }, "llama", { buildFamily: "llama-server" }, usual)).toBe(
+      undefined,
+    );
+    expect(memoryCorrection({ backend: "cpu", learned }, "llama", family, usual)).toBeUndefined();
+  });
+
+  it("the largest share a driver took counts, so that nothing seen is predicted to take less", () => {
+    expect(taught(driver(300))?.runtimeBytes).toBe(300 * MIB);
+    expect(taught(driver(300), driver(420), driver(350))?.runtimeBytes).toBe(420 * MIB);
+  });
+
+  it("a share below the usual one is believed from three loads on", () => {
+    expect(taught(driver(211))?.runtimeBytes).toBe(usual);
+    expect(taught(driver(211), driver(215))?.runtimeBytes).toBe(usual);
+    expect(taught(driver(211), driver(215), driver(213))?.runtimeBytes).toBe(215 * MIB);
+  });
+
+  it("another program that started in the same seconds is no driver, and no driver takes more than 2 GiB", () => {
+    expect(taught(driver(300), driver(3720), driver(320))?.runtimeBytes).toBe(320 * MIB);
+    expect(taught(driver(9000))?.runtimeBytes).toBe(2048 * MIB);
+    expect(taught(driver(-50), driver(-20), driver(0))?.runtimeBytes).toBe(0);
+  });
+
+  it("compute buffers that came out larger are planned larger, smaller ones a little smaller after three loads", () => {
+    expect(taught(compute(1.23))).toEqual({ computeHost: 1, computeGpu: 1.23 });
+    expect(taught(compute(0.95))).toBeUndefined();
+    expect(taught(compute(0.95), compute(0.94), compute(0.96))?.computeGpu).toBe(0.96);
+    expect(taught(compute(0.7), compute(0.7), compute(0.7))?.computeGpu).toBe(0.9);
+  });
+
+  it("holds for the architecture it was seen on, and a figure out of all proportion for none", () => {
+    expect(taught(compute(1.23, "lfm2"))).toBeUndefined();
+    expect(taught(compute(7))).toBeUndefined();
+  });
+
+  it("moves the plan: same card, same question, fewer layers after a driver took more", () => {
+    const hardware: Hardware = { ...parseHardwareName("rtx 3060")!, ramBytesFree: 2 ** 35 };
+    const before = plan(hardware);
+    const after = plan({ ...hardware, learned: machine([driver(900)]) });
+    const [gpu, learnedGpu] = [before, after].map((one) => one.devices.find(({ kind }) => kind === "gpu")!);
+    expect(gpu!.runtimeBytes).toBe(usual);
+    expect(learnedGpu!.runtimeBytes).toBe(900 * MIB);
+    const short = { ...parseHardwareName("8gb")!, ramBytesFree: 2 ** 35 };
+    const layers = (one: Hardware) => plan(one, { quantization: "Q8_0", contextLength: 8192 }).settings.gpuLayers;
+    expect(layers({ ...short, learned: machine([driver(1500)]) })).toBeLessThan(layers(short));
+  });
+});
+
+function plan(hardware: Hardware, wish: Wish = { quantization: "Q4_K_M" }): FitPlan {
+  const answer = planFit(llama, hardware, wish);
+  if (answer.kind === "refusal") throw new Error(answer.reason);
+  return answer;
+}
+
+describe("what answers teach about speed", () => {
+  const settingsOf = (model: ModelSpec, hardware: Hardware, quantization: string): RuntimeSettings => {
+    const answer = planFit(model, hardware, { quantization, contextLength: 4096, sequenceCount: 1 });
+    return (answer as FitPlan).settings;
+  };
+  const runOf = (
+    model: ModelSpec,
+    hardware: Hardware,
+    quantization: string,
+    depthTokens: number,
+    decodeTokensPerSecond: number,
+  ): LearnedRun => {
+    const settings = settingsOf(model, hardware, quantization);
+    const work = tokenWork(model, settings, hardware.gpus.length, depthTokens);
+    return { architecture: model.architecture, settings, work, depthTokens, decodeTokensPerSecond };
+  };
+  const askOf = (model: ModelSpec, hardware: Hardware, quantization: string, depthTokens: number) =>
+    estimateSpeed({
+      model,
+      plan: { settings: settingsOf(model, hardware, quantization) },
+      hardware,
+      depthTokens,
+    });
+
+  it("one measured run on a card predicts the same model in another quantization better than the tables do", () => {
+    const card = { ...parseHardwareName("rtx 3060")!, ramBytesFree: 2 ** 35 };
+    const truth = 0.7;
+    const tables = askOf(llama, card, "Q4_K_M", 200).decodeTokensPerSecond;
+    const other = askOf(small, card, "Q8_0", 2000).decodeTokensPerSecond * truth;
+    const learned = { ...machine([]), runs: [runOf(llama, card, "Q4_K_M", 200, tables * truth)] };
+    const predicted = askOf(small, { ...card, learned }, "Q8_0", 2000);
+    expect(Math.abs(predicted.decodeTokensPerSecond / other - 1)).toBeLessThan(0.02);
+    expect(predicted.decodeHigh / predicted.decodeLow).toBeLessThan(
+      askOf(small, card, "Q8_0", 2000).decodeHigh / askOf(small, card, "Q8_0", 2000).decodeLow,
+    );
+  });
+
+  it("runs of the model's own architecture count before those of others", () => {
+    const card = { ...parseHardwareName("rtx 3060")!, ramBytesFree: 2 ** 35 };
+    const own = runOf(llama, card, "Q4_K_M", 200, 40);
+    const foreign = { ...runOf(llama, card, "Q4_K_M", 200, 10), architecture: "qwen3" };
+    const learned = machine([], [foreign, own]);
+    expect(askOf(llama, { ...card, learned }, "Q4_K_M", 200).decodeTokensPerSecond).toBeCloseTo(40, 6);
+    const foreignOnly = machine([], [foreign]);
+    expect(askOf(llama, { ...card, learned: foreignOnly }, "Q4_K_M", 200).decodeTokensPerSecond).toBeCloseTo(10, 6);
+  });
+
+  // CPU time per token of one AVX2 core, 205 million weights in 16 layers (bench/results/learning.json).
+  it("on a slow CPU one run predicts other depths and quantizations within 10 %", () => {
+    const core: Hardware = { backend: "cpu", gpus: [], ramBytesFree: 2 ** 34 };
+    const model = specFromConfig({
+      model_type: "qwen3",
+      hidden_size: 1024,
+      num_hidden_layers: 16,
+      num_attention_heads: 16,
+      num_key_value_heads: 8,
+      head_dim: 64,
+      intermediate_size: 3072,
+      vocab_size: 1500,
+      max_position_embeddings: 8192,
+    });
+    const run = runOf(model, core, "Q8_0", 57, 1000 / 13.2);
+    const learned: LearnedMachine = { backend: "cpu", buildFamily: "node-llama-cpp", loads: [], runs: [run] };
+    const measured: [quantization: string, depth: number, ms: number][] = [
+      ["Q8_0", 1029, 18.6],
+      ["Q4_0", 57, 7.7],
+      ["Q4_0", 1029, 13.7],
+      ["F16", 57, 19.1],
+      ["F16", 1029, 24.8],
+      ["Q4_K_M", 57, 9.1],
+    ];
+    for (const [quantization, depth, ms] of measured) {
+      const settings = { ...run.settings, quantization };
+      const predicted = estimateSpeed({
+        model,
+        plan: { settings },
+        hardware: { ...core, learned },
+        depthTokens: depth,
+      });
+      expect(1000 / predicted.decodeTokensPerSecond / ms, `${quantization} at ${depth}`).toBeGreaterThan(0.9);
+      expect(1000 / predicted.decodeTokensPerSecond / ms, `${quantization} at ${depth}`).toBeLessThan(1.1);
+    }
+  });
+});
