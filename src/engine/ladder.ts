@@ -1,6 +1,6 @@
 /**
  * What to give up when a load fails although its plan had room. One thing at a time, in the planner's own order: answers
- * at once, micro-batch, an 8-bit cache, context, a smaller quantization at hand, layers to main memory.
+ * at once, micro-batch, an 8-bit cache, context, a smaller quantization at hand, experts and layers to main memory.
  */
 import { formatTokens } from "../core/units.ts";
 import type { LoadSettings, MemoryBytes } from "./ipc.ts";
@@ -9,7 +9,14 @@ import type { LoadSettings, MemoryBytes } from "./ipc.ts";
 export interface LadderStep {
   /** Milliseconds since the epoch. */
   at: number;
-  setting: "sequenceCount" | "batchSize" | "kvCacheType" | "contextLength" | "quantization" | "gpuLayers";
+  setting:
+    | "sequenceCount"
+    | "batchSize"
+    | "kvCacheType"
+    | "contextLength"
+    | "quantization"
+    | "hostExpertLayers"
+    | "gpuLayers";
   from: string;
   to: string;
   /** Forecast; left out where there is none. */
@@ -35,6 +42,8 @@ export interface LadderOptions {
   quantization?: string;
   /** Layers the model has, the output layer included; needed where `gpuLayers` is "auto". */
   layerCount?: number;
+  /** Layers with experts. */
+  expertLayerCount?: number;
   /** Heads divide into blocks of 32, so the cache may be 8-bit. Default true. */
   cacheMayBeQuantized?: boolean;
   /** Bytes the settings would take, to pass over steps that save nothing where it matters. */
@@ -98,6 +107,7 @@ export class Ladder {
     if (this.#options.cacheMayBeQuantized !== false) yield* cacheRungs(settings);
     yield* contextRungs(settings);
     yield* this.#fileRungs(settings);
+    yield* expertRungs(settings, this.#options.expertLayerCount ?? 0);
     yield* layerRungs(settings, this.#options.layerCount);
   }
 
@@ -162,6 +172,22 @@ function* contextRungs(settings: LoadSettings): Generator<Rung> {
       from: formatTokens(contextLength),
       to: formatTokens(length),
       settings: { ...settings, contextLength: length },
+    };
+  }
+}
+
+/** Experts are most of such a model and the part that bears the slower memory best. */
+function* expertRungs(settings: LoadSettings, expertLayerCount: number): Generator<Rung> {
+  const { backend, gpu, hostExpertLayers: from = 0 } = settings;
+  if (backend !== "llama-server" || gpu === false) return;
+  const step = Math.max(1, Math.ceil(expertLayerCount * layerShare));
+  for (let layers = from; layers < expertLayerCount; ) {
+    layers = Math.min(expertLayerCount, layers + step);
+    yield {
+      setting: "hostExpertLayers",
+      from: `${from}`,
+      to: `${layers}`,
+      settings: { ...settings, hostExpertLayers: layers },
     };
   }
 }

@@ -6,7 +6,7 @@ import { formatBytes, MIB } from "../core/units.ts";
 import { findGpu } from "../fit/gpus.ts";
 import { planFit } from "../fit/plan.ts";
 import type { FitPlan, GpuDevice, Hardware, KvCacheType, ModelSpec, Wish } from "../fit/types.ts";
-import type { GpuChoice, LoadSettings, MemoryBytes } from "./ipc.ts";
+import type { EngineBackend, GpuChoice, LoadSettings, MemoryBytes } from "./ipc.ts";
 import type { LadderStep } from "./ladder.ts";
 
 /** What an administrator may fix; the planner chooses the rest. */
@@ -39,6 +39,9 @@ export interface LoadPlan {
 /** Answers at once when nothing was asked for; the planner goes down to one when memory is short. */
 const sequenceCountDefault = 4;
 
+/** llama.cpp's own micro-batch. */
+const serverBatchSize = 512;
+
 /** Smaller devices the planner takes for mistakes; a reserve larger than the card leaves this. */
 const deviceBytesMin = 16 * MIB;
 
@@ -51,12 +54,13 @@ export function planLoad(
   reading: HardwareReading,
   wish: LoadWish = {},
   correctionBytes = 0,
+  backend: EngineBackend = "node-llama-cpp",
 ): LoadPlan {
-  const { answer, machine, hardware } = planOn(model, reading, wish, correctionBytes);
+  const { answer, machine, hardware } = planOn(model, reading, wish, { correctionBytes, backend });
   let plan = answer.kind === "plan" ? answer : undefined;
   if (plan?.fits !== true) throw refusal(model, answer);
-  const settings = settingsOf(plan, machine, wish);
-  if (model.slidingWindow > 0 && wish.batchSize === undefined) {
+  const settings = settingsOf(plan, machine, wish, backend);
+  if (backend === "node-llama-cpp" && model.slidingWindow > 0 && wish.batchSize === undefined) {
     // The binding adds 1 to the batch, and a window's cache is padded to 256 cells: 512 would cost a page more than 511.
     settings.batchSize -= 1;
     plan = priceLoad(model, hardware, settings);
@@ -72,16 +76,19 @@ export function planLoad(
 /**
  * The planner's answer for this machine. A card without any room left does not keep a model out of main memory.
  *
- * @param quantization for a shape whose types are open
+ * @param options.quantization for a shape whose types are open
  */
 export function planOn(
   model: ModelSpec,
   reading: HardwareReading,
   wish: LoadWish,
-  correctionBytes = 0,
-  quantization?: string,
+  {
+    correctionBytes = 0,
+    quantization,
+    backend = "node-llama-cpp",
+  }: { correctionBytes?: number; quantization?: string; backend?: EngineBackend } = {},
 ): { answer: ReturnType<typeof planFit>; machine: HardwareReading; hardware: Hardware } {
-  const question = { ...planWish(wish), ...(quantization === undefined ? {} : { quantization }) };
+  const question = { ...planWish(wish, backend), ...(quantization === undefined ? {} : { quantization }) };
   const kept = (wish.reserveBytes ?? vramReserveBytesDefault) + correctionBytes;
   const machine = chosenDevices(reading, wish.gpu);
   const hardware = hardwareOf(machine, kept, wish);
@@ -100,11 +107,12 @@ export function planOn(
 export function priceLoad(model: ModelSpec, hardware: Hardware, settings: Omit<LoadSettings, "modelPath">): FitPlan {
   const { contextLength, sequenceCount, batchSize, gpuLayers, flashAttention, kvCacheTypeK, kvCacheTypeV } = settings;
   const answer = planFit(model, hardware, {
-    buildFamily: "node-llama-cpp",
-    hostExpertLayers: 0,
+    buildFamily: settings.backend ?? "node-llama-cpp",
+    hostExpertLayers: settings.hostExpertLayers ?? 0,
     contextLength: contextLength ?? model.contextLengthTrained,
     sequenceCount,
     batchSize,
+    microBatchSize: batchSize,
     gpuLayers: gpuLayers === "auto" ? model.layers.length + 1 : gpuLayers,
     flashAttention: flashAttention !== false,
     kvCacheTypeK,
@@ -127,8 +135,15 @@ export function predictedMemory(plan: FitPlan): MemoryBytes {
   return predicted;
 }
 
-function settingsOf({ settings }: FitPlan, machine: HardwareReading, wish: LoadWish): Omit<LoadSettings, "modelPath"> {
+function settingsOf(
+  { settings }: FitPlan,
+  machine: HardwareReading,
+  wish: LoadWish,
+  backend: EngineBackend,
+): Omit<LoadSettings, "modelPath"> {
+  const { hostExpertLayers, gpuLayerSplit } = settings;
   return {
+    ...(backend === "llama-server" ? { backend, hostExpertLayers, gpuLayerSplit } : {}),
     contextLength: settings.contextLength,
     sequenceCount: settings.sequenceCount,
     batchSize: settings.batchSize,
@@ -165,21 +180,28 @@ function fixedBy(wish: LoadWish): Set<LadderStep["setting"]> {
 }
 
 /** The same wish in the planner's words. */
-export function planWish(wish: LoadWish): Wish {
+export function planWish(wish: LoadWish, backend: EngineBackend = "node-llama-cpp"): Wish {
   const { contextLength, sequenceCount, batchSize, gpuLayers, flashAttention, kvCacheTypeK, kvCacheTypeV } = wish;
+  const server = backend === "llama-server";
   return {
-    buildFamily: "node-llama-cpp",
+    buildFamily: backend,
     // node-llama-cpp cannot keep experts on the host while their layer is on the GPU.
-    hostExpertLayers: 0,
+    ...(server ? {} : { hostExpertLayers: 0 }),
     ...(contextLength === undefined ? {} : { contextLength }),
     ...(sequenceCount === undefined ? { sequenceCount: sequenceCountDefault, sequenceCountMin: 1 } : { sequenceCount }),
-    ...(batchSize === undefined ? {} : { batchSize }),
+    ...batchWish(batchSize, server),
     ...(gpuLayers === undefined ? {} : { gpuLayers }),
     ...(flashAttention === undefined ? {} : { flashAttention }),
     ...(kvCacheTypeK === undefined ? {} : { kvCacheTypeK }),
     ...(kvCacheTypeV === undefined ? {} : { kvCacheTypeV }),
     ...(wish.vramLimitBytes === undefined ? {} : { vramBytesMax: wish.vramLimitBytes }),
   };
+}
+
+/** A server looks at running answers and at clients that left between two batches: a batch is one step, not four. */
+function batchWish(batchSize: number | undefined, server: boolean): Pick<Wish, "batchSize" | "microBatchSize"> {
+  if (server) return { batchSize: batchSize ?? serverBatchSize, microBatchSize: batchSize ?? serverBatchSize };
+  return batchSize === undefined ? {} : { batchSize };
 }
 
 /** Without the devices the administrator does not want used. */

@@ -5,8 +5,9 @@ import type { Clock, HardwareReading, Logger } from "../core/ports.ts";
 import { formatBytes } from "../core/units.ts";
 import { specFromGguf } from "../fit/model.ts";
 import type { FitPlan, ModelSpec } from "../fit/types.ts";
+import { type BackendChoice, type BackendWish, backendNeeds, chooseBackend } from "./backend.ts";
 import { readModelHeader } from "./check-model.ts";
-import type { LoadedModel, LoadSettings, MemoryBytes } from "./ipc.ts";
+import type { EngineBackend, LoadedModel, LoadSettings, MemoryBytes } from "./ipc.ts";
 import { Ladder, type SmallerFile } from "./ladder.ts";
 import {
   chosenDevices,
@@ -19,6 +20,7 @@ import {
 } from "./load-plan.ts";
 import { createLocalEngine, type LocalEngine, type LocalEngineOptions } from "./local-engine.ts";
 import { deviceKey, type MemoryRecords } from "./memory-records.ts";
+import type { ChildProgram } from "./supervisor.ts";
 
 export interface PlannedEngineOptions extends Pick<LocalEngineOptions, "program" | "engineId" | "limits" | "times"> {
   model: { id: string; path: string; demo?: boolean };
@@ -27,6 +29,8 @@ export interface PlannedEngineOptions extends Pick<LocalEngineOptions, "program"
   wish: LoadWish;
   /** Smaller quantizations of the model on this disk, largest first. */
   smallerFiles?: readonly SmallerFile[];
+  /** A llama-server to run models with, and when to. Left out: node-llama-cpp runs all. */
+  server?: { wanted: BackendWish; program: ChildProgram | undefined; path: string | undefined };
   records: MemoryRecords;
   /** Free bytes of every GPU by its driver, undefined where none tells. */
   readVramFree(): Promise<number[] | undefined>;
@@ -46,6 +50,8 @@ export interface LoadReport {
 
 export interface PlannedEngine {
   engine: LocalEngine;
+  /** What runs it and why. */
+  backend: BackendChoice;
   /** The plan of the first try. */
   plan: FitPlan;
   report(): LoadReport;
@@ -63,18 +69,38 @@ class PlannedLoad {
   readonly #reading: HardwareReading;
   readonly #correctionBytes: number;
   readonly #load: LoadPlan;
+  readonly #backend: BackendChoice;
 
   constructor(options: PlannedEngineOptions, spec: ModelSpec) {
     this.#options = options;
     this.#spec = spec;
     const chosen = chosenDevices(options.reading, options.wish.gpu);
     this.#correctionBytes = options.records.correctionBytes(deviceKey(chosen));
-    this.#load = planLoad(spec, options.reading, options.wish, this.#correctionBytes);
+    [this.#backend, this.#load] = this.#chooseLoad();
     this.#reading = this.#load.settings.gpu === false ? chosenDevices(chosen, false) : chosen;
   }
 
+  #chooseLoad(): [BackendChoice, LoadPlan] {
+    const { server, reading, wish } = this.#options;
+    const planFor = (backend: EngineBackend) => planLoad(this.#spec, reading, wish, this.#correctionBytes, backend);
+    const [library, refusal] = attempt(() => planFor("node-llama-cpp"));
+    const wanted = server?.wanted ?? "node-llama-cpp";
+    const [other] = wanted === "node-llama-cpp" ? [] : attempt(() => planFor("llama-server"));
+    const choice = chooseBackend({
+      wanted,
+      serverPath: server?.program === undefined ? undefined : server.path,
+      needs: backendNeeds(other?.plan, library?.plan),
+    });
+    if (choice.backend === "llama-server") return [choice, other ?? planFor("llama-server")];
+    if (library === undefined) throw refusal;
+    return [choice, library];
+  }
+
   open(): PlannedEngine {
-    const { model, program, logger, clock, engineId, limits, times } = this.#options;
+    const { model, logger, clock, engineId, limits, times } = this.#options;
+    const { backend } = this.#backend;
+    const program = (backend === "llama-server" ? this.#options.server?.program : undefined) ?? this.#options.program;
+    logger.info("The backend is chosen.", { backend, reason: this.#backend.reason.en });
     const engine = createLocalEngine({
       model,
       settings: this.#load.settings,
@@ -87,7 +113,7 @@ class PlannedLoad {
       ...(limits === undefined ? {} : { limits }),
       ...(times === undefined ? {} : { times }),
     });
-    return { engine, plan: this.#load.plan, report: () => this.#report(engine) };
+    return { engine, backend: this.#backend, plan: this.#load.plan, report: () => this.#report(engine) };
   }
 
   #ladder(): Ladder {
@@ -97,6 +123,7 @@ class PlannedLoad {
       smallerFiles: this.#options.smallerFiles ?? [],
       ...(quantization === undefined ? {} : { quantization }),
       layerCount: layers.length + 1,
+      expertLayerCount: layers.filter(({ ffn }) => ffn === "moe").length,
       cacheMayBeQuantized: layers.every((layer) => layer.keyLength % 32 === 0 && layer.valueLength % 32 === 0),
       price: (settings) => this.#predict(settings),
     });
@@ -183,6 +210,16 @@ class PlannedLoad {
       ...(model?.memory === undefined ? {} : { measured: measuredOf(model.memory) }),
       correctionBytes: this.#correctionBytes,
     };
+  }
+}
+
+/** The result, or the `AppError` in its place. */
+function attempt<Result>(work: () => Result): [Result, undefined] | [undefined, AppError] {
+  try {
+    return [work(), undefined];
+  } catch (thrown) {
+    if (thrown instanceof AppError) return [undefined, thrown];
+    throw thrown;
   }
 }
 

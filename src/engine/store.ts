@@ -400,7 +400,7 @@ function planHere(
   quantization?: string,
 ): FitPlan | undefined {
   try {
-    const { answer } = planOn(spec, reading, wish, 0, quantization);
+    const { answer } = planOn(spec, reading, wish, { quantization });
     return answer.kind === "plan" && answer.fits ? answer : undefined;
   } catch (thrown) {
     if (thrown instanceof AppError && thrown.code === "invalid_request") return undefined;

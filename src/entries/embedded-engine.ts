@@ -3,12 +3,14 @@ import { join } from "node:path";
 import type { AppError } from "../core/errors.ts";
 import { toAppError } from "../core/errors.ts";
 import type { Clock, HardwareReading, Logger } from "../core/ports.ts";
+import { findLlamaServer } from "../engine/backend.ts";
 import { createHardwareProbe, readVramFree } from "../engine/hardware.ts";
 import { MemoryRecords } from "../engine/memory-records.ts";
 import { openPlannedEngine } from "../engine/planned-engine.ts";
 import { ModelRegistry } from "../engine/registry.ts";
 import { type DownloadProgress, ModelStore } from "../engine/store.ts";
-import { demoModelPath, llamaChildProgram } from "./package-files.ts";
+import type { BackendSettings } from "./load-settings.ts";
+import { demoModelPath, llamaChildProgram, llamaServerProgram } from "./package-files.ts";
 import type { Settings } from "./settings.ts";
 
 export interface EmbeddedEngine {
@@ -19,7 +21,7 @@ export interface EmbeddedEngine {
 }
 
 export interface EmbeddedEngineOptions {
-  settings: Pick<Settings, "model" | "dataDir" | "load" | "places" | "keepAliveMs" | "pinned">;
+  settings: Pick<Settings, "model" | "dataDir" | "load" | "backend" | "places" | "keepAliveMs" | "pinned">;
   /** Taken at the start; the first model is planned for it. */
   hardware: HardwareReading;
   clock: Clock;
@@ -61,6 +63,7 @@ export async function startEmbeddedEngine(options: EmbeddedEngineOptions): Promi
         records,
         readVramFree: () => readVramFree(),
         program: llamaChildProgram,
+        server: await serverOf(settings.backend),
         logger,
         clock,
         engineId: "local",
@@ -75,6 +78,12 @@ export async function startEmbeddedEngine(options: EmbeddedEngineOptions): Promi
     await records.settled();
   };
   return { engine, ready: started(engine), stop };
+}
+
+/** Looked for at each load: one that was just installed is found. Throws AppError for a configured one that is not there. */
+async function serverOf({ wanted, serverPath }: BackendSettings) {
+  const path = wanted === "node-llama-cpp" ? undefined : await findLlamaServer(serverPath);
+  return { wanted, path, program: path === undefined ? undefined : llamaServerProgram(path) };
 }
 
 /** The reading of the start serves the first load; afterwards memory has moved. */

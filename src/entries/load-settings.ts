@@ -3,6 +3,7 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import * as z from "zod";
 import { parseBytes } from "../core/units.ts";
+import type { BackendWish } from "../engine/backend.ts";
 import type { LoadWish } from "../engine/load-plan.ts";
 import { hubUrlDefault } from "../fit/gguf-hub.ts";
 import type { KvCacheType } from "../fit/types.ts";
@@ -58,6 +59,10 @@ export const loadEnvironment = {
   SNUG_RESERVE: optional(memory),
   SNUG_VRAM_LIMIT: optional(memory),
   SNUG_RAM_LIMIT: optional(memory),
+  SNUG_BACKEND: optional(
+    z.enum(["auto", "node-llama-cpp", "llama-server"], { error: "must be auto, node-llama-cpp or llama-server" }),
+  ),
+  SNUG_LLAMA_SERVER: optional(z.string()),
   SNUG_KEEP_ALIVE: optional(
     z.coerce
       .number({ error: "must be a number of minutes" })
@@ -94,6 +99,19 @@ export function wishOf(values: LoadEnvironment): LoadWish {
     vramLimitBytes: values.SNUG_VRAM_LIMIT,
     ramLimitBytes: values.SNUG_RAM_LIMIT,
   });
+}
+
+/** What runs models. */
+export interface BackendSettings {
+  wanted: BackendWish;
+  /** Path of a llama-server; undefined: the one on PATH, if any. */
+  serverPath: string | undefined;
+}
+
+export function backendOf(values: LoadEnvironment): BackendSettings {
+  const { SNUG_BACKEND: backend, SNUG_LLAMA_SERVER: serverPath } = values;
+  // Who names a server wants it used.
+  return { wanted: backend ?? (serverPath === undefined ? "auto" : "llama-server"), serverPath };
 }
 
 /** The names are those the tools themselves go by. */

@@ -7,6 +7,9 @@ const fromRoot = (path: string) => fileURLToPath(new URL(`../../${path}`, import
 
 export const demoModelPath = fromRoot("models/demo/demo-chat-F16.gguf");
 
+/** Styles and scripts of the admin page. */
+export const adminAssetsFolder = fromRoot("assets/admin/static");
+
 export const packageVersion: string = JSON.parse(readFileSync(fromRoot("package.json"), "utf8")).version;
 
 /** TypeScript sources need a loader in the child too; the built package does not. */
@@ -16,3 +19,9 @@ export const llamaChildProgram: ChildProgram = {
   url: new URL(runsFromSource ? "./llama-child.ts" : "./llama-child.js", import.meta.url),
   execArgv: runsFromSource ? ["--import", "tsx"] : [],
 };
+
+/** @param path of a llama-server */
+export function llamaServerProgram(path: string): ChildProgram {
+  const url = new URL(runsFromSource ? "./llama-server-child.ts" : "./llama-server-child.js", import.meta.url);
+  return { ...llamaChildProgram, url, args: [path] };
+}

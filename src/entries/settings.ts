@@ -4,7 +4,14 @@ import { parseAliases, parseEngineList } from "../api/engine-list.ts";
 import { AppError, type Locale, toAppError } from "../core/errors.ts";
 import { answerMsMax, modelNameCharsMax } from "../core/limits.ts";
 import type { LoadWish } from "../engine/load-plan.ts";
-import { loadEnvironment, type ModelPlaces, placesOf, wishOf } from "./load-settings.ts";
+import {
+  type BackendSettings,
+  backendOf,
+  loadEnvironment,
+  type ModelPlaces,
+  placesOf,
+  wishOf,
+} from "./load-settings.ts";
 
 export interface Settings {
   port: number;
@@ -26,6 +33,7 @@ export interface Settings {
   locale: Locale;
   /** What is fixed about loading; the rest is the planner's. */
   load: LoadWish;
+  backend: BackendSettings;
   places: ModelPlaces;
   /** Longest waits for the first word and for a whole answer; empty: as long as engines take. */
   deadlines: { firstTokenMsMax?: number; totalMsMax?: number };
@@ -101,6 +109,7 @@ export function parseSettings(environment: Record<string, string | undefined>): 
     usageDays: values.SNUG_USAGE_DAYS,
     locale: values.SNUG_LANG ?? localeOf(environment),
     load: wishOf(values),
+    backend: backendOf(values),
     places: placesOf(values),
     deadlines: {
       ...(values.SNUG_FIRST_TOKEN_TIMEOUT === undefined
