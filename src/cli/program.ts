@@ -14,6 +14,10 @@ export interface StartOptions {
 
 export interface EngineOptions extends StartOptions {
   token?: string;
+  /** Addresses of APIs to dial. */
+  connect?: string[];
+  linkToken?: string;
+  name?: string;
 }
 
 export interface ChatCommandOptions {
@@ -79,6 +83,9 @@ const texts = {
     model: "model name, GGUF path or URL (SNUG_MODEL)",
     vramLimit: "most VRAM to take of each GPU, such as 6GiB (SNUG_VRAM_LIMIT)",
     token: "token callers must send (SNUG_ENGINE_TOKEN)",
+    connect: "dial these APIs instead of listening, such as wss://snug.example.workers.dev (SNUG_CONNECT)",
+    linkToken: "API key with the scope engine (SNUG_LINK_TOKEN)",
+    engineName: "what the engine is called there; the machine's name unless given (SNUG_ENGINE_NAME)",
     prompt: "the question; - reads it from stdin",
     system: "system prompt",
     maxTokens: "most tokens to answer with",
@@ -97,7 +104,7 @@ const texts = {
     keysList: "list the keys",
     keysRevoke: "refuse a key from now on",
     keyName: "what the key is for",
-    keyScopes: "chat, fits, usage, admin; all but admin unless given",
+    keyScopes: "chat, fits, usage, engine, admin; chat, fits and usage unless given",
     keyModels: "models it may ask, separated by commas",
     keyExpires: "12h, 30d, 4w or a date",
     keyWeight: "its share of a busy engine, 0.1 to 10; 1 unless given",
@@ -127,6 +134,9 @@ const texts = {
     model: "模型名称、GGUF 路径或网址（SNUG_MODEL）",
     vramLimit: "每块 GPU 最多使用的显存，如 6GiB（SNUG_VRAM_LIMIT）",
     token: "调用者须提供的令牌（SNUG_ENGINE_TOKEN）",
+    connect: "不监听端口，主动连接这些 API，如 wss://snug.example.workers.dev（SNUG_CONNECT）",
+    linkToken: "带 engine 权限的 API 密钥（SNUG_LINK_TOKEN）",
+    engineName: "引擎在 API 中的名称，默认为本机名（SNUG_ENGINE_NAME）",
     prompt: "问题；写 - 则从 stdin 读取",
     system: "系统提示词",
     maxTokens: "回答的最多 token 数",
@@ -145,7 +155,7 @@ const texts = {
     keysList: "列出密钥",
     keysRevoke: "立即停用密钥",
     keyName: "密钥的用途",
-    keyScopes: "chat、fits、usage、admin；默认除 admin 外全部",
+    keyScopes: "chat、fits、usage、engine、admin；默认 chat、fits、usage",
     keyModels: "可用的模型，用逗号分隔",
     keyExpires: "12h、30d、4w 或日期",
     keyWeight: "引擎繁忙时所占的份额，0.1 到 10，默认 1",
@@ -202,6 +212,9 @@ export function createProgram(
     .option("-m, --model <model>", t.model)
     .option("--vram-limit <size>", t.vramLimit)
     .option("--token <token>", t.token)
+    .option("--connect <address...>", t.connect)
+    .option("--link-token <key>", t.linkToken)
+    .option("--name <name>", t.engineName)
     .action(async (options: EngineOptions) => finish(await actions.engine(options)));
 
   program

@@ -15,6 +15,9 @@ function settingsWith(options: {
   host?: string;
   model?: string;
   token?: string;
+  connect?: string[];
+  linkToken?: string;
+  name?: string;
   vramLimit?: string;
 }): Settings {
   const given = {
@@ -22,6 +25,9 @@ function settingsWith(options: {
     SNUG_HOST: options.host,
     SNUG_MODEL: options.model,
     SNUG_ENGINE_TOKEN: options.token,
+    SNUG_CONNECT: options.connect?.join(","),
+    SNUG_LINK_TOKEN: options.linkToken,
+    SNUG_ENGINE_NAME: options.name,
     SNUG_VRAM_LIMIT: options.vramLimit,
   };
   const set = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));

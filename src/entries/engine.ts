@@ -1,12 +1,13 @@
-/** `snug engine`: only the engine, for an API elsewhere that names it in SNUG_ENGINE_URL. */
+/** `snug engine`: only the engine, for an API elsewhere that names it in SNUG_ENGINE_URL, or that it dials itself. */
 import { describeHardware } from "../cli/banner.ts";
 import { createProgressBar } from "../cli/progress.ts";
 import { renderFacts, type Terminal } from "../cli/terminal.ts";
 import { AppError } from "../core/errors.ts";
-import { closeMsMax } from "../core/limits.ts";
+import { closeMsMax, drainMsMax } from "../core/limits.ts";
 import { createEngineApp } from "../engine/app.ts";
 import { createHardwareProbe } from "../engine/hardware.ts";
 import { startEmbeddedEngine } from "./embedded-engine.ts";
+import { openLinks } from "./engine-links.ts";
 import { aborted, catchInterrupts } from "./interrupt.ts";
 import { listen } from "./listen.ts";
 import { createLogger } from "./logger.ts";
@@ -18,7 +19,8 @@ const loopback = /^(127\.|::1$|localhost$)/;
 
 /** @throws AppError invalid_configuration; a model that does not load is one too, since an engine has nothing else to do */
 export async function serveEngine(settings: Settings, terminal: Terminal): Promise<number> {
-  if (settings.engineToken === undefined && !loopback.test(settings.host)) {
+  const listens = settings.connect.length === 0 || settings.portGiven;
+  if (listens && settings.engineToken === undefined && !loopback.test(settings.host)) {
     const message = `Others can reach ${settings.host}, so the engine needs a token: set SNUG_ENGINE_TOKEN, or listen on 127.0.0.1.`;
     throw new AppError("invalid_configuration", message);
   }
@@ -40,6 +42,7 @@ export async function serveEngine(settings: Settings, terminal: Terminal): Promi
     signal: interrupts.first,
     onProgress,
   });
+  const links = openLinks(embedded.engine, { hardware, settings, logger });
   const problem = await Promise.race([embedded.ready, aborted(interrupts.first).then(() => undefined)]);
   try {
     if (problem !== undefined) throw problem;
@@ -52,7 +55,7 @@ export async function serveEngine(settings: Settings, terminal: Terminal): Promi
       clock,
       logger,
     });
-    const listener = await listen(app.fetch, settings);
+    const listener = listens ? await listen(app.fetch, settings) : undefined;
     const [model] = await engine.models();
     const zh = terminal.locale === "zh";
     terminal.print(terminal.paint("bold", `Snug engine ${packageVersion}`));
@@ -61,19 +64,28 @@ export async function serveEngine(settings: Settings, terminal: Terminal): Promi
         [
           [zh ? "硬件" : "Hardware", describeHardware(hardware, terminal.locale)],
           [zh ? "模型" : "Model", `${model?.id ?? "?"} ${model?.quantization ?? ""}`.trim()],
-          [zh ? "地址" : "Address", terminal.paint("cyan", listener.address)],
-          [zh ? "用法" : "Use", `SNUG_ENGINE_URL=${listener.address} snug start`],
+          ...links.apis.map((api): [string, string] => [
+            zh ? "连接" : "Link",
+            zh ? `${api}，名为 ${links.name}` : `${api} as ${links.name}`,
+          ]),
+          ...(listener === undefined
+            ? []
+            : ([
+                [zh ? "地址" : "Address", terminal.paint("cyan", listener.address)],
+                [zh ? "用法" : "Use", `SNUG_ENGINE_URL=${listener.address} snug start`],
+              ] as [string, string][])),
         ],
         terminal.paint,
       ),
     );
     await aborted(interrupts.first);
-    listener.refuse();
-    const stopped = embedded.stop();
+    listener?.refuse();
+    const stopped = links.stop({ drainMs: drainMsMax }).then(() => embedded.stop());
     await Promise.race([stopped, aborted(interrupts.second).then(() => embedded.stop({ drainMs: 0 }))]);
-    await listener.close(closeMsMax);
+    await listener?.close(closeMsMax);
     return 0;
   } finally {
+    await links.stop({ drainMs: 0 });
     await embedded.stop({ drainMs: 0 });
     interrupts.release();
   }

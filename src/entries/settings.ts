@@ -4,6 +4,7 @@ import { parseAliases, parseEngineList } from "../api/engine-list.ts";
 import { AppError, type Locale, toAppError } from "../core/errors.ts";
 import { answerMsMax, modelNameCharsMax } from "../core/limits.ts";
 import type { LoadWish } from "../engine/load-plan.ts";
+import { linkUrl } from "../http/link-dial.ts";
 import {
   type BackendSettings,
   backendOf,
@@ -24,6 +25,14 @@ export interface Settings {
   /** Engines elsewhere instead of the embedded one: an address, or several as name=address,name=address. */
   engineUrl: string | undefined;
   engineToken: string | undefined;
+  /** APIs an engine dials: addresses such as wss://snug.example.workers.dev. */
+  connect: string[];
+  /** Secrets of keys with the scope engine: one for all, or one for each API. */
+  linkTokens: string[];
+  /** How an engine that dials is called; undefined takes the machine's name. */
+  engineName: string | undefined;
+  /** PORT was given, so an engine that dials listens as well. */
+  portGiven: boolean;
   /** Names that stand for models: name=model|other-model,… */
   aliases: string | undefined;
   /** A reverse proxy stands in front and tells the client's address in x-forwarded-for. */
@@ -76,6 +85,11 @@ const environmentSchema = z.object({
   SNUG_TRUST_PROXY: optional(z.enum(["0", "1"], { error: 'must be "0" or "1"' })),
   SNUG_USAGE_DAYS: optional(integer(2, 36_500)),
   SNUG_ENGINE_TOKEN: optional(z.string().regex(/^[\x21-\x7e]+$/, "must be printable characters without spaces")),
+  SNUG_CONNECT: optional(readableBy((text) => splitList(text).map((url) => linkUrl(url, "engine")))),
+  SNUG_LINK_TOKEN: optional(z.string().regex(/^[\x20-\x7e]+$/, "must be printable characters")),
+  SNUG_ENGINE_NAME: optional(
+    z.string().regex(/^[\w.-]{1,64}$/, "must be 1 to 64 letters, digits, dots, dashes or underscores"),
+  ),
   SNUG_FIRST_TOKEN_TIMEOUT: optional(integer(1, answerMsMax / 1000)),
   SNUG_ANSWER_TIMEOUT: optional(integer(1, answerMsMax / 1000)),
   SNUG_LANG: optional(z.enum(["en", "zh"], { error: 'must be "en" or "zh"' })),
@@ -104,6 +118,10 @@ export function parseSettings(environment: Record<string, string | undefined>): 
     adminKey: values.SNUG_ADMIN_KEY,
     engineUrl: values.SNUG_ENGINE_URL,
     engineToken: values.SNUG_ENGINE_TOKEN,
+    connect: splitList(values.SNUG_CONNECT ?? ""),
+    linkTokens: splitList(values.SNUG_LINK_TOKEN ?? ""),
+    engineName: values.SNUG_ENGINE_NAME,
+    portGiven: values.PORT !== undefined,
     aliases: values.SNUG_ALIASES,
     trustProxy: values.SNUG_TRUST_PROXY === "1",
     usageDays: values.SNUG_USAGE_DAYS,
@@ -120,6 +138,10 @@ export function parseSettings(environment: Record<string, string | undefined>): 
     keepAliveMs: values.SNUG_KEEP_ALIVE === undefined ? undefined : values.SNUG_KEEP_ALIVE * 60_000,
     pinned: (values.SNUG_PIN ?? "").split(",").flatMap((name) => name.trim() || []),
   };
+}
+
+function splitList(text: string): string[] {
+  return text.split(",").flatMap((part) => part.trim() || []);
 }
 
 /** The language of the terminal: Chinese where the locale says so, English elsewhere. */
