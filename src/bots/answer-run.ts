@@ -26,6 +26,8 @@ export interface AnswerRunOptions {
   defaultModel: string | undefined;
   /** Set for a second answer to the same question, so that it differs. */
   seed?: number;
+  /** Called with what is known of an answer once it ended, before its last state is written. */
+  onEnded?: (record: AnswerRecord) => void;
 }
 
 /** What the model is to be asked, or why it is not. */
@@ -226,6 +228,7 @@ export class AnswerRun {
     const last = aborted || failure === undefined ? {} : { failure };
     // Nothing can be stopped any more, though the last writes may still take a moment.
     delete record.stop;
+    this.#options.onEnded?.(record);
     await this.#writer.finish(this.#render({ ended: true, notes, buttons, ...last }));
     if (this.#writer.lost === "blocked") await this.#say(this.#failed(this.#texts.blockedByPlatform));
     logger.info("answer ended", {

@@ -47,6 +47,8 @@ export interface ChatBotOptions {
   capabilities?: readonly Capability[];
   /** Without it /stats has no picture. */
   drawPng?: DrawPng;
+  /** Called with what is known of an answer once it ended. */
+  onEnded?: (record: AnswerRecord) => void;
 }
 
 /** How to react to a pressed button: `ack` within the platform's time, then `later`. */
@@ -188,6 +190,16 @@ export class ChatBot {
       .slice(0, countMax);
   }
 
+  /** Whether the answer a button belongs to is in mind. */
+  remembers(answerId: string): boolean {
+    return this.#book.find(answerId) !== undefined;
+  }
+
+  /** Takes up an answer of an earlier run of the program, for its buttons. */
+  remember(record: AnswerRecord): void {
+    if (!this.remembers(record.id)) this.#book.add(record);
+  }
+
   /** A message is gone, whoever wrote it. */
   messageDeleted(messageId: string): void {
     this.#book.messageDeleted(messageId);
@@ -229,7 +241,7 @@ export class ChatBot {
     if (again !== undefined) again.superseded = true;
     const record: AnswerRecord = { id, question, text: "", messageIds: [], superseded: false };
     this.#book.add(record);
-    const { engine, state, timer, logger, reasoning, defaultModel } = this.#options;
+    const { engine, state, timer, logger, reasoning, defaultModel, onEnded } = this.#options;
     const run = new AnswerRun(record, place, {
       engine,
       state,
@@ -240,6 +252,7 @@ export class ChatBot {
       models: () => this.#modelList(),
       book: this.#book,
       waits: this.#waits,
+      ...(onEnded === undefined ? {} : { onEnded }),
       ...(again === undefined ? {} : { seed: this.#options.newSeed() }),
     }).run();
     this.#pace.begin(question.asker.id);

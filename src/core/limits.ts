@@ -382,11 +382,11 @@ export const threadsRememberedMax = 500;
 /** Claimed events are kept this long: Slack repeats within minutes, and threads are followed for days. */
 export const claimsKeptMs = 30 * 86_400_000;
 
-/** One signed request of Slack; messages and forms are a few kilobytes. */
-export const slackBodyBytesMax = 1024 * 1024;
+/** One signed request of a chat platform; messages and forms are a few kilobytes. */
+export const signedBodyBytesMax = 1024 * 1024;
 
 /** Age of a signed request at which it is refused, and how far ahead its clock may be. */
-export const slackTimestampMsMax = 300_000;
+export const signedTimestampMsMax = 300_000;
 
 /** Age of a person's name, language and rights at which they are asked for again. */
 export const personAgeMsMax = 3_600_000;

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { REST } from "discord.js";
+import { toPlatformError } from "../../src/bots/discord/errors.ts";
 import { ChannelPlace, type DiscordRoutes, InteractionPlace } from "../../src/bots/discord/place.ts";
 import type { ChatPlace } from "../../src/core/ports.ts";
 import { DiscordStandIn } from "../support/discord/stand-in.ts";
@@ -17,7 +18,13 @@ async function makeHarness(makePlace: MakePlace): Promise<ChatPlatformHarness> {
   const standIn = await DiscordStandIn.start({ clock: timer });
   const rest = new REST({ api: standIn.apiUrl }).setToken(standIn.token);
   let nonces = 0;
-  const routes = { rest, applicationId: standIn.applicationId, clock: timer, newNonce: () => `n${++nonces}` };
+  const routes = {
+    rest,
+    translate: toPlatformError,
+    applicationId: standIn.applicationId,
+    clock: timer,
+    newNonce: () => `n${++nonces}`,
+  };
   let messages: () => StandMessage[] = () => [];
   return {
     timer,

@@ -1,8 +1,9 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { webApi } from "@slack/bolt";
 import { OPEN_ACCESS } from "../../src/bots/access.ts";
 import { ChatBot } from "../../src/bots/bot.ts";
+import { MemoryKeep } from "../../src/bots/keep.ts";
 import { DEFAULT_PACE } from "../../src/bots/pace.ts";
+import { boltCalls } from "../../src/bots/slack/bolt-calls.ts";
 import { SlackCalls } from "../../src/bots/slack/calls.ts";
 import type { Abilities, SlackContext } from "../../src/bots/slack/context.ts";
 import { People } from "../../src/bots/slack/people.ts";
@@ -21,13 +22,7 @@ import { type ChatPlatformHarness, describeChatPlatform, type ShownMessage } fro
 
 function makeContext(standIn: SlackStandIn, timer: ManualTimer, abilities: Abilities): SlackContext {
   const logger = new MemoryLogger();
-  const client = new webApi.WebClient(standIn.botToken, {
-    slackApiUrl: standIn.apiUrl,
-    retryConfig: { retries: 0 },
-    rejectRateLimitedCalls: true,
-    logLevel: webApi.LogLevel.ERROR,
-  });
-  const calls = new SlackCalls(client, { tiers: new Tiers(timer), timer, logger });
+  const calls = new SlackCalls(boltCalls(standIn.botToken, standIn.apiUrl), { tiers: new Tiers(timer), timer, logger });
   let ids = 0;
   const newId = () => `c${++ids}`;
   const bot = new ChatBot({
@@ -63,7 +58,7 @@ function makeContext(standIn: SlackStandIn, timer: ManualTimer, abilities: Abili
     stops: new Map(),
     messageIds: new Map(),
     homePicture: undefined,
-    targets: new Map(),
+    keep: new MemoryKeep(10),
     followThreads: true,
     download: async () => new Uint8Array(),
     upload: async (url, bytes) => void (await fetch(url, { method: "POST", body: new Blob([Buffer.from(bytes)]) })),

@@ -12,7 +12,7 @@ export function questionFileOf(attachment: Attachment): QuestionFile {
 }
 
 /** At most one byte over the limit is taken in, so that the caller sees that there is more. */
-async function download(url: string, bytesMax: number, signal: AbortSignal): Promise<Uint8Array> {
+export async function download(url: string, bytesMax: number, signal: AbortSignal): Promise<Uint8Array> {
   const response = await fetch(url, { signal });
   if (!response.ok || response.body === null) throw new Error(`The download ended with status ${response.status}`);
   const chunks: Uint8Array[] = [];

@@ -1,26 +1,56 @@
 /** Where answers go on Discord: the webhook of an interaction, a channel, or direct messages. */
-import { type APIMessage, MessageFlags, type REST, Routes } from "discord.js";
-import type { ChatPlace, ChatPost, Clock, PostedMessage } from "../../core/ports.ts";
-import { toPlatformError } from "./errors.ts";
+import type { APIMessage } from "discord.js";
+import type { ChatPlace, ChatPost, Clock, PostedMessage, Timer } from "../../core/ports.ts";
+import { ChatPlatformError } from "../platform-error.ts";
+import { messageFlags, paths } from "./api-values.ts";
 import { discordPlatform, interactionTokenMs } from "./platform.ts";
-import { toWire } from "./wire.ts";
+import { toWire, type WireFile } from "./wire.ts";
 
-/** What places share: the client's REST queue and who the bot is. */
+export interface CallOptions {
+  body?: unknown;
+  files?: WireFile[];
+  query?: URLSearchParams;
+  /** False for webhooks, whose token stands in their path. */
+  auth?: boolean;
+}
+
+type Call = (path: `/${string}`, options?: CallOptions) => Promise<unknown>;
+
+/** Discord's REST interface: the library's on Node, `FetchRest` elsewhere. */
+export interface DiscordRest {
+  get: Call;
+  post: Call;
+  patch: Call;
+  delete: Call;
+}
+
+/** What places share: the REST interface and who the bot is. */
 export interface DiscordRoutes {
-  rest: REST;
+  rest: DiscordRest;
+  /** The REST interface's own errors in the bots' words. */
+  translate: (thrown: unknown) => ChatPlatformError;
   applicationId: string;
   clock: Clock;
   /** Unique within minutes; repeats of a send carry the same one. */
   newNonce: () => string;
+  /**
+   * Set where interactions are acknowledged by the answer to Discord's own request: Discord knows a reply only once it
+   * has read that, so the first write may come too soon.
+   */
+  settling?: Timer;
 }
 
-async function call<Result>(request: Promise<unknown>): Promise<Result> {
+async function call<Result>({ translate }: DiscordRoutes, request: Promise<unknown>): Promise<Result> {
   try {
     return (await request) as Result;
   } catch (thrown) {
-    throw toPlatformError(thrown);
+    throw translate(thrown);
   }
 }
+
+/** How long a reply may be unknown to Discord after its interaction came, and between two looks. */
+const settleMsMax = 10_000;
+const settleStepMs = 250;
 
 export interface InteractionPlaceOptions {
   token: string;
@@ -56,16 +86,31 @@ export class InteractionPlace implements ChatPlace {
     const { rest, applicationId } = this.#routes;
     const { token } = this.#options;
     if (this.#originalOpen) {
-      const route = Routes.webhookMessage(applicationId, token, "@original");
-      const message = await call<APIMessage>(rest.patch(route, { ...toWire(post), auth: false }));
+      const path = paths.webhookMessage(applicationId, token, "@original");
+      const message = await this.#settled(() => rest.patch(path, { ...toWire(post), auth: false }));
       this.#originalOpen = false;
       return this.#posted(message.id, "@original");
     }
-    const flags = this.#options.private ? MessageFlags.Ephemeral : 0;
+    const flags = this.#options.private ? messageFlags.ephemeral : 0;
     const query = new URLSearchParams({ wait: "true" });
-    const request = rest.post(Routes.webhook(applicationId, token), { ...toWire(post, flags), query, auth: false });
-    const message = await call<APIMessage>(request);
+    const path = paths.webhook(applicationId, token);
+    const message = await this.#settled(() => rest.post(path, { ...toWire(post, flags), query, auth: false }));
     return this.#posted(message.id, message.id);
+  }
+
+  /** Repeats a write that Discord does not know the reply for yet. */
+  async #settled(write: () => Promise<unknown>): Promise<APIMessage> {
+    const { settling } = this.#routes;
+    for (;;) {
+      try {
+        return await call<APIMessage>(this.#routes, write());
+      } catch (thrown) {
+        if (settling === undefined || !(thrown instanceof ChatPlatformError)) throw thrown;
+        const unknown = thrown.reason === "expired" || thrown.reason === "gone";
+        if (!unknown || settling.now() - this.#options.receivedAt > settleMsMax) throw thrown;
+        await settling.wait(settleStepMs);
+      }
+    }
   }
 
   /** The deferred reply shows "thinking" by itself. */
@@ -73,11 +118,11 @@ export class InteractionPlace implements ChatPlace {
 
   #posted(id: string, reference: string): PostedMessage {
     const { rest, applicationId } = this.#routes;
-    const route = Routes.webhookMessage(applicationId, this.#options.token, reference);
+    const path = paths.webhookMessage(applicationId, this.#options.token, reference);
     return {
       id,
-      edit: async (post) => void (await call(rest.patch(route, { ...toWire(post), auth: false }))),
-      delete: async () => void (await call(rest.delete(route, { auth: false }))),
+      edit: async (post) => void (await call(this.#routes, rest.patch(path, { ...toWire(post), auth: false }))),
+      delete: async () => void (await call(this.#routes, rest.delete(path, { auth: false }))),
     };
   }
 }
@@ -117,13 +162,13 @@ export class ChannelPlace implements ChatPlace {
       repliesTo === undefined || this.#postCount > 0
         ? {}
         : { message_reference: { message_id: repliesTo, fail_if_not_exists: false } };
-    const request = this.#routes.rest.post(Routes.channelMessages(channelId), {
+    const request = this.#routes.rest.post(paths.channelMessages(channelId), {
       body: { ...body, ...reference, nonce: this.#nonce, enforce_nonce: true },
       ...(files === undefined ? {} : { files }),
     });
     const triedBefore = this.#tried;
     this.#tried = true;
-    const message = await call<APIMessage>(request);
+    const message = await call<APIMessage>(this.#routes, request);
     this.#tried = false;
     this.#postCount++;
     this.#nonce = this.#routes.newNonce();
@@ -133,23 +178,23 @@ export class ChannelPlace implements ChatPlace {
   }
 
   async typing(): Promise<void> {
-    await this.#routes.rest.post(Routes.channelTyping(this.#options.channelId)).catch(() => {});
+    await this.#routes.rest.post(paths.channelTyping(this.#options.channelId)).catch(() => {});
   }
 
   #posted(id: string): PostedMessage {
     const { rest } = this.#routes;
-    const route = Routes.channelMessage(this.#options.channelId, id);
+    const path = paths.channelMessage(this.#options.channelId, id);
     return {
       id,
-      edit: async (post) => void (await call(rest.patch(route, toWire(post)))),
-      delete: async () => void (await call(rest.delete(route))),
+      edit: async (post) => void (await call(this.#routes, rest.patch(path, toWire(post)))),
+      delete: async () => void (await call(this.#routes, rest.delete(path))),
     };
   }
 }
 
 /** The asker's direct messages, which may be closed: then the first post fails. */
 export async function openDirectPlace(routes: DiscordRoutes, userId: string): Promise<ChatPlace> {
-  const request = routes.rest.post(Routes.userChannels(), { body: { recipient_id: userId } });
-  const channel = await call<{ id: string }>(request);
+  const request = routes.rest.post(paths.userChannels, { body: { recipient_id: userId } });
+  const channel = await call<{ id: string }>(routes, request);
   return new ChannelPlace(routes, { channelId: channel.id });
 }

@@ -68,6 +68,7 @@ export async function startDiscord(options: DiscordOptions): Promise<DiscordBot>
   watchConnection(client, options);
   const context: DiscordContext = {
     rest: client.rest,
+    translate: toPlatformError,
     applicationId: application.id,
     clock: options.clock,
     newNonce: options.newId,

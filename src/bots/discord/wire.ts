@@ -1,19 +1,24 @@
 /** Posts as Discord bodies. Every body that can carry text passes here, so nobody is ever pinged and no link unfolds. */
-import {
-  type APIActionRowComponent,
-  type APIButtonComponentWithCustomId,
-  ButtonStyle,
-  ComponentType,
-  MessageFlags,
-  type RawFile,
-  type RESTPatchAPIChannelMessageJSONBody,
+import type {
+  APIActionRowComponent,
+  APIButtonComponentWithCustomId,
+  RESTPatchAPIChannelMessageJSONBody,
 } from "discord.js";
 import type { ChatButton, ChatPost } from "../../core/ports.ts";
+import { buttonStyles, componentTypes, messageFlags } from "./api-values.ts";
 import { discordPlatform } from "./platform.ts";
+
+/** A file as it goes over the wire. */
+export interface WireFile {
+  name: string;
+  data: Uint8Array;
+  contentType: string;
+  key: string;
+}
 
 export interface WireMessage {
   body: RESTPatchAPIChannelMessageJSONBody & { flags: number };
-  files?: RawFile[];
+  files?: WireFile[];
 }
 
 /** @param flags in addition to the suppressed link previews */
@@ -22,7 +27,7 @@ export function toWire(post: ChatPost, flags = 0): WireMessage {
   const body: WireMessage["body"] = {
     content: post.text,
     allowed_mentions: { parse: [], replied_user: false },
-    flags: MessageFlags.SuppressEmbeds | flags,
+    flags: messageFlags.suppressEmbeds | flags,
   };
   if (post.buttons !== undefined) body.components = buttonRows(post.buttons);
   if (files.length === 0) return { body };
@@ -46,12 +51,12 @@ function buttonRows(buttons: readonly ChatButton[]): APIActionRowComponent<APIBu
   if (buttons.length === 0) return [];
   const components = buttons.slice(0, discordPlatform.limits.buttonsPerMessageMax).map(
     ({ id, label, emoji, tone }): APIButtonComponentWithCustomId => ({
-      type: ComponentType.Button,
-      style: tone === "danger" ? ButtonStyle.Danger : ButtonStyle.Secondary,
+      type: componentTypes.button,
+      style: tone === "danger" ? buttonStyles.danger : buttonStyles.secondary,
       custom_id: id,
       ...(emoji === undefined ? {} : { emoji: { name: emoji } }),
       ...(tone === "quiet" && emoji !== undefined ? {} : { label: label.slice(0, 80) }),
     }),
   );
-  return [{ type: ComponentType.ActionRow, components }];
+  return [{ type: componentTypes.actionRow, components }];
 }

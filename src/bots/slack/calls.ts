@@ -1,5 +1,4 @@
 /** Every Web API call of the bot: within its tier, with Slack's own errors translated. */
-import type { webApi } from "@slack/bolt";
 import { writeTriesMax } from "../../core/limits.ts";
 import type { Logger, Timer } from "../../core/ports.ts";
 import { toPlatformError } from "./errors.ts";
@@ -11,14 +10,17 @@ export interface CallResult extends Record<string, unknown> {
   ok: boolean;
 }
 
+/** Sends one call, by Bolt's client or by fetch. Throws ChatPlatformError. */
+export type SendCall = (method: string, args: CallArguments) => Promise<CallResult>;
+
 export class SlackCalls {
-  readonly #client: webApi.WebClient;
+  readonly #send: SendCall;
   readonly #tiers: Tiers;
   readonly #timer: Timer;
   readonly #logger: Logger;
 
-  constructor(client: webApi.WebClient, options: { tiers: Tiers; timer: Timer; logger: Logger }) {
-    this.#client = client;
+  constructor(send: SendCall, options: { tiers: Tiers; timer: Timer; logger: Logger }) {
+    this.#send = send;
     this.#tiers = options.tiers;
     this.#timer = options.timer;
     this.#logger = options.logger;
@@ -34,7 +36,7 @@ export class SlackCalls {
     const channel = typeof args.channel === "string" ? args.channel : undefined;
     const answered = await this.#tiers.take(method, channel);
     try {
-      return (await this.#client.apiCall(method, args)) as CallResult;
+      return await this.#send(method, args);
     } catch (thrown) {
       const error = toPlatformError(thrown);
       if (error.retryAfterMs !== undefined) {

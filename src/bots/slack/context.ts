@@ -1,6 +1,7 @@
 /** What the Slack adapter's parts share. Types only. */
 import type { EventClaims, Logger, Timer } from "../../core/ports.ts";
 import type { ChatBot } from "../bot.ts";
+import type { Keep } from "../keep.ts";
 import type { SlackCalls } from "./calls.ts";
 import type { People } from "./people.ts";
 import type { ThreadMemory } from "./thread-memory.ts";
@@ -58,20 +59,13 @@ export interface SlackContext {
   messageIds: Map<string, string>;
   /** The picture of the Home tab that was uploaded last. */
   homePicture: { bytes: Uint8Array; fileId: string } | undefined;
-  /** Messages somebody opened the question form for, by "user channel ts". */
-  targets: Map<string, AskTarget>;
+  /** Messages somebody opened the question form for, by "user channel ts", and questions behind answers. */
+  keep: Keep;
   followThreads: boolean;
   /** Downloads a file of Slack with the bot's token. */
   download: (url: string, bytesMax: number, signal: AbortSignal) => Promise<Uint8Array>;
   /** Sends a file's bytes where Slack said. */
   upload: (url: string, bytes: Uint8Array) => Promise<void>;
-}
-
-export interface AskTarget {
-  text: string;
-  channel: string;
-  threadTs: string;
-  files: readonly unknown[];
 }
 
 export const messageKey = (channel: string, ts: string): string => `${channel}:${ts}`;

@@ -1,5 +1,4 @@
-/** Slack's errors in the bots' words; nobody else looks at the library's error classes. */
-import { webApi } from "@slack/bolt";
+/** Slack's errors in the bots' words. */
 import { AppError } from "../../core/errors.ts";
 import { ChatPlatformError, type ChatPlatformErrorReason } from "../platform-error.ts";
 
@@ -31,35 +30,36 @@ const reasonOfCode: Record<string, ChatPlatformErrorReason> = {
   team_added_to_org: "unavailable",
 };
 
+/** Slack's refusal of a call by its own error name. */
+export function refusedCall(code: string, cause?: unknown): ChatPlatformError {
+  return new ChatPlatformError(reasonOfCode[code] ?? "invalid", `Slack answered ${code}`, {
+    cause,
+    platformCode: code,
+  });
+}
+
+/** Slack's refusal of a call that came too soon. */
+export function hastyCall(retryAfterMs: number, cause?: unknown): ChatPlatformError {
+  return new ChatPlatformError("unavailable", "Slack asked to slow down", {
+    cause,
+    platformCode: "ratelimited",
+    retryAfterMs,
+  });
+}
+
+/** An answer that is none of the Web API's. */
+export function brokenCall(status: number, cause?: unknown): ChatPlatformError {
+  return new ChatPlatformError(status >= 500 ? "unavailable" : "invalid", `Slack answered status ${status}`, {
+    cause,
+    platformCode: status,
+  });
+}
+
 /** Any failure of a Web API call. `platformCode` is Slack's error name, or the HTTP status. */
 export function toPlatformError(thrown: unknown): ChatPlatformError {
   if (thrown instanceof ChatPlatformError) return thrown;
-  if (thrown instanceof webApi.WebAPIPlatformError) {
-    const code = thrown.data.error;
-    return new ChatPlatformError(reasonOfCode[code] ?? "invalid", `Slack answered ${code}`, {
-      cause: thrown,
-      platformCode: code,
-    });
-  }
-  if (thrown instanceof webApi.WebAPIRateLimitedError) {
-    return new ChatPlatformError("unavailable", "Slack asked to slow down", {
-      cause: thrown,
-      platformCode: "ratelimited",
-      retryAfterMs: thrown.retryAfter * 1000,
-    });
-  }
-  if (thrown instanceof webApi.WebAPIHTTPError) {
-    return new ChatPlatformError(
-      thrown.statusCode >= 500 ? "unavailable" : "invalid",
-      `Slack answered status ${thrown.statusCode}`,
-      { cause: thrown, platformCode: thrown.statusCode },
-    );
-  }
   const message = thrown instanceof Error ? thrown.message : String(thrown);
-  const reached = !(thrown instanceof webApi.WebAPIRequestError);
-  return reached
-    ? new ChatPlatformError("invalid", `A Slack call failed in an unexpected way: ${message}`, { cause: thrown })
-    : new ChatPlatformError("unavailable", `Slack could not be reached: ${message}`, { cause: thrown });
+  return new ChatPlatformError("invalid", `A Slack call failed in an unexpected way: ${message}`, { cause: thrown });
 }
 
 /** The method is not there for this app or workspace, and will not be later. */

@@ -4,7 +4,7 @@ import { questionCharsMax } from "../../core/limits.ts";
 import { localeOfText, TEXTS } from "../locale/locale.ts";
 import type { Question } from "../question.ts";
 import { shorten } from "../reply-render.ts";
-import { type AskTarget, messageKey, type RunningAnswer, type SlackContext } from "./context.ts";
+import { messageKey, type RunningAnswer, type SlackContext } from "./context.ts";
 import { toPlatformError } from "./errors.ts";
 import { questionFilesOf } from "./files.ts";
 import { readHistory } from "./messages.ts";
@@ -141,8 +141,17 @@ export const shortcutSchema = z.object({
   }),
 });
 
-/** Forms that may stand open at once. */
-const targetsRememberedMax = 200;
+/** A message somebody asks about, until the form comes back. */
+const targetSchema = z.object({
+  text: z.string(),
+  channel: z.string(),
+  threadTs: z.string(),
+  files: z.array(z.unknown()),
+});
+
+type AskTarget = z.infer<typeof targetSchema>;
+
+const targetKey = (metadata: string) => `target ${metadata}`;
 
 /** Called after the acknowledgement; the form must open within three seconds. */
 export async function openAskAbout(payload: z.infer<typeof shortcutSchema>, context: SlackContext): Promise<void> {
@@ -151,14 +160,13 @@ export async function openAskAbout(payload: z.infer<typeof shortcutSchema>, cont
   const locale = person.locale ?? "en";
   const texts = TEXTS[locale].askAbout;
   const key = `${user.id} ${channel.id} ${message.ts}`;
-  context.targets.set(key, {
+  const target: AskTarget = {
     text: readableText(message.text ?? "", context.botUserId, (id) => context.people.nameOf(id)),
     channel: channel.id,
     threadTs: message.thread_ts ?? message.ts,
     files: message.files ?? [],
-  });
-  const oldest = context.targets.keys().next().value;
-  if (context.targets.size > targetsRememberedMax && oldest !== undefined) context.targets.delete(oldest);
+  };
+  await context.keep.put(targetKey(key), target);
   const plain = (text: string, charsMax: number) => ({ type: "plain_text", text: shorten(text, charsMax) });
   await context.calls.call("views.open", {
     trigger_id: payload.trigger_id,
@@ -208,17 +216,18 @@ export async function submitAskAbout(payload: z.infer<typeof submissionSchema>, 
     context.people.find(user.id),
   ]);
   if (!mine) return;
-  const target = context.targets.get(view.private_metadata);
+  const kept = targetSchema.safeParse(await context.keep.get(targetKey(view.private_metadata)));
   const asked = (view.state.values[questionBlock]?.[questionBlock]?.value ?? "").trim();
   const locale = person.locale ?? localeOfText(asked) ?? "en";
   const texts = TEXTS[locale];
   const asker = askerOf(person, context.admins);
-  if (target === undefined) {
+  if (!kept.success) {
     const { place } = await openDirectThread(context, asker, asked === "" ? texts.askAbout.question : asked);
     await place.post({ text: texts.failure(texts.answerForgotten, context.newId()) });
     return;
   }
   const teamId = payload.team?.id ?? context.teamId;
+  const target = kept.data;
   const question = askAboutQuestion(target, asked, { viewId: view.id, teamId }, asker, locale, context);
   const { channel, threadTs } = target;
   const direct = async () => (await openDirectThread(context, asker, question.quote ?? question.text)).place;

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
-import { ManualTimer } from "../../../test/support/manual-timer.ts";
-import { MemoryEventClaims } from "../../../test/support/memory-event-claims.ts";
-import { MemoryLogger } from "../../../test/support/memory-logger.ts";
+import { ManualTimer } from "../../test/support/manual-timer.ts";
+import { MemoryEventClaims } from "../../test/support/memory-event-claims.ts";
+import { MemoryLogger } from "../../test/support/memory-logger.ts";
 import { tidyClaims } from "./tidy-claims.ts";
 
 const day = 86_400_000;

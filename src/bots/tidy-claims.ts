@@ -1,6 +1,6 @@
 /** Claims that are forgotten in time, however long the program runs. */
-import { claimsKeptMs } from "../../core/limits.ts";
-import type { Clock, EventClaims, Logger } from "../../core/ports.ts";
+import { claimsKeptMs } from "../core/limits.ts";
+import type { Clock, EventClaims, Logger } from "../core/ports.ts";
 
 const tidyEveryMs = 24 * 3_600_000;
 
