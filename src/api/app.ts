@@ -8,11 +8,13 @@ import {
   keyGuessesMax,
   keyGuessesPerMinute,
 } from "../core/limits.ts";
-import type { Clock, EngineStore, KeyStore, Logger, UsageStore } from "../core/ports.ts";
+import type { BotStateStore, Clock, EngineStore, KeyStore, Logger, SessionStore, UsageStore } from "../core/ports.ts";
 import { readJsonBody } from "../http/json-body.ts";
 import { renderModels } from "../http/models.ts";
 import { parseOperation, parsePlanQuestion } from "../http/operations.ts";
 import { createAddressLimit } from "./address-limit.ts";
+import type { AssetReader } from "./admin/assets.ts";
+import { createAdminPages } from "./admin/pages.tsx";
 import type { Deadlines } from "./admission.ts";
 import { type AuthVariables, findKey, hasScope, requireScope } from "./auth.ts";
 import { chat, chatCompletionsForm, responsesForm } from "./chat.ts";
@@ -34,6 +36,12 @@ export interface AppDependencies {
   usageStore: UsageStore;
   keyStore: KeyStore;
   engineStore: EngineStore;
+  /** Who is signed in to the admin page. */
+  sessionStore: SessionStore;
+  /** Thumbs under answers, for the admin page. */
+  feedback: Pick<BotStateStore, "feedbackTotals">;
+  /** Styles and scripts of the admin page; left out where the runtime serves them. */
+  assets?: AssetReader;
   fits: FitDesk;
   version: string;
   clock: Clock;
@@ -179,6 +187,8 @@ export function createApp(dependencies: AppDependencies): Hono<ApiEnvironment> {
     const text = metrics.render({ version, live: live.list().length, engines: await desk.list() });
     return context.body(text, 200, { "content-type": metricsContentType, "cache-control": "no-store" });
   });
+  const admin = createAdminPages({ ...dependencies, ...door, live, desk, waiting: () => engine.waiting });
+  app.route("/admin", admin);
   return app;
 }
 

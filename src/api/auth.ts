@@ -112,8 +112,12 @@ export async function findKey(
   const secret = header?.match(/^Bearer +(\S+)$/i)?.[1];
   if (secret === undefined || secret.length > apiKeyCharsMax) return undefined;
   const key = await keyStore.findByHash(await hashSecret(secret));
-  if (key === undefined || key.revokedAt !== undefined) return undefined;
-  return key.expiresAt !== undefined && key.expiresAt <= clock.now() ? undefined : key;
+  return key !== undefined && isGood(key, clock.now()) ? key : undefined;
+}
+
+/** Neither revoked nor expired. */
+export function isGood(key: ApiKey, now: number): boolean {
+  return key.revokedAt === undefined && (key.expiresAt === undefined || key.expiresAt > now);
 }
 
 async function createAdminKey(secret: string, createdAt: number): Promise<ApiKey & { hash: string }> {

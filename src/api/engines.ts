@@ -59,6 +59,8 @@ export interface EngineView {
   answerMs: number;
   /** Failed requests in a row; at three it rests. */
   failures: number;
+  /** Memory of its machine, where it tells. */
+  devices?: DeviceMemory[];
   models: { id: string; loaded: boolean; quantization?: string; contextLength?: number }[];
 }
 
@@ -68,10 +70,10 @@ export interface EngineDesk {
   add(body: unknown): Promise<EngineView>;
   change(name: string, body: unknown): Promise<EngineView>;
   remove(name: string): Promise<void>;
-}
-
   /** Passes an operator's wish on to the engine itself. */
   operate(name: string, operation: EngineOperation): Promise<Record<string, unknown>>;
+}
+
 export function createEngineDesk(router: Router, store: EngineStore, clock: Clock): EngineDesk {
   const now = () => clock.now();
   const find = async (name: string): Promise<Readonly<EngineMember>> => {
@@ -124,8 +126,6 @@ export function createEngineDesk(router: Router, store: EngineStore, clock: Cloc
       if (change.draining !== undefined) router.drain(name, change.draining);
       return viewEngine(member);
     },
-    async remove(name) {
-      if (await store.remove(name)) return router.reload();
     async operate(name, operation) {
       const { engine } = await find(name);
       if (engine.operate === undefined) {
@@ -133,6 +133,8 @@ export function createEngineDesk(router: Router, store: EngineStore, clock: Cloc
       }
       return await engine.operate(operation);
     },
+    async remove(name) {
+      if (await store.remove(name)) return router.reload();
       await find(name);
       throw new AppError("invalid_request", `Engine ${name} stands in the settings; take it out of SNUG_ENGINE_URL.`);
     },
@@ -156,6 +158,7 @@ export function viewEngine(member: Readonly<EngineMember>): EngineView {
     inFlight: member.inFlight,
     answerMs: Math.round(member.answerMs),
     failures: member.failures,
+    ...(health?.devices === undefined ? {} : { devices: health.devices }),
     models: (models ?? []).map(({ id, loaded, quantization, contextLength }) => ({
       id,
       loaded,

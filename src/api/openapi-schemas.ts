@@ -326,6 +326,17 @@ export const engine = named(
     inFlight: count,
     answerMs: amount,
     failures: count,
+    devices: z
+      .array(
+        z.strictObject({
+          name: z.string(),
+          kind: z.enum(["gpu", "host"]),
+          bytesTotal: count,
+          bytesUsed: count.optional(),
+          bytesOwn: count.optional(),
+        }),
+      )
+      .optional(),
     models: z.array(
       z.strictObject({
         id: z.string(),

@@ -445,6 +445,18 @@ export const linkHelloMsMax = 10_000;
 export const linkRetryMsFirst = 200;
 export const linkRetryMsMax = 30_000;
 
+/** A day's work at the admin page; then one signs in again. */
+export const adminSessionMs = 12 * 3_600_000;
+
+/** One form of the admin page; a key held to a hundred models is the largest. */
+export const adminFormBytesMax = 64 * 1024;
+
+/** Lines of a chart; the rest is drawn as one. */
+export const chartGroupsMax = 7;
+
+/** Failed requests and groups that the admin page lists. */
+export const adminRowsMax = 20;
+
 /** A refusal that only a person can lift is tried again this seldom. */
 export const linkRefusedRetryMs = 60_000;
 

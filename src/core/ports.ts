@@ -157,8 +157,8 @@ export interface UsageSeriesQuery {
   since: number;
   /** Exclusive. */
   until: number;
-  /** Length of a step: an hour or a day, UTC. */
-  stepMs: 3_600_000 | 86_400_000;
+  /** Length of a step, UTC: whole hours. One longer than all time makes a single point. */
+  stepMs: number;
   /** Only these groups; left out: all. */
   values?: readonly string[];
   /** With quantiles, which cost more to read. */

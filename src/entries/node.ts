@@ -4,6 +4,7 @@ import type { Context } from "hono";
 import { createApp } from "../api/app.ts";
 import { ensureAdminKey } from "../api/auth.ts";
 import { parseAliases, parseEngineList } from "../api/engine-list.ts";
+import { createBotStateStore } from "../api/bot-state.ts";
 import { createEngineStore } from "../api/engine-store.ts";
 import type { FitDesk } from "../api/fits.ts";
 import { createKeyStore } from "../api/key-store.ts";
@@ -11,12 +12,14 @@ import { createLinkHub } from "../api/link-hub.ts";
 import { linkUrlMark } from "../api/link-route.ts";
 import { createRouter, type Router } from "../api/router.ts";
 import type { MemberFacts } from "../api/router-member.ts";
+import { createSessionStore } from "../api/session-store.ts";
 import { createUsageStore } from "../api/usage/store.ts";
 import type { AppError } from "../core/errors.ts";
 import { closeMsMax, drainMsMax, engineStateMsMax, ledgerTidyMs, linkKeyLookMs } from "../core/limits.ts";
 import type { ChatEngine, Clock, EngineRecord, HardwareReading, Logger } from "../core/ports.ts";
 import type { DownloadProgress } from "../engine/store.ts";
 import { createHttpEngine } from "../http/client.ts";
+import { readAdminAsset } from "./admin-assets.ts";
 import { type BotSettings, prepareBots } from "./bots.ts";
 import { startEmbeddedEngine } from "./embedded-engine.ts";
 import { tidyLedger } from "./ledger-upkeep.ts";
@@ -79,6 +82,9 @@ export async function startServer(options: ServerOptions): Promise<SnugServer> {
     const app = createApp({
       engine: router,
       engineStore,
+      sessionStore: createSessionStore(database),
+      feedback: createBotStateStore(database),
+      assets: readAdminAsset,
       usageStore,
       keyStore: bots.keyStore,
       fits: options.fits,

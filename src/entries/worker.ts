@@ -1,10 +1,12 @@
 /** The API on Cloudflare Workers: D1 for the ledger, an engine somewhere else by its address. */
 import { createApp } from "../api/app.ts";
 import { withAdminSecret } from "../api/auth.ts";
+import { createBotStateStore } from "../api/bot-state.ts";
 import { parseAliases, parseEngineList } from "../api/engine-list.ts";
 import { createEngineStore } from "../api/engine-store.ts";
 import { createKeyStore } from "../api/key-store.ts";
 import { createRouter } from "../api/router.ts";
+import { createSessionStore } from "../api/session-store.ts";
 import { createUsageStore } from "../api/usage/store.ts";
 import { interruptedAfterMs, quotaRecountMsWorkers } from "../core/limits.ts";
 import type { EngineRecord, Logger } from "../core/ports.ts";
@@ -77,6 +79,8 @@ function createWorkerApp(environment: WorkerEnvironment) {
         "No engine is connected; set SNUG_ENGINE_URL to the address of one, or register one at /v1/engines.",
     }),
     engineStore,
+    sessionStore: createSessionStore(database),
+    feedback: createBotStateStore(database),
     usageStore: createUsageStore(database),
     keyStore: environment.SNUG_ADMIN_KEY ? withAdminSecret(keyStore, environment.SNUG_ADMIN_KEY) : keyStore,
     fits: createFitDesk(),

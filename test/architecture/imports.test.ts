@@ -34,7 +34,7 @@ function filesBelow(folder: string): string[] {
   return readdirSync(folder).flatMap((name) => {
     const path = join(folder, name);
     if (statSync(path).isDirectory()) return filesBelow(path);
-    return path.endsWith(".ts") ? [path] : [];
+    return /\.tsx?$/.test(path) ? [path] : [];
   });
 }
 
@@ -52,7 +52,7 @@ function importsOf(path: string): Import[] {
   return [...text.matchAll(pattern)].map((match) => ({ file, room: file.split("/")[0]!, specifier: match[1]! }));
 }
 
-const sourceFiles = filesBelow(sourceRoot).filter((path) => !path.endsWith(".test.ts"));
+const sourceFiles = filesBelow(sourceRoot).filter((path) => !/\.test\.tsx?$/.test(path));
 const imports = sourceFiles.flatMap(importsOf);
 
 function roomOfSpecifier({ file, specifier }: Import): string | undefined {
@@ -113,7 +113,7 @@ describe("the import table", () => {
 
   it("has no barrels and no drawers for odds and ends", () => {
     const wrong = filesBelow(sourceRoot).filter((path) =>
-      /\/(index\.ts|utils\/.*|helpers\/.*|utils\.ts|helpers\.ts)$/.test(path),
+      /\/(index\.tsx?|utils\/.*|helpers\/.*|utils\.ts|helpers\.ts)$/.test(path),
     );
     expect(wrong).toEqual([]);
   });

@@ -5,11 +5,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type AppDependencies, createApp } from "../../src/api/app.ts";
 import { createKey, createSecret } from "../../src/api/auth.ts";
+import { createBotStateStore } from "../../src/api/bot-state.ts";
 import { createEngineStore } from "../../src/api/engine-store.ts";
 import { createKeyStore } from "../../src/api/key-store.ts";
 import { createRouter } from "../../src/api/router.ts";
+import { createSessionStore } from "../../src/api/session-store.ts";
 import { createUsageStore } from "../../src/api/usage/store.ts";
 import type { ApiKey, KeyScope, Logger, UsageRow } from "../../src/core/ports.ts";
+import { readAdminAsset } from "../../src/entries/admin-assets.ts";
 import { createFitDesk } from "../../src/entries/fit-desk.ts";
 import { openSqlite } from "../../src/entries/sqlite.ts";
 import { systemTimer } from "../../src/entries/timer.ts";
@@ -37,6 +40,7 @@ export async function openApi(options: ApiOptions = {}) {
   const engine = new FakeEngine(options.engine);
   const clock = { now: () => Date.now() };
   const engineStore = createEngineStore(database);
+  const botState = createBotStateStore(database);
   const log: LogLine[] = [];
   const background: Promise<void>[] = [];
 
@@ -47,6 +51,9 @@ export async function openApi(options: ApiOptions = {}) {
       timer: systemTimer,
     }),
     engineStore,
+    sessionStore: createSessionStore(database),
+    feedback: botState,
+    assets: readAdminAsset,
     randomBytes,
     addressOf: (context) => context.req.header("test-address"),
     usageStore,
@@ -74,6 +81,7 @@ export async function openApi(options: ApiOptions = {}) {
     usageStore,
     keyStore,
     engineStore,
+    botState,
     log,
     admin,
     makeKey,

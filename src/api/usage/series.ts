@@ -1,6 +1,6 @@
 /**
- * Use over time, in steps of hours or days. Steps that were added up are read from `usage_daily`, the rest from the rows:
- * the hours of whole past days are not kept as sums.
+ * Use over time, in steps of hours or days. What was added up is read from `usage_daily`, the rest from the rows: the
+ * hours of whole past days are not kept as sums.
  */
 import type { ErrorCode } from "../../core/errors.ts";
 import type { UsageSeriesPoint, UsageSeriesQuery } from "../../core/ports.ts";
@@ -34,7 +34,7 @@ export async function readSeries(database: Database, query: UsageSeriesQuery): P
 
 /** Days where steps are days, hours in what is left, and rows for the rest. */
 async function splitTime(database: Database, { since, until, stepMs }: UsageSeriesQuery) {
-  const days = stepMs === wholeDay.ms ? await periodsDone(database, wholeDay, since, until) : [];
+  const days = stepMs % wholeDay.ms === 0 ? await periodsDone(database, wholeDay, since, until) : [];
   const spans: Span[] = days.length === 0 ? [] : [{ unit: wholeDay, periods: days }];
   const ranges: [number, number][] = [];
   for (const [from, to] of rangesBetween(days, wholeDay, since, until)) {
