@@ -17,7 +17,7 @@ import type { AssetReader } from "./admin/assets.ts";
 import { createAdminPages } from "./admin/pages.tsx";
 import type { Deadlines } from "./admission.ts";
 import { type AuthVariables, findKey, hasScope, requireScope } from "./auth.ts";
-import { chat, chatCompletionsForm, responsesForm } from "./chat.ts";
+import { chat, chatCompletionsForm, completionsForm, responsesForm } from "./chat.ts";
 import { createEngineDesk } from "./engines.ts";
 import { createFitRoutes, type FitDesk } from "./fits.ts";
 import { readHealth } from "./health.ts";
@@ -110,6 +110,7 @@ export function createApp(dependencies: AppDependencies): Hono<ApiEnvironment> {
   app.route("/", createFitRoutes({ fits, version }));
 
   app.post("/v1/chat/completions", chatKey!, (context) => chat(context, chatDependencies, chatCompletionsForm));
+  app.post("/v1/completions", chatKey!, (context) => chat(context, chatDependencies, completionsForm));
   app.post("/v1/responses", chatKey!, (context) => chat(context, chatDependencies, responsesForm));
   app.get("/v1/models", chatKey!, async (context) => {
     const { models } = context.get("key");

@@ -4,6 +4,7 @@ import type { ChatRequest } from "../core/chat.ts";
 import { requestBodyBytesMax } from "../core/limits.ts";
 import type { ChatEngine, Logger } from "../core/ports.ts";
 import { type ChatCall, parseChatCall } from "../http/chat-request.ts";
+import { completionsDialect, parseCompletionCall } from "../http/completions.ts";
 import { withDeadlines } from "../http/deadlines.ts";
 import { readJsonBody } from "../http/json-body.ts";
 import { parseResponseCall, responsesDialect } from "../http/responses.ts";
@@ -29,6 +30,11 @@ export interface ChatForm {
 }
 
 export const chatCompletionsForm: ChatForm = { parse: parseChatCall, idPrefix: "chatcmpl-" };
+export const completionsForm: ChatForm = {
+  parse: parseCompletionCall,
+  dialect: completionsDialect,
+  idPrefix: "cmpl-",
+};
 export const responsesForm: ChatForm = { parse: parseResponseCall, dialect: responsesDialect, idPrefix: "resp_" };
 
 export async function chat(context: KeyedContext, dependencies: ChatDependencies, form: ChatForm): Promise<Response> {

@@ -9,7 +9,7 @@ const charsLookedAt = 2000;
  * its share more of them (J. Schindelhauer and G. Schomaker, "Weighted distributed hash tables", 2005).
  */
 export function conversationScore(request: ChatRequest, engine: { name: string; weight: number }): number {
-  const head = [request.userId ?? ""];
+  const head = [request.userId ?? "", (request.prompt ?? "").slice(0, charsLookedAt)];
   for (const message of request.messages) {
     head.push(message.content.slice(0, charsLookedAt));
     if (message.role === "user") break;

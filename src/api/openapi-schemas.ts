@@ -49,6 +49,17 @@ const producer = named(
   }),
 );
 
+const likely = { token: z.string(), logprob: z.number().max(0), bytes: z.array(z.int().min(0).max(255)) };
+const logprobs = named(
+  "Logprobs",
+  z
+    .strictObject({
+      content: z.array(z.strictObject({ ...likely, top_logprobs: z.array(z.strictObject(likely)) })),
+      refusal: z.null(),
+    })
+    .nullable(),
+);
+
 const finishReason = z.enum(["stop", "length", "tool_calls", "content_filter"]);
 const answer = { id: z.string(), created: z.int(), model: z.string() };
 
@@ -62,7 +73,7 @@ export const chatCompletion = named(
         z.strictObject({
           index: z.literal(0),
           message: z.strictObject({ role: z.literal("assistant"), content: z.string(), refusal: z.null() }),
-          logprobs: z.null(),
+          logprobs,
           finish_reason: finishReason,
         }),
       )
@@ -83,7 +94,36 @@ export const chatCompletionChunk = named(
         z.strictObject({
           index: z.literal(0),
           delta: z.strictObject({ role: z.literal("assistant").optional(), content: z.string().optional() }),
-          logprobs: z.null(),
+          logprobs,
+          finish_reason: finishReason.nullable(),
+        }),
+      )
+      .max(1),
+    usage: usage.optional(),
+    timings: timings.optional(),
+    snug: producer.optional(),
+  }),
+);
+
+/** Of the older form, whole or one piece of a stream. */
+export const completion = named(
+  "Completion",
+  z.strictObject({
+    ...answer,
+    object: z.literal("text_completion"),
+    choices: z
+      .array(
+        z.strictObject({
+          index: z.literal(0),
+          text: z.string(),
+          logprobs: z
+            .strictObject({
+              tokens: z.array(z.string()),
+              token_logprobs: z.array(z.number()),
+              top_logprobs: z.array(z.record(z.string(), z.number())),
+              text_offset: z.array(count),
+            })
+            .nullable(),
           finish_reason: finishReason.nullable(),
         }),
       )

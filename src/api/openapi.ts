@@ -2,6 +2,7 @@
 import * as z from "zod";
 import { fitsRequestSchema } from "../fit/door-schema.ts";
 import { chatBodySchema } from "../http/chat-request.ts";
+import { completionBodySchema } from "../http/completions.ts";
 import { drainSchema, loadSchema, unloadSchema } from "../http/operations.ts";
 import { responseBodySchema } from "../http/responses.ts";
 import { engineChangeSchema, engineRequestSchema } from "./engines.ts";
@@ -67,6 +68,18 @@ export const operations: Record<string, Operation> = {
       "application/json": answers.chatCompletion,
       "text/event-stream":
         "With stream: true. Events of one ChatCompletionChunk each, then [DONE]. An answer that is cut ends with an OpenAiError and without [DONE].",
+    },
+  },
+  "POST /v1/completions": {
+    summary: "Go on from a text, in OpenAI's older form",
+    scope: "chat",
+    errors: "openai",
+    headers: sourceHeaders,
+    body: completionBodySchema,
+    answers: {
+      "application/json": answers.completion,
+      "text/event-stream":
+        "With stream: true. Events of one Completion each, then [DONE]; an answer that is cut ends as a chat's does.",
     },
   },
   "POST /v1/responses": {

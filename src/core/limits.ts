@@ -10,6 +10,13 @@ export const messagesPerRequestMax = 2048;
 export const stopTextsMax = 16;
 export const stopTextCharsMax = 256;
 
+/** OpenAI's bounds for other likely tokens: of a chat, and of the older completions. */
+export const topLogprobsMax = 20;
+export const completionLogprobsMax = 5;
+
+/** Tokens of a completion that does not say how many; OpenAI's. */
+export const completionTokensDefault = 16;
+
 /** OpenAI's clients bias a handful of tokens; each one is looked at for every token of the answer. */
 export const logitBiasEntriesMax = 1024;
 

@@ -70,5 +70,10 @@ function joinPieces(first?: AnswerPiece, second?: AnswerPiece): { piece: AnswerP
     if (first.index !== second.index) return undefined;
     return { piece: { ...first, arguments: first.arguments + second.arguments } };
   }
-  return first.type === second.type ? { piece: { ...first, text: first.text + second.text } } : undefined;
+  const text = first.text + second.text;
+  if (first.type === "reasoning")
+    return second.type === "reasoning" ? { piece: { type: "reasoning", text } } : undefined;
+  if (second.type !== "text") return undefined;
+  const logprobs = [...(first.logprobs ?? []), ...(second.logprobs ?? [])];
+  return { piece: { type: "text", text, ...(logprobs.length === 0 ? {} : { logprobs }) } };
 }

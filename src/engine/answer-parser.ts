@@ -1,8 +1,12 @@
 /** What a model writes, parted into thoughts, answer and calls. Holds back what may be the beginning of a mark. */
+import type { TokenLogprob } from "../core/chat.ts";
 import { findFirst, openEnd } from "./text-search.ts";
 import { type CallForm, type CallPiece, ToolCallReader } from "./tool-call-reader.ts";
 
-export type AnswerPiece = { type: "text" | "reasoning"; text: string } | CallPiece;
+export type AnswerPiece =
+  | { type: "text"; text: string; logprobs?: TokenLogprob[] }
+  | { type: "reasoning"; text: string }
+  | CallPiece;
 
 /** What to look for. All texts show control tokens by their names. */
 export interface AnswerMarks {

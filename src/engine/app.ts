@@ -5,11 +5,12 @@ import type { ServiceTerms } from "../core/chat.ts";
 import { AppError, toAppError } from "../core/errors.ts";
 import type { ChatEngine, Clock, Logger } from "../core/ports.ts";
 import { soonerMs } from "../core/service-terms.ts";
-import { parseChatCall } from "../http/chat-request.ts";
+import { type ChatCall, parseChatCall } from "../http/chat-request.ts";
+import { completionsDialect, parseCompletionCall } from "../http/completions.ts";
 import { withDeadlines } from "../http/deadlines.ts";
 import { readJsonBody } from "../http/json-body.ts";
 import { renderModels } from "../http/models.ts";
-import { answerChat, respondWithError } from "../http/server.ts";
+import { type AnswerDialect, answerChat, respondWithError } from "../http/server.ts";
 import { readAskedTerms, readGrantedTerms } from "../http/service-terms.ts";
 import { addAdminRoutes } from "./admin.ts";
 import type { EngineControl } from "./operations.ts";
@@ -92,22 +93,34 @@ export function createEngineApp({ engine, token, clock, logger, control, deadlin
 
   app.get("/v1/models", async (context) => context.json(renderModels(await engine.models(), seconds(clock))));
 
-  app.post("/v1/chat/completions", async (context) => {
-    const call = parseChatCall(await readJsonBody(context.req.raw));
+  const answer = async (context: Context, { parse, dialect, idPrefix }: AnswerForm) => {
+    const call = parse(await readJsonBody(context.req.raw));
     const requestId = requestIdOf(context);
     const terms = termsOf(context);
     const request = { ...call.request, terms };
-    const answer = (signal: AbortSignal) =>
+    const run = (signal: AbortSignal) =>
       withDeadlines(terms, signal, (inner) => engine.chat(request, { signal: inner }));
-    return await answerChat(call, answer, {
-      id: `chatcmpl-${randomUUID()}`,
+    return await answerChat(call, run, {
+      id: `${idPrefix}${randomUUID()}`,
+      ...(dialect === undefined ? {} : { dialect }),
       created: seconds(clock),
       clientSignal: context.req.raw.signal,
       requestId,
       onFault: (cause) => logger.error("The chat engine broke its contract.", { requestId, cause }),
     });
-  });
+  };
+  app.post("/v1/chat/completions", (context) => answer(context, { parse: parseChatCall, idPrefix: "chatcmpl-" }));
+  app.post("/v1/completions", (context) =>
+    answer(context, { parse: parseCompletionCall, dialect: completionsDialect, idPrefix: "cmpl-" }),
+  );
   return app;
+}
+
+/** One of OpenAI's ways to ask for text. */
+interface AnswerForm {
+  parse(body: unknown): ChatCall;
+  dialect?: AnswerDialect;
+  idPrefix: string;
 }
 
 /** Compares hashes: neither the length nor the beginning of the token shows in the time it takes. */

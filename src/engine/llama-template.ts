@@ -68,6 +68,7 @@ export class LlamaTemplate {
 
   /** @throws AppError invalid_request when the template refuses these messages */
   render(request: ChatRequest): RenderedPrompt {
+    if (request.prompt !== undefined) return this.#renderPlain(request.prompt, request.stop ?? []);
     const tools = shownTools(request);
     const state = this.#generate(request, tools);
     const { segments } = this.#wrapper.settings;
@@ -108,6 +109,19 @@ export class LlamaTemplate {
         stops: (request.stop ?? []).filter((stop) => stop !== ""),
         ...(calls === undefined ? {} : { calls }),
       },
+    };
+  }
+
+  /** A text to go on from: no turns, so nothing but the model's own end and the caller's texts ends it. */
+  #renderPlain(prompt: string, stops: readonly string[]): RenderedPrompt {
+    const { tokens: special } = this.#model;
+    const tokens = this.#model.tokenize(prompt, true);
+    if (special.shouldPrependBosToken && special.bos !== null && tokens[0] !== special.bos) tokens.unshift(special.bos);
+    return {
+      tokens,
+      stopTokens: new Set(),
+      markTokens: new Set(),
+      marks: { thoughts: [], ignored: [], turnEnds: [], stops: stops.filter((stop) => stop !== "") },
     };
   }
 

@@ -31,6 +31,7 @@ import {
   probeDevices,
   translateLoadError,
 } from "./llama-load.ts";
+import { LogprobTeller } from "./llama-logprobs.ts";
 import { measureSpeed, type TaskHooks } from "./llama-measure.ts";
 import { createSampling, requireKnownTokens, samplingDefaults } from "./llama-sampling.ts";
 import { scoreTexts } from "./llama-score.ts";
@@ -167,12 +168,13 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
   #renderWithin(request: ChatRequest, answerTokens: number): RenderedPrompt {
     const { contextLength } = this.facts;
     const chars = countChars(request);
+    const param = request.prompt === undefined ? "messages" : "prompt";
     // Counting megabytes would hold up every running answer.
     if (chars > contextLength * charsPerTokenMax)
-      throw promptTooLong(Math.ceil(chars / charsPerTokenMax), contextLength);
+      throw promptTooLong(Math.ceil(chars / charsPerTokenMax), contextLength, param);
     const rendered = this.#template.render(request);
     if (rendered.tokens.length > contextLength - answerTokens)
-      throw promptTooLong(rendered.tokens.length, contextLength);
+      throw promptTooLong(rendered.tokens.length, contextLength, param);
     return rendered;
   }
 
@@ -301,12 +303,19 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
     const answer = await AnswerWriter.create(prompt, this.#llama, this.#model);
     const sampling = createSampling(prompt.request, this.#model);
     const options = { ...sampling.options, ...answer.grammarOptions, yieldEogToken: true };
-    for await (const token of sequence.evaluate(rest, options)) {
+    const { logprobs } = prompt.request;
+    const teller = logprobs === undefined ? undefined : new LogprobTeller(this.#model, logprobs.top);
+    const steps: AsyncIterable<{ token: Token; probabilities?: ReadonlyMap<Token, number> }> =
+      sequence.evaluateWithMetadata(rest, teller === undefined ? {} : { probabilities: true }, options);
+    for await (const { token, probabilities } of steps) {
       sampling.note(token);
       const { pieces, ended, reasoning } = await answer.write(token);
       account.count(reasoning);
       const full = account.full && !ended;
-      hooks.token(ended || full ? [...pieces, ...answer.end()] : pieces);
+      const shown = ended || full ? [...pieces, ...answer.end()] : pieces;
+      // The token that ends the answer is no part of its text.
+      if (!ended && !reasoning && probabilities !== undefined) teller?.note(token, probabilities);
+      hooks.token(teller?.tell(shown) ?? shown);
       if (ended) return account.finished(answer.callCount > 0 ? "tool_calls" : "stop");
       if (full) return account.finished("length");
       await this.#waitForReader(hooks);

@@ -13,10 +13,8 @@ export function countChars({ messages, tools = [], prompt = "" }: ChatRequest): 
   );
 }
 
-export function promptTooLong(promptTokens: number, contextLength: number): AppError {
-  return new AppError(
-    "context_length_exceeded",
-    `The messages take ${promptTokens} tokens and the model reads at most ${contextLength - 1} here; shorten them.`,
-    { param: "messages", details: { promptTokens, contextLength } },
-  );
+export function promptTooLong(promptTokens: number, contextLength: number, param = "messages"): AppError {
+  const what = param === "messages" ? "The messages take" : "The prompt takes";
+  const message = `${what} ${promptTokens} tokens and the model reads at most ${contextLength - 1} here; send less.`;
+  return new AppError("context_length_exceeded", message, { param, details: { promptTokens, contextLength } });
 }

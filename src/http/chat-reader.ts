@@ -1,14 +1,16 @@
 /** The chunks of an OpenAI-shaped answer, read as chat events, with what is needed to account for a broken one. */
-import type { ChatEvent, FinishReason, Producer, TerminalChatEvent, Timings, Usage } from "../core/chat.ts";
+import type { ChatDelta, ChatEvent, FinishReason, Producer, TerminalChatEvent, Timings, Usage } from "../core/chat.ts";
 import { AppError, type ErrorFacts } from "../core/errors.ts";
 import type { Clock } from "../core/ports.ts";
 import {
   asAmount,
   asObject,
+  asText,
   defined,
   type JsonObject,
   parseDelta,
   parseFinishReason,
+  parseLogprobs,
   parseProducer,
   parseTimings,
   parseUsage,
@@ -62,8 +64,8 @@ export function createChatReader(fallback: Producer, clock: Clock, onChunk?: (ch
     });
   };
 
-  const readPieces = (delta: JsonObject, chunk: JsonObject): ChatEvent[] => {
-    const pieces = parseDelta(delta);
+  const readPieces = (choice: JsonObject, chunk: JsonObject): ChatEvent[] => {
+    const pieces = parsePieces(choice);
     if (pieces.length === 0) return [];
     const tokenCount = asAmount(asObject(chunk.snug)?.tokens);
     tokensSeen += tokenCount ?? 1;
@@ -91,7 +93,7 @@ export function createChatReader(fallback: Producer, clock: Clock, onChunk?: (ch
     // The usage chunk has an empty list, null or no list at all, depending on the server.
     const choice = Array.isArray(chunk.choices) ? asObject(chunk.choices[0]) : undefined;
     if (choice !== undefined) {
-      events.push(...readPieces(asObject(choice.delta) ?? asObject(choice.message) ?? {}, chunk));
+      events.push(...readPieces(choice, chunk));
       finishReason = parseFinishReason(choice.finish_reason) ?? finishReason;
     }
     reported = parseUsage(chunk.usage) ?? reported;
@@ -136,4 +138,17 @@ export function createChatReader(fallback: Producer, clock: Clock, onChunk?: (ch
     cancel: () => ({ type: "cancelled", usage: usage(), timings: finalTimings() }),
     fail: (error) => ({ type: "error", error, usage: usage(), timings: finalTimings() }),
   };
+}
+
+/** What a choice says: a chat's `delta` or `message`, or the `text` of a completion. */
+function parsePieces(choice: JsonObject): ChatDelta[] {
+  const text = asText(choice.text);
+  const pieces: ChatDelta[] =
+    text === undefined
+      ? parseDelta(asObject(choice.delta) ?? asObject(choice.message) ?? {})
+      : [{ type: "text", text }];
+  const logprobs = parseLogprobs(choice.logprobs);
+  const first = pieces.find((piece) => piece.type === "text");
+  if (first !== undefined && logprobs.length > 0) first.logprobs = logprobs;
+  return pieces;
 }

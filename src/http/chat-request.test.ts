@@ -257,7 +257,15 @@ describe("a chat completion body", () => {
       { ...body, messages: [{ role: "assistant", tool_calls: [{ id: "a", function: { name: "f", arguments: {} } }] }] },
       "messages[0].tool_calls[0].function.arguments",
     ],
-    ["logprobs", { ...body, logprobs: true }, "logprobs"],
+    ["logprobs as a number", { ...body, logprobs: 2 }, "logprobs"],
+    ["top_logprobs without logprobs", { ...body, top_logprobs: 2 }, "top_logprobs"],
+    ["too many top_logprobs", { ...body, logprobs: true, top_logprobs: 21 }, "top_logprobs"],
+    ["negative top_logprobs", { ...body, logprobs: true, top_logprobs: -1 }, "top_logprobs"],
+    [
+      "a picture",
+      { ...body, messages: [{ role: "user", content: [{ type: "image_url", image_url: { url: "data:," } }] }] },
+      "messages[0].content[0].type",
+    ],
     ["a negative top_k", { ...body, top_k: -2 }, "top_k"],
     ["a fractional top_k", { ...body, top_k: 1.5 }, "top_k"],
     ["min_p over 1", { ...body, min_p: 1.5 }, "min_p"],
@@ -280,6 +288,24 @@ describe("a chat completion body", () => {
     expect(named).toBe(param);
     expect(message).toMatch(/^[^\n]{10,200}\.$/);
     if (param !== undefined) expect(message.startsWith(param)).toBe(true);
+  });
+
+  it("asks for probabilities in OpenAI's words", () => {
+    expect(parseChatCall({ ...body, logprobs: true }).request.logprobs).toEqual({ top: 0 });
+    expect(parseChatCall({ ...body, logprobs: true, top_logprobs: 5 }).request.logprobs).toEqual({ top: 5 });
+    expect(parseChatCall({ ...body, logprobs: false }).request.logprobs).toBeUndefined();
+    const written = renderChatBody({ model: "m", messages: [], logprobs: { top: 3 } });
+    expect(written).toMatchObject({ logprobs: true, top_logprobs: 3 });
+  });
+
+  it("a picture's refusal names the model and says what to do", () => {
+    const parts = [
+      { type: "text", text: "What is it?" },
+      { type: "image_url", image_url: { url: "data:," } },
+    ];
+    const { message } = refusal({ model: "small-vision", messages: [{ role: "user", content: parts }] });
+    expect(message).toContain('"small-vision"');
+    expect(message).toMatch(/cannot see.*send text, or ask a server whose engine runs a vision model/);
   });
 
   it("survives prototype keys and leaves Object's prototype alone", () => {

@@ -9,6 +9,7 @@ import {
   stopTextCharsMax,
   stopTextsMax,
   textPartsMax,
+  topLogprobsMax,
   userIdCharsMax,
 } from "../core/limits.ts";
 import {
@@ -20,7 +21,7 @@ import {
   requireAnsweredCalls,
   toolFields,
 } from "./chat-tools.ts";
-import { asObject, defined } from "./chat-wire.ts";
+import { asObject, defined, type JsonObject } from "./chat-wire.ts";
 
 /** A chat request and how its answer is to be delivered. */
 export interface ChatCall {
@@ -28,6 +29,8 @@ export interface ChatCall {
   stream: boolean;
   /** One more chunk with the token counts at the end of a stream. */
   includeUsage: boolean;
+  /** Of a prompt that is gone on from: repeat it before what follows. */
+  echo?: boolean;
 }
 
 const roles: Record<string, ChatRole> = {
@@ -39,8 +42,14 @@ const roles: Record<string, ChatRole> = {
 };
 const roleWords = "must be system, user, assistant or tool";
 
+const partWords = 'must be "text": this server reads text only, no images, audio or files';
+/** Said with the model's name where this text has a place for it. */
+const pictureWords =
+  "is a picture, which %model cannot see here; send text, or ask a server whose engine runs a vision model";
+const isPicture = (type: unknown) => type === "image_url" || type === "image" || type === "input_image";
+
 const partSchema = z.object({
-  type: z.literal("text", { error: 'must be "text": this server reads text only, no images, audio or files' }),
+  type: z.literal("text", { error: ({ input }) => (isPicture(input) ? pictureWords : partWords) }),
   text: z.string("must be a text"),
 });
 
@@ -94,7 +103,6 @@ const stopText = z
 const unsupported = {
   n: z.literal(1, "must be 1: this server gives one answer per request").nullish(),
   functions: z.array(z.unknown()).max(0, "is not supported; use tools").nullish(),
-  logprobs: z.literal(false, "is not supported; leave it out").nullish(),
   modalities: z.array(z.literal("text", 'must be ["text"]: this server writes text only')).nullish(),
 };
 
@@ -104,7 +112,7 @@ const penaltyFactor = z.number("must be a number").gt(0, "must be over 0").max(1
 const tokenIds = "must map token ids to numbers";
 
 /** OpenAI's sampling parameters, and those that llama-server and vLLM have beside them. */
-const sampling = {
+export const samplingFields = {
   temperature: between(0, 2),
   top_p: z.number("must be a number").gt(0, "must be over 0").max(1, "must be at most 1").nullish(),
   top_k: z
@@ -129,26 +137,17 @@ const sampling = {
   seed: z.int(wholeNumber).nullish(),
 };
 
-/** The body as it is checked; also the description of the API is made of it. */
-export const chatBodySchema = z.object({
-  ...unsupported,
-  ...sampling,
-  ...toolFields,
+/** What all of OpenAI's ways to ask for text have in common. */
+export const deliveryFields = {
   model: z
     .string("must name a model; GET /v1/models lists them")
     .min(1, "must name a model; GET /v1/models lists them")
     .max(modelNameCharsMax, `must be at most ${modelNameCharsMax} characters`),
-  messages: z
-    .array(messageSchema, "must be a list of messages")
-    .min(1, "must hold at least one message")
-    .max(messagesPerRequestMax, `must hold at most ${messagesPerRequestMax} messages`),
   stream: z.boolean("must be true or false").nullish(),
   stream_options: z
     .object({ include_usage: z.boolean("must be true or false").nullish() }, "must be an object")
     .nullish(),
   max_tokens: tokenCount,
-  max_completion_tokens: tokenCount,
-  truncation: z.enum(["auto", "disabled"], 'must be "auto" or "disabled"').nullish(),
   stop: z
     .preprocess(
       (value) => (typeof value === "string" ? [value] : value),
@@ -156,6 +155,26 @@ export const chatBodySchema = z.object({
     )
     .nullish(),
   user: z.string("must be a text").max(userIdCharsMax, `must be at most ${userIdCharsMax} characters`).nullish(),
+};
+
+/** The body as it is checked; also the description of the API is made of it. */
+export const chatBodySchema = z.object({
+  ...unsupported,
+  ...samplingFields,
+  ...toolFields,
+  ...deliveryFields,
+  messages: z
+    .array(messageSchema, "must be a list of messages")
+    .min(1, "must hold at least one message")
+    .max(messagesPerRequestMax, `must hold at most ${messagesPerRequestMax} messages`),
+  logprobs: z.boolean("must be true or false").nullish(),
+  top_logprobs: z
+    .int(wholeNumber)
+    .min(0, "must be at least 0")
+    .max(topLogprobsMax, `must be at most ${topLogprobsMax}`)
+    .nullish(),
+  max_completion_tokens: tokenCount,
+  truncation: z.enum(["auto", "disabled"], 'must be "auto" or "disabled"').nullish(),
 });
 
 /**
@@ -164,22 +183,36 @@ export const chatBodySchema = z.object({
  */
 export function parseChatCall(body: unknown): ChatCall {
   const parsed = chatBodySchema.safeParse(body);
-  if (!parsed.success) throw requestError(parsed.error.issues[0]!);
+  if (!parsed.success) throw requestError(withModel(parsed.error.issues[0]!, body));
   const fields = parsed.data;
   const request: ChatRequest = { model: fields.model, messages: fields.messages };
   const maxTokens = fields.max_completion_tokens ?? fields.max_tokens;
   if (maxTokens != null) request.maxTokens = maxTokens;
   if (fields.truncation === "auto") request.truncation = "auto";
+  if (fields.top_logprobs != null && fields.logprobs !== true) {
+    throw new AppError("invalid_request", "top_logprobs needs logprobs: true.", { param: "top_logprobs" });
+  }
+  if (fields.logprobs === true) request.logprobs = { top: fields.top_logprobs ?? 0 };
   Object.assign(request, readSampling(fields), readTools(fields));
   requireAnsweredCalls(request.messages);
+  return readDelivery(request, fields);
+}
+
+function withModel(issue: z.core.$ZodIssue, body: unknown): z.core.$ZodIssue {
+  const model = asObject(body)?.model;
+  const name = typeof model === "string" ? JSON.stringify(model.slice(0, 64)) : "the model";
+  return { ...issue, message: issue.message.replace("%model", () => name) };
+}
+
+type DeliveryFields = z.output<z.ZodObject<typeof deliveryFields>>;
+
+export function readDelivery(request: ChatRequest, fields: DeliveryFields): ChatCall {
   if (fields.stop != null && fields.stop.length > 0) request.stop = fields.stop;
   if (fields.user != null && fields.user !== "") request.userId = fields.user;
   return { request, stream: fields.stream ?? false, includeUsage: fields.stream_options?.include_usage ?? false };
 }
 
-type Fields = z.output<typeof chatBodySchema>;
-
-function readSampling(fields: Fields): Partial<ChatRequest> {
+export function readSampling(fields: z.output<z.ZodObject<typeof samplingFields>>): Partial<ChatRequest> {
   const { logit_bias: bias } = fields;
   return defined({
     temperature: fields.temperature ?? undefined,
@@ -201,6 +234,15 @@ export function renderChatBody(request: ChatRequest): Record<string, unknown> {
     messages: request.messages.map(renderMessage),
     ...renderTools(request),
     truncation: request.truncation,
+    logprobs: request.logprobs === undefined ? undefined : true,
+    top_logprobs: request.logprobs?.top,
+    ...renderSampling(request),
+  };
+}
+
+/** Of a streaming body; what is undefined vanishes on the way. */
+export function renderSampling(request: ChatRequest): JsonObject {
+  return {
     stream: true,
     stream_options: { include_usage: true },
     // The older name: every server knows it, some not yet `max_completion_tokens`.
@@ -221,11 +263,12 @@ export function renderChatBody(request: ChatRequest): Record<string, unknown> {
   };
 }
 
-function requestError(issue: z.core.$ZodIssue): AppError {
+/** Names the field at fault ("messages[0].role"). */
+export function requestError(issue: z.core.$ZodIssue, needed = "model and messages"): AppError {
   const param = issue.path.reduce<string>(
     (path, key) => (typeof key === "number" ? `${path}[${key}]` : path === "" ? String(key) : `${path}.${String(key)}`),
     "",
   );
-  if (param === "") return new AppError("invalid_request", "The body must be a JSON object with model and messages.");
+  if (param === "") return new AppError("invalid_request", `The body must be a JSON object with ${needed}.`);
   return new AppError("invalid_request", `${param} ${issue.message}.`, { param });
 }

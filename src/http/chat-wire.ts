@@ -1,5 +1,5 @@
 /** Token counts, timings and producers as they stand in OpenAI-shaped JSON: written for clients, read from engines. */
-import type { ChatDelta, FinishReason, Producer, Timings, Usage } from "../core/chat.ts";
+import type { ChatDelta, FinishReason, LikelyToken, Producer, Timings, TokenLogprob, Usage } from "../core/chat.ts";
 import { toolCallsPerAnswerMax } from "../core/limits.ts";
 
 export type JsonObject = Record<string, unknown>;
@@ -62,18 +62,73 @@ export function renderDelta(event: ChatDelta): JsonObject {
   };
 }
 
+/** OpenAI's `logprobs` of a choice; null where none were asked for, or none are there. */
+export function renderLogprobs(logprobs: readonly TokenLogprob[] | undefined): JsonObject | null {
+  if (logprobs === undefined || logprobs.length === 0) return null;
+  return { content: logprobs.map(({ top, ...token }) => ({ ...token, top_logprobs: top })), refusal: null };
+}
+
+/** Of a chat's choice, or the older form of a completion's. */
+export function parseLogprobs(value: unknown): TokenLogprob[] {
+  const logprobs = asObject(value);
+  if (logprobs === undefined) return [];
+  if (Array.isArray(logprobs.tokens)) return parseOlderLogprobs(logprobs, logprobs.tokens);
+  const content = Array.isArray(logprobs.content) ? logprobs.content : [];
+  return content.flatMap((entry) => {
+    const token = parseLikelyToken(entry);
+    if (token === undefined) return [];
+    const top = asObject(entry)?.top_logprobs;
+    return [{ ...token, top: Array.isArray(top) ? top.flatMap((other) => parseLikelyToken(other) ?? []) : [] }];
+  });
+}
+
+function parseLikelyToken(value: unknown): LikelyToken | undefined {
+  const { token, logprob, bytes } = asObject(value) ?? {};
+  if (typeof token !== "string" || typeof logprob !== "number") return undefined;
+  return { token, logprob, bytes: Array.isArray(bytes) ? bytes.map(Number) : bytesOf(token) };
+}
+
+function parseOlderLogprobs(logprobs: JsonObject, tokens: readonly unknown[]): TokenLogprob[] {
+  const { token_logprobs: chosen, top_logprobs: others } = logprobs;
+  return tokens.flatMap((token, index) => {
+    const logprob = Array.isArray(chosen) ? chosen[index] : undefined;
+    if (typeof token !== "string" || typeof logprob !== "number") return [];
+    const top = Object.entries(asObject(Array.isArray(others) ? others[index] : undefined) ?? {});
+    return [
+      {
+        token,
+        logprob,
+        bytes: bytesOf(token),
+        top: top.flatMap(([other, value]) =>
+          typeof value === "number" ? [{ token: other, logprob: value, bytes: bytesOf(other) }] : [],
+        ),
+      },
+    ];
+  });
+}
+
+function bytesOf(token: string): number[] {
+  return [...new TextEncoder().encode(token)];
+}
+
 /** `message` of a completion, put together from its pieces. */
 export function createMessage() {
   let content = "";
   let reasoning = "";
+  const logprobs: TokenLogprob[] = [];
   const calls: { id: string; type: "function"; function: { name: string; arguments: string } }[] = [];
   return {
     get content() {
       return content;
     },
+    get logprobs(): readonly TokenLogprob[] {
+      return logprobs;
+    },
     add(event: ChatDelta): void {
-      if (event.type === "text") content += event.text;
-      else if (event.type === "reasoning") reasoning += event.text;
+      if (event.type === "text") {
+        content += event.text;
+        logprobs.push(...(event.logprobs ?? []));
+      } else if (event.type === "reasoning") reasoning += event.text;
       else {
         calls[event.index] ??= { id: event.id ?? "", type: "function", function: { name: "", arguments: "" } };
         const call = calls[event.index]!;

@@ -13,6 +13,7 @@ import type { ChatEngine, Clock, EngineHealth, EngineOperation } from "../core/p
 import { type ChatReader, createChatReader } from "./chat-reader.ts";
 import { renderChatBody } from "./chat-request.ts";
 import { asAmount, asObject, asText, defined } from "./chat-wire.ts";
+import { renderCompletionBody } from "./completions.ts";
 import { connectionError, errorOfReply, parseJson } from "./engine-errors.ts";
 import { readBytes } from "./json-body.ts";
 import { parseModels } from "./models.ts";
@@ -61,10 +62,10 @@ export function createHttpEngine(options: HttpEngineOptions): ChatEngine {
   };
 
   const post = (request: ChatRequest, signal: AbortSignal): Promise<Response> =>
-    send(`${root}/v1/chat/completions`, {
+    send(`${root}/v1/${request.prompt === undefined ? "chat/completions" : "completions"}`, {
       method: "POST",
       headers: { ...headers, ...renderTermsHeaders(request.terms), "content-type": "application/json" },
-      body: JSON.stringify({ ...renderChatBody(request), ...options.extraBody }),
+      body: JSON.stringify({ ...renderBody(request), ...options.extraBody }),
       signal,
       // An engine that could send us elsewhere could send us into its operator's network.
       redirect: "manual",
@@ -114,6 +115,10 @@ export function createHttpEngine(options: HttpEngineOptions): ChatEngine {
   };
 
   return { chat: (request, { signal }) => runChat(request, signal, options, post), models, health, operate };
+}
+
+function renderBody(request: ChatRequest): Record<string, unknown> {
+  return request.prompt === undefined ? renderChatBody(request) : renderCompletionBody(request);
 }
 
 async function* runChat(

@@ -1,5 +1,5 @@
 /** The serving side of the OpenAI-shaped wire: a chat's events become one HTTP response. */
-import { type ChatEvent, isDelta, isTerminal, type Producer } from "../core/chat.ts";
+import { type ChatEvent, isDelta, isTerminal, type Producer, type TokenLogprob } from "../core/chat.ts";
 import { AppError, ERROR_TABLE, type ErrorFacts, renderOpenAiError, toAppError } from "../core/errors.ts";
 import { abortReportMsMax, keepAliveMs, retryWaitMsMax } from "../core/limits.ts";
 import type { ChatCall } from "./chat-request.ts";
@@ -8,6 +8,7 @@ import {
   defined,
   type JsonObject,
   renderDelta,
+  renderLogprobs,
   renderProducer,
   renderTimings,
   renderUsage,
@@ -36,6 +37,7 @@ export interface WholeAnswer {
   producer: Producer;
   /** The text of the answer. */
   content: string;
+  logprobs: readonly TokenLogprob[];
   /** All of it, thoughts and calls included, as OpenAI's `message`. */
   message: JsonObject;
   finish: Extract<ChatEvent, { type: "finish" }>;
@@ -130,7 +132,7 @@ async function answerCompletion(
     if (event.type !== "finish") continue;
     const dialect = options.dialect ?? chatCompletions;
     const body = dialect.renderWhole(
-      { producer, content: message.content, message: message.render(), finish: event },
+      { producer, content: message.content, logprobs: message.logprobs, message: message.render(), finish: event },
       call,
       options,
     );
@@ -250,7 +252,7 @@ async function* renderFrames(
 const chatCompletions: AnswerDialect = { createWriter: createChunkWriter, renderWhole: renderCompletion };
 
 function renderCompletion(
-  { producer, message, finish }: WholeAnswer,
+  { producer, message, logprobs, finish }: WholeAnswer,
   _call: ChatCall,
   options: AnswerOptions,
 ): JsonObject {
@@ -263,7 +265,7 @@ function renderCompletion(
       {
         index: 0,
         message,
-        logprobs: null,
+        logprobs: renderLogprobs(logprobs),
         finish_reason: finish.finishReason,
       },
     ],
@@ -289,9 +291,10 @@ function createChunkWriter(call: ChatCall, options: AnswerOptions) {
         ...extras,
       }),
     );
-  const choice = (delta: JsonObject, finishReason: string | null = null): JsonObject[] => [
-    { index: 0, delta, logprobs: null, finish_reason: finishReason },
-  ];
+  const choice = (
+    delta: JsonObject,
+    { finishReason = null, logprobs }: { finishReason?: string | null; logprobs?: TokenLogprob[] | undefined } = {},
+  ): JsonObject[] => [{ index: 0, delta, logprobs: renderLogprobs(logprobs), finish_reason: finishReason }];
   const role = (extras: JsonObject = {}) => {
     roleSent = true;
     return chunk(choice({ role: "assistant", content: "" }), extras);
@@ -318,11 +321,12 @@ function createChunkWriter(call: ChatCall, options: AnswerOptions) {
     if (isDelta(event)) {
       // A chunk is one token to a counting reader unless it says otherwise.
       const counted = event.tokenCount === undefined || event.tokenCount === 1;
-      yield chunk(choice(renderDelta(event)), counted ? {} : { snug: { tokens: event.tokenCount } });
+      const logprobs = event.type === "text" ? event.logprobs : undefined;
+      yield chunk(choice(renderDelta(event), { logprobs }), counted ? {} : { snug: { tokens: event.tokenCount } });
       return;
     }
     if (event.type !== "finish") return;
-    yield chunk(choice({}, event.finishReason), {
+    yield chunk(choice({}, { finishReason: event.finishReason }), {
       timings: renderTimings(event.timings, event.usage),
       snug: renderProducer(producer),
     });
@@ -337,7 +341,7 @@ export function renderQueued({ position, estimatedWaitMs }: Extract<ChatEvent, {
   return renderSseComment(`queued ${JSON.stringify({ position, estimated_wait_ms: estimatedWaitMs })}`);
 }
 
-function renderFailure(
+export function renderFailure(
   event: Extract<ChatEvent, { type: "error" | "cancelled" }>,
   producer: Producer,
   options: AnswerOptions,

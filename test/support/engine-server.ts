@@ -1,13 +1,14 @@
 /** Any chat engine on our wire at a real port: the smallest server there is. */
 import type { Server } from "node:http";
 import { serve } from "@hono/node-server";
-import { Hono } from "hono";
+import { type Context, Hono } from "hono";
 import { toAppError } from "../../src/core/errors.ts";
 import type { ChatEngine } from "../../src/core/ports.ts";
-import { parseChatCall } from "../../src/http/chat-request.ts";
+import { type ChatCall, parseChatCall } from "../../src/http/chat-request.ts";
+import { completionsDialect, parseCompletionCall } from "../../src/http/completions.ts";
 import { readJsonBody } from "../../src/http/json-body.ts";
 import { renderModels } from "../../src/http/models.ts";
-import { answerChat, respondWithError } from "../../src/http/server.ts";
+import { type AnswerDialect, answerChat, respondWithError } from "../../src/http/server.ts";
 
 export interface Listening {
   url: string;
@@ -35,11 +36,13 @@ export function serveEngine(engine: ChatEngine): Promise<Listening> {
   app.onError((error) => respondWithError(toAppError(error)));
   app.get("/health", async (context) => context.json(await engine.health()));
   app.get("/v1/models", async (context) => context.json(renderModels(await engine.models(), 0)));
-  app.post("/v1/chat/completions", async (context) => {
-    const call = parseChatCall(await readJsonBody(context.req.raw));
+  const answer = async (context: Context, parse: (body: unknown) => ChatCall, dialect?: AnswerDialect) => {
+    const call = parse(await readJsonBody(context.req.raw));
     const clientSignal = context.req.raw.signal;
-    const options = { id: "chatcmpl-0", created: 0, clientSignal };
+    const options = { id: "chatcmpl-0", created: 0, clientSignal, ...(dialect === undefined ? {} : { dialect }) };
     return answerChat(call, (signal) => engine.chat(call.request, { signal }), options);
-  });
+  };
+  app.post("/v1/chat/completions", (context) => answer(context, parseChatCall));
+  app.post("/v1/completions", (context) => answer(context, parseCompletionCall, completionsDialect));
   return listenLocally((request) => app.fetch(request));
 }

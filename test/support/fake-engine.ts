@@ -4,13 +4,13 @@
  * releases it, so tests own time.
  */
 import { setImmediate } from "node:timers/promises";
-import type { ChatEvent, ChatRequest, FinishReason, TerminalChatEvent } from "../../src/core/chat.ts";
+import type { ChatEvent, ChatRequest, FinishReason, TerminalChatEvent, TokenLogprob } from "../../src/core/chat.ts";
 import { AppError } from "../../src/core/errors.ts";
 import type { ChatEngine, Clock, EngineHealth, ModelListing } from "../../src/core/ports.ts";
 
 export type FakeStep =
   /** One token of the answer. */
-  | { text: string }
+  | { text: string; logprobs?: TokenLogprob[] }
   /** Waits until `release(hold)` was called, or for good. An abort ends the wait. */
   | { hold: string }
   /** Ends the answer with this error; as the first step it comes before `start`. */
@@ -97,7 +97,10 @@ export class FakeEngine implements ChatEngine {
       request,
       signal,
       acceptedAt: this.#clock.now(),
-      promptTokens: request.messages.reduce((sum, message) => sum + countWords(message.content), 0),
+      promptTokens: request.messages.reduce(
+        (sum, message) => sum + countWords(message.content),
+        countWords(request.prompt ?? ""),
+      ),
       completionTokens: 0,
     };
     const refusal = this.#refusal(running);
@@ -156,7 +159,8 @@ export class FakeEngine implements ChatEngine {
       running.completionTokens++;
       running.firstTokenAt ??= this.#clock.now();
       const { text, stopped } = stops.push(step.text);
-      if (text !== "") yield { type: "text", text };
+      const logprobs = request.logprobs === undefined ? undefined : step.logprobs;
+      if (text !== "") yield { type: "text", text, ...(logprobs === undefined ? {} : { logprobs }) };
       if (stopped) return yield this.#finished(running, "stop");
     }
     if (!started) yield { type: "start", producer: this.#producer(request), promptTokens: running.promptTokens };
