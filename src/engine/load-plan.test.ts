@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { HardwareReading } from "../core/ports.ts";
 import { GIB } from "../core/units.ts";
+import type { LearnedMachine } from "../fit/learned.ts";
 import { specFromParameterCount } from "../fit/model.ts";
 import { hardwareOf, planLoad } from "./load-plan.ts";
 
@@ -73,7 +74,13 @@ describe("planLoad under an administrator's hand", () => {
 
   it("takes what earlier loads took too much off what is free", () => {
     const before = planLoad(specFromParameterCount(13e9), machine(8)).settings.gpuLayers as number;
-    const after = planLoad(specFromParameterCount(13e9), machine(8), {}, 2 * GIB).settings.gpuLayers;
+    const learned: LearnedMachine = {
+      backend: "cuda",
+      buildFamily: "node-llama-cpp",
+      loads: [{ architecture: "llama", gpuCount: 1, runtimeBytes: 2 * GIB }],
+      runs: [],
+    };
+    const after = planLoad(specFromParameterCount(13e9), { ...machine(8), learned }).settings.gpuLayers;
     expect(after).toBeLessThan(before);
   });
 

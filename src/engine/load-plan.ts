@@ -4,10 +4,16 @@ import { vramReserveBytesDefault } from "../core/limits.ts";
 import type { HardwareReading } from "../core/ports.ts";
 import { formatBytes, MIB } from "../core/units.ts";
 import { findGpu } from "../fit/gpus.ts";
+import type { LearnedMachine } from "../fit/learned.ts";
 import { planFit } from "../fit/plan.ts";
 import type { FitPlan, GpuDevice, Hardware, KvCacheType, ModelSpec, Wish } from "../fit/types.ts";
 import type { EngineBackend, GpuChoice, LoadSettings, MemoryBytes } from "./ipc.ts";
 import type { LadderStep } from "./ladder.ts";
+
+/** A machine as read now, with what it has taught so far. */
+export interface MachineReading extends HardwareReading {
+  learned?: LearnedMachine;
+}
 
 /** What an administrator may fix; the planner chooses the rest. */
 export interface LoadWish {
@@ -46,17 +52,15 @@ const serverBatchSize = 512;
 const deviceBytesMin = 16 * MIB;
 
 /**
- * @param correctionBytes what earlier loads took of each GPU beyond their forecast
  * @throws AppError model_does_not_fit, naming what is missing and the nearest plan that has room
  */
 export function planLoad(
   model: ModelSpec,
-  reading: HardwareReading,
+  reading: MachineReading,
   wish: LoadWish = {},
-  correctionBytes = 0,
   backend: EngineBackend = "node-llama-cpp",
 ): LoadPlan {
-  const { answer, machine, hardware } = planOn(model, reading, wish, { correctionBytes, backend });
+  const { answer, machine, hardware } = planOn(model, reading, wish, { backend });
   let plan = answer.kind === "plan" ? answer : undefined;
   if (plan?.fits !== true) throw refusal(model, answer);
   const settings = settingsOf(plan, machine, wish, backend);
@@ -80,16 +84,12 @@ export function planLoad(
  */
 export function planOn(
   model: ModelSpec,
-  reading: HardwareReading,
+  reading: MachineReading,
   wish: LoadWish,
-  {
-    correctionBytes = 0,
-    quantization,
-    backend = "node-llama-cpp",
-  }: { correctionBytes?: number; quantization?: string; backend?: EngineBackend } = {},
+  { quantization, backend = "node-llama-cpp" }: { quantization?: string; backend?: EngineBackend } = {},
 ): { answer: ReturnType<typeof planFit>; machine: HardwareReading; hardware: Hardware } {
   const question = { ...planWish(wish, backend), ...(quantization === undefined ? {} : { quantization }) };
-  const kept = (wish.reserveBytes ?? vramReserveBytesDefault) + correctionBytes;
+  const kept = wish.reserveBytes ?? vramReserveBytesDefault;
   const machine = chosenDevices(reading, wish.gpu);
   const hardware = hardwareOf(machine, kept, wish);
   const answer = planFit(model, hardware, question);
@@ -205,7 +205,7 @@ function batchWish(batchSize: number | undefined, server: boolean): Pick<Wish, "
 }
 
 /** Without the devices the administrator does not want used. */
-export function chosenDevices(reading: HardwareReading, gpu: GpuChoice | undefined): HardwareReading {
+export function chosenDevices(reading: MachineReading, gpu: GpuChoice | undefined): MachineReading {
   if (gpu === false) return { ...reading, gpus: [], backend: "cpu" };
   return gpu === undefined || gpu === "auto" || reading.gpus.length === 0 ? reading : { ...reading, backend: gpu };
 }
@@ -216,13 +216,14 @@ export function chosenDevices(reading: HardwareReading, gpu: GpuChoice | undefin
  * @param keptBytes taken off every GPU as if somebody else held them
  */
 export function hardwareOf(
-  reading: HardwareReading,
+  reading: MachineReading,
   keptBytes = 0,
   { ramLimitBytes }: Pick<LoadWish, "ramLimitBytes"> = {},
 ): Hardware {
   const kept = (bytes: number, least: number) => Math.max(least, bytes - keptBytes);
   return {
     name: "this machine",
+    ...(reading.learned === undefined ? {} : { learned: reading.learned }),
     backend: reading.backend,
     ramBytesTotal: reading.ramBytesTotal,
     ramBytesFree: Math.min(reading.ramBytesFree, ramLimitBytes ?? Number.POSITIVE_INFINITY),

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { listLogger } from "../../test/support/local-engine.ts";
 import { memoryRecordsMax } from "../core/limits.ts";
 import { MIB } from "../core/units.ts";
-import { type MemoryRecord, MemoryRecords } from "./memory-records.ts";
+import { learnedLoad, type MemoryRecord, MemoryRecords } from "./memory-records.ts";
 
 let folder: string;
 let path: string;
@@ -38,30 +38,28 @@ function load(more: Partial<MemoryRecord> = {}): MemoryRecord {
   };
 }
 
-test("what loads took beyond their forecast is kept off the next one on the same device alone", async () => {
-  const records = await open();
-  for (const taken of [5380, 5390, 9000, 5400, 5370]) records.add(load({ vramBytesTaken: taken * MIB }));
-  // The median of 100, 110, 3720, 120 and 90 MiB.
-  expect(records.correctionBytes("cuda RTX 3060")).toBe(110 * MIB);
-  expect(records.correctionBytes("cuda RTX 4090")).toBe(0);
-  await records.settled();
-  expect((await open()).correctionBytes("cuda RTX 3060")).toBe(110 * MIB);
+test("the share of a driver is what was taken beside the buffers, per card", async () => {
+  expect(learnedLoad(load({ vramBytesTaken: 5380 * MIB }))).toMatchObject({ runtimeBytes: 380 * MIB });
+  expect(learnedLoad(load({ vramBytesTaken: 5480 * MIB, gpuCount: 2 }))).toMatchObject({ runtimeBytes: 240 * MIB });
+  expect(learnedLoad(load()).runtimeBytes).toBeUndefined();
+  expect(learnedLoad(load({ gpuCount: 0, vramBytesTaken: 0 })).runtimeBytes).toBeUndefined();
 });
 
-test("a forecast that was too high takes nothing off the reserve", async () => {
+test("old loads are forgotten, and the file outlives the process", async () => {
   const records = await open();
-  records.add(load({ vramBytesTaken: 5100 * MIB }));
-  expect(records.correctionBytes("cuda RTX 3060")).toBe(0);
-  await records.settled();
-});
-
-test("several cards share what was taken, and old loads are forgotten", async () => {
-  const records = await open();
-  for (let index = 0; index < 5; index++) records.add(load({ vramBytesTaken: 9000 * MIB }));
-  for (let index = 0; index < 5; index++) records.add(load({ vramBytesTaken: 5480 * MIB, gpuCount: 2 }));
-  expect(records.correctionBytes("cuda RTX 3060")).toBe(100 * MIB);
-  for (let index = 0; index < memoryRecordsMax + 5; index++) records.add(load());
+  for (let index = 0; index < memoryRecordsMax + 5; index++) records.add(load({ at: index }));
   expect(records.all).toHaveLength(memoryRecordsMax);
+  await records.settled();
+  expect((await open()).all[0]).toMatchObject({ at: 5, device: "cuda RTX 3060" });
+});
+
+test("deleting the file makes a running process forget too", async () => {
+  const records = await open();
+  records.add(load({ at: 1 }));
+  await records.settled();
+  rmSync(path);
+  records.add(load({ at: 2 }));
+  expect(records.all).toMatchObject([{ at: 2 }]);
   await records.settled();
 });
 

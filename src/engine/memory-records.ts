@@ -5,7 +5,6 @@
 import * as z from "zod";
 import { memoryRecordsMax } from "../core/limits.ts";
 import type { HardwareReading, Logger } from "../core/ports.ts";
-import { GIB } from "../core/units.ts";
 import type { LearnedLoad } from "../fit/learned.ts";
 import { RecordFile } from "./record-file.ts";
 
@@ -42,11 +41,6 @@ const recordSchema = z.object({
 
 export type MemoryRecord = z.infer<typeof recordSchema>;
 
-/** Loads looked at for the correction: the driver may have been updated since older ones. */
-const recentMax = 5;
-/** More than this was another program that started in the same seconds. */
-const correctionBytesMax = 2 * GIB;
-
 /** Same cards, same backend: same habits. */
 export function deviceKey(reading: HardwareReading): string {
   const cards = reading.gpus.map((gpu) => `${gpu.name} ${gpu.driverVersion ?? ""}`.trim());
@@ -70,22 +64,6 @@ export class MemoryRecords {
   /** Oldest first. */
   get all(): readonly MemoryRecord[] {
     return this.#file.all;
-  }
-
-  /**
-   * Bytes per GPU that loads on this device took beyond their forecast: the median of the last few, since a program
-   * that started meanwhile spoils one of them.
-   */
-  correctionBytes(device: string): number {
-    const excesses = this.all
-      .filter((record) => record.device === device && record.gpuCount > 0 && record.vramBytesTaken !== undefined)
-      .slice(-recentMax)
-      .map(({ vramBytesTaken, predicted, runtimeBytesPredicted, gpuCount }) => {
-        return ((vramBytesTaken ?? 0) - predicted.gpuBytes - runtimeBytesPredicted) / gpuCount;
-      })
-      .sort((left, right) => left - right);
-    const median = excesses[Math.floor(excesses.length / 2)] ?? 0;
-    return Math.min(correctionBytesMax, Math.max(0, Math.round(median)));
   }
 
   add(record: MemoryRecord): void {

@@ -3,23 +3,32 @@ import { AppError } from "../core/errors.ts";
 import { vramReserveBytesDefault } from "../core/limits.ts";
 import type { Clock, HardwareReading, Logger } from "../core/ports.ts";
 import { formatBytes } from "../core/units.ts";
+import { gpuRuntimeBytes } from "../fit/memory.ts";
 import { specFromGguf } from "../fit/model.ts";
+import { tokenWork } from "../fit/speed-work.ts";
 import type { FitPlan, ModelSpec } from "../fit/types.ts";
 import { type BackendChoice, type BackendWish, backendNeeds, chooseBackend } from "./backend.ts";
 import { readModelHeader } from "./check-model.ts";
 import type { EngineBackend, LoadedModel, LoadSettings, MemoryBytes } from "./ipc.ts";
 import { Ladder, type SmallerFile } from "./ladder.ts";
+import type { MachineLearning } from "./learning.ts";
 import {
   chosenDevices,
   hardwareOf,
   type LoadPlan,
   type LoadWish,
+  type MachineReading,
   planLoad,
   predictedMemory,
   priceLoad,
 } from "./load-plan.ts";
-import { createLocalEngine, type LocalEngine, type LocalEngineOptions } from "./local-engine.ts";
-import { deviceKey, type MemoryRecords } from "./memory-records.ts";
+import {
+  createLocalEngine,
+  type LocalEngine,
+  type LocalEngineOptions,
+  type UndisturbedAnswer,
+} from "./local-engine.ts";
+import { deviceKey } from "./memory-records.ts";
 import type { ChildProgram } from "./supervisor.ts";
 
 export interface PlannedEngineOptions extends Pick<LocalEngineOptions, "program" | "engineId" | "limits" | "times"> {
@@ -31,7 +40,10 @@ export interface PlannedEngineOptions extends Pick<LocalEngineOptions, "program"
   smallerFiles?: readonly SmallerFile[];
   /** A llama-server to run models with, and when to. Left out: node-llama-cpp runs all. */
   server?: { wanted: BackendWish; program: ChildProgram | undefined; path: string | undefined };
-  records: MemoryRecords;
+  /** What this machine has taught, and where it goes on. */
+  learning: MachineLearning;
+  /** Versions of what runs models, as each is remembered; default: its name alone. */
+  builds?: Partial<Record<EngineBackend, string>>;
   /** Free bytes of every GPU by its driver, undefined where none tells. */
   readVramFree(): Promise<number[] | undefined>;
   logger: Logger;
@@ -44,7 +56,7 @@ export interface LoadReport {
   /** Buffers only; the driver's share comes on top. */
   predicted: MemoryBytes;
   measured?: MemoryBytes;
-  /** Kept off every GPU in planning because earlier loads took more than forecast. */
+  /** What the driver is taken to need of every GPU beyond the usual, because earlier loads took it. */
   correctionBytes: number;
 }
 
@@ -63,11 +75,14 @@ export async function openPlannedEngine(options: PlannedEngineOptions): Promise<
   return new PlannedLoad(options, spec).open();
 }
 
+/** Shorter answers are over before the clock says anything. */
+const learnedTokensMin = 24;
+const learnedPromptMin = 64;
+
 class PlannedLoad {
   readonly #options: PlannedEngineOptions;
   readonly #spec: ModelSpec;
   readonly #reading: HardwareReading;
-  readonly #correctionBytes: number;
   readonly #load: LoadPlan;
   readonly #backend: BackendChoice;
 
@@ -75,14 +90,13 @@ class PlannedLoad {
     this.#options = options;
     this.#spec = spec;
     const chosen = chosenDevices(options.reading, options.wish.gpu);
-    this.#correctionBytes = options.records.correctionBytes(deviceKey(chosen));
-    [this.#backend, this.#load] = this.#chooseLoad();
+    [this.#backend, this.#load] = this.#chooseLoad(chosen);
     this.#reading = this.#load.settings.gpu === false ? chosenDevices(chosen, false) : chosen;
   }
 
-  #chooseLoad(): [BackendChoice, LoadPlan] {
-    const { server, reading, wish } = this.#options;
-    const planFor = (backend: EngineBackend) => planLoad(this.#spec, reading, wish, this.#correctionBytes, backend);
+  #chooseLoad(reading: HardwareReading): [BackendChoice, LoadPlan] {
+    const { server, wish } = this.#options;
+    const planFor = (backend: EngineBackend) => planLoad(this.#spec, this.#taught(reading, backend), wish, backend);
     const [library, refusal] = attempt(() => planFor("node-llama-cpp"));
     const wanted = server?.wanted ?? "node-llama-cpp";
     const [other] = wanted === "node-llama-cpp" ? [] : attempt(() => planFor("llama-server"));
@@ -94,6 +108,16 @@ class PlannedLoad {
     if (choice.backend === "llama-server") return [choice, other ?? planFor("llama-server")];
     if (library === undefined) throw refusal;
     return [choice, library];
+  }
+
+  /** The reading with what the machine has taught with that backend. */
+  #taught(reading: HardwareReading, buildFamily: EngineBackend): MachineReading {
+    const learned = this.#options.learning.learned({ reading, buildFamily, build: this.#build(buildFamily) });
+    return { ...reading, ...(learned === undefined ? {} : { learned }) };
+  }
+
+  #build(backend: EngineBackend): string {
+    return this.#options.builds?.[backend] ?? backend;
   }
 
   open(): PlannedEngine {
@@ -109,6 +133,7 @@ class PlannedLoad {
       clock,
       ladder: this.#ladder(),
       verify: (loaded, settings) => this.#verify(loaded, settings),
+      onUndisturbed: (answer) => this.#learnSpeed(answer),
       ...(engineId === undefined ? {} : { engineId }),
       ...(limits === undefined ? {} : { limits }),
       ...(times === undefined ? {} : { times }),
@@ -129,8 +154,8 @@ class PlannedLoad {
     });
   }
 
-  #predict(settings: LoadSettings): MemoryBytes {
-    const predicted = predictedMemory(this.#planOf(settings));
+  #predict(settings: LoadSettings, plan = this.#planOf(settings)): MemoryBytes {
+    const predicted = predictedMemory(plan);
     const other = this.#options.smallerFiles?.find(({ path }) => path === settings.modelPath);
     const share = other === undefined ? 1 : other.fileBytes / (this.#spec.fileBytes ?? other.fileBytes);
     if (share === 1) return predicted;
@@ -151,8 +176,17 @@ class PlannedLoad {
   }
 
   #planOf(settings: LoadSettings): FitPlan {
-    const reading = settings.gpu === false ? chosenDevices(this.#reading, false) : this.#reading;
-    return priceLoad(this.#spec, hardwareOf(reading, this.#reserve() + this.#correctionBytes), settings);
+    const { backend } = this.#backend;
+    return priceLoad(this.#spec, hardwareOf(this.#taught(this.#devices(settings), backend), this.#reserve()), settings);
+  }
+
+  /** The same by the planner's own figures, which is what learning compares with. */
+  #plainPlanOf(settings: LoadSettings): FitPlan {
+    return priceLoad(this.#spec, hardwareOf(this.#devices(settings), this.#reserve()), settings);
+  }
+
+  #devices(settings: LoadSettings): HardwareReading {
+    return settings.gpu === false ? chosenDevices(this.#reading, false) : this.#reading;
   }
 
   #reserve(): number {
@@ -177,12 +211,16 @@ class PlannedLoad {
   #record(loaded: LoadedModel, settings: LoadSettings, vramFree: number[] | undefined): void {
     const { memory, quantization, contextLength } = loaded;
     if (memory === undefined) return;
-    const before = this.#reading.gpus.map((gpu) => gpu.vramBytesFree);
+    const devices = this.#devices(settings);
+    const before = devices.gpus.map((gpu) => gpu.vramBytesFree);
     const known = vramFree?.length === before.length && before.every((bytes) => bytes !== undefined);
-    const plan = this.#planOf(settings);
-    this.#options.records.add({
+    const plan = this.#plainPlanOf(settings);
+    const compute = this.#isWholeModel(settings) ? compareCompute(plan, memory) : undefined;
+    this.#options.learning.memory.add({
       at: this.#options.clock.now(),
-      device: deviceKey(this.#reading),
+      device: deviceKey(devices),
+      build: this.#build(this.#backend.backend),
+      architecture: this.#spec.architecture,
       model: this.#options.model.id,
       ...(quantization === undefined ? {} : { quantization }),
       contextLength,
@@ -191,8 +229,9 @@ class PlannedLoad {
       gpuLayers: loaded.gpuLayers,
       kvCacheTypeK: settings.kvCacheTypeK,
       kvCacheTypeV: settings.kvCacheTypeV,
-      predicted: this.#predict(settings),
+      predicted: this.#predict(settings, plan),
       measured: measuredOf(memory),
+      ...(compute === undefined ? {} : { compute }),
       runtimeBytesPredicted: plan.devices.reduce(
         (sum, { kind, runtimeBytes }) => sum + (kind === "gpu" ? runtimeBytes : 0),
         0,
@@ -202,13 +241,47 @@ class PlannedLoad {
     });
   }
 
+  /** The file the spec was read from, and not a smaller one of the ladder. */
+  #isWholeModel({ modelPath }: LoadSettings): boolean {
+    return modelPath === this.#options.model.path;
+  }
+
+  #learnSpeed({ usage, timings, settings }: UndisturbedAnswer): void {
+    const { promptTokens = 0, cachedPromptTokens = 0, completionTokens = 0 } = usage;
+    const rate = timings.completionTokensPerSecond;
+    if (completionTokens < learnedTokensMin || rate === undefined || !this.#isWholeModel(settings)) return;
+    const devices = this.#devices(settings);
+    const planned = this.#plainPlanOf(settings).settings;
+    const depthTokens = Math.round(promptTokens + completionTokens / 2);
+    const evaluated = promptTokens - cachedPromptTokens;
+    const { prefillTokensPerSecond } = timings;
+    this.#options.learning.speed.add({
+      at: this.#options.clock.now(),
+      device: deviceKey(devices),
+      build: this.#build(this.#backend.backend),
+      architecture: this.#spec.architecture,
+      model: this.#options.model.id,
+      settings: { ...planned, gpuLayerSplit: [...planned.gpuLayerSplit] },
+      depthTokens,
+      work: tokenWork(this.#spec, planned, devices.gpus.length, depthTokens),
+      decodeTokensPerSecond: rate,
+      // Of a prompt that was partly there already the rest is read behind it, which is another measurement.
+      ...(prefillTokensPerSecond === undefined || cachedPromptTokens > evaluated || evaluated < learnedPromptMin
+        ? {}
+        : { prefill: { promptTokens: evaluated, tokensPerSecond: prefillTokensPerSecond } }),
+    });
+  }
+
   #report(engine: LocalEngine): LoadReport {
     const { settings, model } = engine.status();
+    const plan = this.#planOf(settings);
+    const usual = gpuRuntimeBytes(this.#reading.backend);
+    const beyond = plan.devices.map(({ kind, runtimeBytes }) => (kind === "gpu" ? runtimeBytes - usual : 0));
     return {
-      plan: this.#planOf(settings),
-      predicted: this.#predict(settings),
+      plan,
+      predicted: this.#predict(settings, plan),
       ...(model?.memory === undefined ? {} : { measured: measuredOf(model.memory) }),
-      correctionBytes: this.#correctionBytes,
+      correctionBytes: Math.max(0, ...beyond),
     };
   }
 }
@@ -221,6 +294,21 @@ function attempt<Result>(work: () => Result): [Result, undefined] | [undefined, 
     if (thrown instanceof AppError) return [undefined, thrown];
     throw thrown;
   }
+}
+
+/** Caches are known to the byte, so what a context holds beside them is its compute buffers. */
+function compareCompute(
+  { devices }: FitPlan,
+  { context }: NonNullable<LoadedModel["memory"]>,
+): { predicted: MemoryBytes; measured: MemoryBytes } | undefined {
+  const predicted: MemoryBytes = { hostBytes: 0, gpuBytes: 0 };
+  const measured: MemoryBytes = { hostBytes: context.hostBytes, gpuBytes: context.gpuBytes };
+  for (const { kind, computeBufferBytes, kvCacheBytes, recurrentStateBytes } of devices) {
+    const where = kind === "gpu" ? "gpuBytes" : "hostBytes";
+    predicted[where] += computeBufferBytes;
+    measured[where] -= kvCacheBytes + recurrentStateBytes;
+  }
+  return measured.hostBytes < 0 || measured.gpuBytes < 0 ? undefined : { predicted, measured };
 }
 
 function measuredOf({ model, context }: NonNullable<LoadedModel["memory"]>): MemoryBytes {

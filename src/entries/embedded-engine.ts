@@ -1,16 +1,15 @@
 /** The engine in this process tree: finds the models, plans them for this machine, supervises the llama children. */
-import { join } from "node:path";
 import type { AppError } from "../core/errors.ts";
 import { toAppError } from "../core/errors.ts";
 import type { Clock, HardwareReading, Logger } from "../core/ports.ts";
 import { findLlamaServer } from "../engine/backend.ts";
 import { createHardwareProbe, readVramFree } from "../engine/hardware.ts";
-import { MemoryRecords } from "../engine/memory-records.ts";
+import { MachineLearning } from "../engine/learning.ts";
 import { openPlannedEngine } from "../engine/planned-engine.ts";
 import { ModelRegistry } from "../engine/registry.ts";
 import { type DownloadProgress, ModelStore } from "../engine/store.ts";
 import type { BackendSettings } from "./load-settings.ts";
-import { demoModelPath, llamaChildProgram, llamaServerProgram } from "./package-files.ts";
+import { demoModelPath, engineBuilds, llamaChildProgram, llamaServerProgram } from "./package-files.ts";
 import type { Settings } from "./settings.ts";
 
 export interface EmbeddedEngine {
@@ -39,7 +38,7 @@ export function createModelStore({ dataDir, places }: Pick<Settings, "dataDir" |
 export async function startEmbeddedEngine(options: EmbeddedEngineOptions): Promise<EmbeddedEngine> {
   const { settings, clock, logger, signal, onProgress } = options;
   const store = createModelStore(settings);
-  const records = await MemoryRecords.open(join(settings.dataDir, "engine-memory.json"), logger);
+  const learning = await MachineLearning.open(settings.dataDir, logger);
   const read = readings(options.hardware);
   const engine = new ModelRegistry({
     models: modelNames(settings.model).map((wanted) => ({ wanted, pinned: isPinned(wanted, settings.pinned) })),
@@ -60,7 +59,8 @@ export async function startEmbeddedEngine(options: EmbeddedEngineOptions): Promi
         reading,
         wish: settings.load,
         smallerFiles: await store.smallerFiles(model.path),
-        records,
+        learning,
+        builds: engineBuilds,
         readVramFree: () => readVramFree(),
         program: llamaChildProgram,
         server: await serverOf(settings.backend),
@@ -75,7 +75,7 @@ export async function startEmbeddedEngine(options: EmbeddedEngineOptions): Promi
   });
   const stop = async (stopOptions?: { drainMs?: number }) => {
     await engine.stop(stopOptions);
-    await records.settled();
+    await learning.settled();
   };
   return { engine, ready: started(engine), stop };
 }

@@ -1,6 +1,7 @@
 /** Where the package's own files are, seen from `src/entries` and from `dist/entries` alike. */
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import type { EngineBackend } from "../engine/ipc.ts";
 import type { ChildProgram } from "../engine/supervisor.ts";
 
 const fromRoot = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
@@ -10,7 +11,14 @@ export const demoModelPath = fromRoot("models/demo/demo-chat-F16.gguf");
 /** Styles and scripts of the admin page. */
 export const adminAssetsFolder = fromRoot("assets/admin/static");
 
-export const packageVersion: string = JSON.parse(readFileSync(fromRoot("package.json"), "utf8")).version;
+const manifest = JSON.parse(readFileSync(fromRoot("package.json"), "utf8"));
+
+/** What runs models, with its version: habits learned of one build say nothing of the next. */
+export const engineBuilds: Partial<Record<EngineBackend, string>> = {
+  "node-llama-cpp": `node-llama-cpp ${manifest.dependencies["node-llama-cpp"]}`,
+};
+
+export const packageVersion: string = manifest.version;
 
 /** TypeScript sources need a loader in the child too; the built package does not. */
 const runsFromSource = import.meta.url.endsWith(".ts");

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { HardwareReading } from "../../src/core/ports.ts";
 import { GIB } from "../../src/core/units.ts";
-import { MemoryRecords } from "../../src/engine/memory-records.ts";
+import { MachineLearning } from "../../src/engine/learning.ts";
 import { openPlannedEngine } from "../../src/engine/planned-engine.ts";
 import { ModelRegistry, type RegistryOptions } from "../../src/engine/registry.ts";
 import { modelId } from "../../src/engine/store-scan.ts";
@@ -46,7 +46,7 @@ export async function prepareRegistry(
     const { path, fileBytes } = paths.get(wanted ?? "") ?? { path: "", fileBytes: 0 };
     return { id: modelId(path), path, fileBytes, demo: false, already: true };
   };
-  const records = await MemoryRecords.open(join(folder, "memory.json"), logger);
+  const learning = await MachineLearning.open(folder, logger);
   const { contextLength = 2048, pinned = [], ...rest } = options;
   const registry: ModelRegistry = new ModelRegistry({
     models: Object.keys(models).map((wanted) => ({ wanted, pinned: pinned.includes(wanted) })),
@@ -64,7 +64,7 @@ export async function prepareRegistry(
           kvCacheTypeK: "F16",
           kvCacheTypeV: "F16",
         },
-        records,
+        learning,
         readVramFree: async () => undefined,
         program: childProgram,
         logger,
@@ -93,7 +93,7 @@ export async function prepareRegistry(
     },
     async close() {
       await registry.stop({ drainMs: 0 });
-      await records.settled();
+      await learning.settled();
       rmSync(folder, { recursive: true });
     },
   };
