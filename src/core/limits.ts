@@ -452,6 +452,18 @@ export const linkHelloMsMax = 10_000;
 export const linkRetryMsFirst = 200;
 export const linkRetryMsMax = 30_000;
 
+/** A refusal that only a person can lift is tried again this seldom. */
+export const linkRefusedRetryMs = 60_000;
+
+/** Between two looks whether the engine's state has changed and must be told. */
+export const linkStateLookMs = 1_000;
+
+/** Between two looks whether the keys of connected engines are still good. */
+export const linkKeyLookMs = 30_000;
+
+/** What an engine tells of its machine and plans, as JSON. */
+export const linkFactsCharsMax = 16 * 1024;
+
 /** A day's work at the admin page; then one signs in again. */
 export const adminSessionMs = 12 * 3_600_000;
 
@@ -464,14 +476,24 @@ export const chartGroupsMax = 7;
 /** Failed requests and groups that the admin page lists. */
 export const adminRowsMax = 20;
 
-/** A refusal that only a person can lift is tried again this seldom. */
-export const linkRefusedRetryMs = 60_000;
+/** Precisions side by side: more columns than anybody reads, and hours of work. */
+export const compareQuantizationsMax = 8;
 
-/** Between two looks whether the engine's state has changed and must be told. */
-export const linkStateLookMs = 1_000;
+/** Prompts of one comparison; each is answered by every precision. */
+export const comparePromptsMax = 4;
+export const comparePromptCharsMax = 4000;
 
-/** Between two looks whether the keys of connected engines are still good. */
-export const linkKeyLookMs = 30_000;
+/** Depths at which speed is measured. */
+export const compareContextsMax = 4;
 
-/** What an engine tells of its machine and plans, as JSON. */
-export const linkFactsCharsMax = 16 * 1024;
+/** Tokens of one compared answer; longer ones differ by chance. */
+export const compareTokensMax = 1024;
+
+/** Deepest cache that is filled for a measurement. */
+export const contextTokensMeasuredMax = 1_048_576;
+
+/** Comparisons and their reports kept in memory. */
+export const compareJobsKept = 8;
+
+/** Log-probabilities of a reference kept on disk while a comparison runs. */
+export const referenceBytesMax = 1024 * 1024 * 1024;

@@ -2,9 +2,10 @@
 import { type FileHandle, open } from "node:fs/promises";
 import type { LlamaContextSequence, Token } from "node-llama-cpp";
 import { AppError } from "../core/errors.ts";
+import type { QualityScore } from "../fit/compare-report.ts";
 import type { TaskHooks } from "./llama-measure.ts";
 import { divergenceOf, logProbabilities, ScoreSum } from "./score-sums.ts";
-import type { ScoreResult, ScoreTask } from "./task.ts";
+import type { ScoreTask } from "./task.ts";
 
 export interface ScoredModel {
   sequence: LlamaContextSequence;
@@ -19,7 +20,7 @@ export interface ScoredModel {
 const tokensPerStep = 16;
 
 /** @throws AppError invalid_request when the texts are shorter than two windows' worth, or the reference is another model's */
-export async function scoreTexts(task: ScoreTask, model: ScoredModel, hooks: TaskHooks): Promise<ScoreResult> {
+export async function scoreTexts(task: ScoreTask, model: ScoredModel, hooks: TaskHooks): Promise<QualityScore> {
   const windowTokens = Math.min(task.windowTokens, model.contextLength);
   const windows = windowsOf(task, model, windowTokens);
   if (windows.length === 0) {

@@ -1,5 +1,6 @@
 /** What runs a loaded model inside the child process: llama.cpp as a library, or a server of its own. */
 import type { ChatRequest } from "../core/chat.ts";
+import type { QualityScore } from "../fit/compare-report.ts";
 import type { Backend } from "../fit/types.ts";
 import type { AnswerPiece } from "./answer-parser.ts";
 import type {
@@ -12,7 +13,7 @@ import type {
   MemorySample,
 } from "./ipc.ts";
 import type { TaskHooks } from "./llama-measure.ts";
-import type { MeasuredSpeed, MeasureTask, ScoreResult, ScoreTask } from "./task.ts";
+import type { MeasuredSpeed, MeasureTask, ScoreTask } from "./task.ts";
 
 /** @typeParam Prompt a request whose conversation is rendered and counted, ready to run */
 export interface ModelRuntime<Prompt extends CountedPrompt = CountedPrompt> {
@@ -28,7 +29,7 @@ export interface ModelRuntime<Prompt extends CountedPrompt = CountedPrompt> {
   answer(prompt: Prompt, hooks: AnswerHooks): Promise<AnswerEnd>;
   /** For a model that answers nobody meanwhile. Absent where the model runs elsewhere. */
   measure?(task: MeasureTask, hooks: TaskHooks): Promise<MeasuredSpeed>;
-  score?(task: ScoreTask, hooks: TaskHooks): Promise<ScoreResult>;
+  score?(task: ScoreTask, hooks: TaskHooks): Promise<QualityScore>;
   sampleMemory(): Promise<MemorySample>;
   /** Frees everything. */
   dispose(): Promise<void>;

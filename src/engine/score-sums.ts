@@ -1,5 +1,5 @@
 /** The arithmetic of perplexity and of Kullback-Leibler divergence, in double precision. */
-import type { Divergence, ScoreResult, TextScore } from "./task.ts";
+import type { Divergence, QualityScore, TextScore } from "../fit/compare-report.ts";
 
 /** Natural logarithms of the softmax of `logits`, by token; they are there for the whole vocabulary. */
 export function logProbabilities(logits: ReadonlyMap<number, number>): Float32Array {
@@ -53,7 +53,7 @@ export class ScoreSum {
     return { tokens: this.tokens, perplexity: Math.exp(this.#logSum / this.tokens) };
   }
 
-  result(): Omit<ScoreResult, "texts"> {
+  result(): Omit<QualityScore, "texts"> {
     const { tokens } = this;
     const mean = this.#logSum / tokens;
     const deviation = Math.sqrt(Math.max(0, this.#logSquares / tokens - mean ** 2) / Math.max(1, tokens - 1));

@@ -1,4 +1,5 @@
 /** What the llama child can do beside answering, on a model nobody else uses: measure speed, judge predictions, quantize. */
+import type { QualityScore } from "../fit/compare-report.ts";
 import type { LlamaMix } from "../fit/quantization-rules.ts";
 
 /** How fast prompts are read and tokens written, at one depth, by several sequences at once. */
@@ -36,30 +37,6 @@ export interface ScoreTask {
   reference?: { mode: "write" | "read"; path: string };
 }
 
-export interface TextScore {
-  tokens: number;
-  /** e to the mean negative log-probability of the tokens. */
-  perplexity: number;
-}
-
-export interface ScoreResult extends TextScore {
-  /** Of the perplexity, one standard error. */
-  perplexityError: number;
-  texts: ({ id: string } & TextScore)[];
-  /** From the reference's distribution to this model's, nats; with mode "read". */
-  divergence?: Divergence;
-}
-
-export interface Divergence {
-  mean: number;
-  standardError: number;
-  /** 99 of 100 tokens lie below. */
-  percentile99: number;
-  max: number;
-  /** Share of the tokens whose most probable successor is the reference's. */
-  sameTopShare: number;
-}
-
 /** No model needs to be loaded. */
 export interface QuantizeTask {
   kind: "quantize";
@@ -72,6 +49,6 @@ export type ChildTask = MeasureTask | ScoreTask | QuantizeTask;
 
 export interface TaskResults {
   measure: MeasuredSpeed;
-  score: ScoreResult;
+  score: QualityScore;
   quantize: { fileBytes: number };
 }

@@ -34,10 +34,11 @@ const margin = 28;
 const inner = width - 2 * margin;
 const barHeight = 34;
 const chartHeight = 150;
-const FONT =
+/** Faces with Latin and Chinese letters, the nearest first. */
+export const FONT =
   "'Inter','Segoe UI','Helvetica Neue',Arial,'Noto Sans SC','Noto Sans CJK SC','PingFang SC','Microsoft YaHei',sans-serif";
 
-interface Theme {
+export interface Theme {
   page: string;
   ink: string;
   quiet: string;
@@ -46,7 +47,7 @@ interface Theme {
   accent: string;
 }
 
-const LIGHT: Theme = {
+export const LIGHT: Theme = {
   page: "#ffffff",
   ink: "#1b1f24",
   quiet: "#57606a",
@@ -54,7 +55,7 @@ const LIGHT: Theme = {
   free: "#eef1f4",
   accent: "#0072b2",
 };
-const DARK: Theme = {
+export const DARK: Theme = {
   page: "#16191d",
   ink: "#eceff2",
   quiet: "#a5adb6",
@@ -127,7 +128,8 @@ function titleLines(title: string): string[] {
   return [title.slice(0, cut).trimEnd(), title.slice(cut).trimStart()];
 }
 
-function darkStyle(): string {
+/** Rules that turn a light picture dark where the viewer wants it. */
+export function darkStyle(): string {
   const rules = [
     `.page{fill:${DARK.page}}.ink{fill:${DARK.ink}}.quiet{fill:${DARK.quiet}}.free{fill:${DARK.free}}`,
     `.line{stroke:${DARK.line}}.accent{stroke:${DARK.accent}}.band,.dot{fill:${DARK.accent}}.hatch{stroke:${DARK.quiet}}`,
@@ -142,7 +144,7 @@ function definitions(theme: Theme): string {
   );
 }
 
-interface TextStyle {
+export interface TextStyle {
   size: number;
   weight?: number;
   cls?: string;
@@ -152,7 +154,8 @@ interface TextStyle {
   max?: number;
 }
 
-function text(x: number, y: number, content: string, style: TextStyle): string {
+/** One line of text in the picture. */
+export function text(x: number, y: number, content: string, style: TextStyle): string {
   const shown = style.max === undefined ? content : fitText(content, style.max, style.size);
   const weight = style.weight === undefined ? "" : ` font-weight="${style.weight}"`;
   const anchor = style.anchor === undefined ? "" : ` text-anchor="${style.anchor}"`;
@@ -356,7 +359,8 @@ function shortTokens(tokens: number): string {
   return tokens >= 1024 && tokens % 1024 !== 0 ? `${Math.round(tokens / 1024)}k` : formatTokens(tokens);
 }
 
-function round(value: number): number {
+/** To a tenth of a pixel. */
+export function round(value: number): number {
   return Math.round(value * 10) / 10;
 }
 
