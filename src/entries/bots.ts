@@ -5,6 +5,7 @@ import { createEventClaims } from "../api/bot-claims.ts";
 import { createBotStateStore } from "../api/bot-state.ts";
 import type { Database } from "../api/usage/database.ts";
 import type { KeyStore, Logger, UsageStore } from "../core/ports.ts";
+import { interactionsPath } from "./discord-endpoint.ts";
 import { type DiscordSettings, parseDiscordSettings } from "./discord-settings.ts";
 import { withProcessKey } from "./process-key.ts";
 import { parseSlackSettings, type SlackSettings } from "./slack-settings.ts";
@@ -30,12 +31,20 @@ export interface BotSurroundings {
 
 interface Running {
   stop(options: { drainMs: number }): Promise<void>;
+  /** Takes a chat platform's own requests. */
+  fetch?: (request: Request) => Promise<Response>;
+}
+
+/** Running bots, and the paths on the API where their platforms' requests are taken. */
+export interface RunningBots {
+  stop(options: { drainMs: number }): Promise<void>;
+  endpoints: ReadonlyMap<string, (request: Request) => Promise<Response>>;
 }
 
 export interface PreparedBots {
   /** The key store with the bots' keys in front of it. */
   keyStore: KeyStore;
-  start(surroundings: BotSurroundings): Running;
+  start(surroundings: BotSurroundings): RunningBots;
 }
 
 /** The API must know the bots' keys before it opens, and the bots its address before they start: hence two steps. */
@@ -50,7 +59,8 @@ export async function prepareBots(settings: BotSettings, keyStore: KeyStore, mak
     store = made.keyStore;
     starters.push(({ address, database, usage, logger }) => {
       const api = { url: address, key: made.secret };
-      return runDiscord({ settings: discord, api, state: createBotStateStore(database), usage, logger });
+      const claims = createEventClaims(database);
+      return runDiscord({ settings: discord, api, state: createBotStateStore(database), claims, usage, logger });
     });
   }
   if (slack !== undefined) {
@@ -67,7 +77,13 @@ export async function prepareBots(settings: BotSettings, keyStore: KeyStore, mak
     keyStore: store,
     start: (surroundings) => {
       const running = starters.map((start) => start(surroundings));
-      return { stop: async (options) => void (await Promise.all(running.map((bot) => bot.stop(options)))) };
+      const endpoints = running.flatMap(({ fetch }) =>
+        fetch === undefined ? [] : [[interactionsPath, fetch] as const],
+      );
+      return {
+        endpoints: new Map(endpoints),
+        stop: async (options) => void (await Promise.all(running.map((bot) => bot.stop(options)))),
+      };
     },
   };
 }

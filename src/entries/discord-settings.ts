@@ -8,6 +8,8 @@ import type { QuotaLimits } from "../core/ports.ts";
 
 export interface DiscordSettings {
   token: string;
+  /** Of the application: interactions that Discord sends by HTTP are then taken too. */
+  publicKey: string | undefined;
   /** Server to register the commands for; undefined registers them everywhere. */
   guildId: string | undefined;
   register: boolean;
@@ -68,6 +70,11 @@ const environmentSchema = z.object({
   DISCORD_TOKEN: optional(
     z.string().regex(/^[\w-]+\.[\w-]+\.[\w-]+$/, "must be the bot's token: three parts with dots between them"),
   ),
+  DISCORD_PUBLIC_KEY: optional(
+    z
+      .string()
+      .regex(/^[0-9a-fA-F]{64}$/, "must be the Public Key of General Information: 64 digits and letters a to f"),
+  ),
   DISCORD_GUILD: optional(id),
   DISCORD_REGISTER: choice(["on", "off"]),
   DISCORD_ADMINS: optional(
@@ -110,6 +117,7 @@ export function parseDiscordSettings(environment: Record<string, string | undefi
   if (values.DISCORD_TOKEN === undefined) return undefined;
   return {
     token: values.DISCORD_TOKEN,
+    publicKey: values.DISCORD_PUBLIC_KEY,
     guildId: values.DISCORD_GUILD,
     register: values.DISCORD_REGISTER !== "off",
     admins: values.DISCORD_ADMINS ?? [],

@@ -6,9 +6,10 @@ import { availableCommands } from "../bots/commands.ts";
 import type { RegistrationReport } from "../bots/discord/register.ts";
 import { type DiscordBot, registerDiscord, startDiscord } from "../bots/discord/start.ts";
 import { type AppError, toAppError } from "../core/errors.ts";
-import type { BotStateStore, Logger, Timer } from "../core/ports.ts";
+import type { BotStateStore, EventClaims, Logger, Timer } from "../core/ports.ts";
 import { prepareQueries } from "../fit/query.ts";
 import { capabilities, createChatBot, newRequestId } from "./chat-bot.ts";
+import { openDiscordEndpoint } from "./discord-endpoint.ts";
 import type { DiscordSettings } from "./discord-settings.ts";
 import type { ApiAccess } from "./usage-over-http.ts";
 
@@ -17,6 +18,8 @@ export interface DiscordRunOptions {
   /** The API that answers. Its key needs the scopes chat and usage, and admin for /stats to count everybody. */
   api: ApiAccess;
   state: BotStateStore;
+  /** What was acted on already, over a restart; needed for interactions by HTTP. */
+  claims?: EventClaims;
   logger: Logger;
   /** The ledger, where it is at hand; default: asked over the API. */
   usage?: UsageReader;
@@ -27,6 +30,8 @@ export interface DiscordRunOptions {
 export interface DiscordRun {
   /** Resolves once on line; with the reason when that will not happen without a change of the settings. */
   online: Promise<DiscordBot | AppError>;
+  /** Answers Discord's HTTP requests; present where its public key is set. */
+  fetch?: (request: Request) => Promise<Response>;
   /** Running answers are finished within `drainMs` or marked as interrupted; then the connection ends. */
   stop(options: { drainMs: number }): Promise<void>;
 }
@@ -38,10 +43,16 @@ const connectRetryMsMax = 60_000;
 /** Never throws: the API runs whether Discord does or not. */
 export function runDiscord(options: DiscordRunOptions): DiscordRun {
   const stopping = new AbortController();
-  const bot = createChatBot("discord", options, options.timer ?? systemTimer);
+  const { settings, claims, logger, timer = systemTimer } = options;
+  const bot = createChatBot("discord", options, timer);
   const online = connect(bot, options, stopping.signal);
+  const endpoint =
+    claims === undefined
+      ? undefined
+      : openDiscordEndpoint({ settings, bot, claims, timer, logger, newId: newRequestId });
   return {
     online,
+    ...(endpoint === undefined ? {} : { fetch: endpoint }),
     async stop({ drainMs }) {
       stopping.abort();
       const connected = await online;

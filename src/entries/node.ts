@@ -20,11 +20,11 @@ import type { ChatEngine, Clock, EngineRecord, HardwareReading, Logger } from ".
 import type { DownloadProgress } from "../engine/store.ts";
 import { createHttpEngine } from "../http/client.ts";
 import { readAdminAsset } from "./admin-assets.ts";
-import { type BotSettings, prepareBots } from "./bots.ts";
+import { type BotSettings, prepareBots, type RunningBots } from "./bots.ts";
 import { startEmbeddedEngine } from "./embedded-engine.ts";
 import { tidyLedger } from "./ledger-upkeep.ts";
 import { createLinkServer, createLinkUpgrade } from "./link-socket.ts";
-import { type Listener, listen } from "./listen.ts";
+import { type FetchHandler, type Listener, listen } from "./listen.ts";
 import { packageVersion } from "./package-files.ts";
 import type { Settings } from "./settings.ts";
 import { openSqlite } from "./sqlite.ts";
@@ -101,12 +101,18 @@ export async function startServer(options: ServerOptions): Promise<SnugServer> {
         void work.finally(() => settling.delete(work));
       },
     });
-    listener = await listen(app.fetch, settings, createLinkServer()).catch(async (error) => {
+    // Bots need the API's address to start, so their platforms' requests find nobody until then.
+    let runningBots: RunningBots | undefined;
+    const serve: FetchHandler = (request, ...rest) => {
+      const endpoint = runningBots?.endpoints.get(new URL(request.url).pathname);
+      return endpoint === undefined ? app.fetch(request, ...rest) : endpoint(request);
+    };
+    listener = await listen(serve, settings, createLinkServer()).catch(async (error) => {
       await backend.stop({ drainMs: 0 });
       throw error;
     });
     const { address, refuse, close } = listener;
-    const runningBots = bots.start({ address, database, usage: usageStore, logger });
+    runningBots = bots.start({ address, database, usage: usageStore, logger });
     const watching = watchEngines(router);
     const stopping = new AbortController();
     const tidy = () => tidyLedger(usageStore, settings.usageDays, { clock, logger, signal: stopping.signal });
@@ -125,7 +131,7 @@ export async function startServer(options: ServerOptions): Promise<SnugServer> {
       ready: backend.ready,
       async stop({ drainMs = drainMsMax } = {}) {
         // Bots finish their answers over the API, so they go first.
-        await runningBots.stop({ drainMs });
+        await runningBots?.stop({ drainMs });
         refuse();
         clearInterval(watching);
         clearInterval(tidyTimer);

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { REST } from "discord.js";
 import { toPlatformError } from "../../src/bots/discord/errors.ts";
+import { asPlatformError, FetchRest } from "../../src/bots/discord/fetch-rest.ts";
 import { ChannelPlace, type DiscordRoutes, InteractionPlace } from "../../src/bots/discord/place.ts";
 import type { ChatPlace } from "../../src/core/ports.ts";
 import { DiscordStandIn } from "../support/discord/stand-in.ts";
@@ -13,14 +14,28 @@ type MakePlace = (
   standIn: DiscordStandIn,
 ) => Promise<{ place: ChatPlace; messages: () => StandMessage[] }>;
 
-async function makeHarness(makePlace: MakePlace): Promise<ChatPlatformHarness> {
+type MakeRest = (standIn: DiscordStandIn, timer: ManualTimer) => Pick<DiscordRoutes, "rest" | "translate">;
+
+const rests: [by: string, make: MakeRest][] = [
+  [
+    "by discord.js",
+    ({ apiUrl, token }) => ({ rest: new REST({ api: apiUrl }).setToken(token), translate: toPlatformError }),
+  ],
+  [
+    "by fetch",
+    ({ apiUrl, token }, timer) => ({
+      rest: new FetchRest({ apiUrl, token, fetch, timer }),
+      translate: asPlatformError,
+    }),
+  ],
+];
+
+async function makeHarness(makeRest: MakeRest, makePlace: MakePlace): Promise<ChatPlatformHarness> {
   const timer = new ManualTimer();
   const standIn = await DiscordStandIn.start({ clock: timer });
-  const rest = new REST({ api: standIn.apiUrl }).setToken(standIn.token);
   let nonces = 0;
   const routes = {
-    rest,
-    translate: toPlatformError,
+    ...makeRest(standIn, timer),
     applicationId: standIn.applicationId,
     clock: timer,
     newNonce: () => `n${++nonces}`,
@@ -58,41 +73,43 @@ async function makeHarness(makePlace: MakePlace): Promise<ChatPlatformHarness> {
   };
 }
 
-describeChatPlatform("A Discord channel", () =>
-  makeHarness(async (routes, { world }) => {
-    const channel = world.addChannel(world.addGuild("Lab"), "general");
-    return { place: new ChannelPlace(routes, { channelId: channel.id }), messages: () => channel.messages };
-  }),
-);
+for (const [by, makeRest] of rests) {
+  describeChatPlatform(`A Discord channel ${by}`, () =>
+    makeHarness(makeRest, async (routes, { world }) => {
+      const channel = world.addChannel(world.addGuild("Lab"), "general");
+      return { place: new ChannelPlace(routes, { channelId: channel.id }), messages: () => channel.messages };
+    }),
+  );
 
-describeChatPlatform("A deferred Discord interaction", () =>
-  makeHarness(async (routes, standIn) => {
-    const { world } = standIn;
-    const channel = world.addChannel(world.addGuild("Lab"), "general");
-    const interaction = standIn.acknowledged(world.addUser("Ann"), channel, 5);
-    const place = new InteractionPlace(routes, {
-      token: interaction.token,
-      receivedAt: routes.clock.now(),
-      private: false,
-      deferred: true,
-      next: async () => undefined,
-    });
-    return { place, messages: () => channel.messages };
-  }),
-);
+  describeChatPlatform(`A deferred Discord interaction ${by}`, () =>
+    makeHarness(makeRest, async (routes, standIn) => {
+      const { world } = standIn;
+      const channel = world.addChannel(world.addGuild("Lab"), "general");
+      const interaction = standIn.acknowledged(world.addUser("Ann"), channel, 5);
+      const place = new InteractionPlace(routes, {
+        token: interaction.token,
+        receivedAt: routes.clock.now(),
+        private: false,
+        deferred: true,
+        next: async () => undefined,
+      });
+      return { place, messages: () => channel.messages };
+    }),
+  );
 
-describeChatPlatform("A private Discord follow-up", () =>
-  makeHarness(async (routes, standIn) => {
-    const { world } = standIn;
-    const channel = world.addChannel(world.addGuild("Lab"), "general");
-    const interaction = standIn.acknowledged(world.addUser("Ann"), channel, 6);
-    const place = new InteractionPlace(routes, {
-      token: interaction.token,
-      receivedAt: routes.clock.now(),
-      private: true,
-      deferred: false,
-      next: async () => undefined,
-    });
-    return { place, messages: () => channel.messages };
-  }),
-);
+  describeChatPlatform(`A private Discord follow-up ${by}`, () =>
+    makeHarness(makeRest, async (routes, standIn) => {
+      const { world } = standIn;
+      const channel = world.addChannel(world.addGuild("Lab"), "general");
+      const interaction = standIn.acknowledged(world.addUser("Ann"), channel, 6);
+      const place = new InteractionPlace(routes, {
+        token: interaction.token,
+        receivedAt: routes.clock.now(),
+        private: true,
+        deferred: false,
+        next: async () => undefined,
+      });
+      return { place, messages: () => channel.messages };
+    }),
+  );
+}

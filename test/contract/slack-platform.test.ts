@@ -4,8 +4,9 @@ import { ChatBot } from "../../src/bots/bot.ts";
 import { MemoryKeep } from "../../src/bots/keep.ts";
 import { DEFAULT_PACE } from "../../src/bots/pace.ts";
 import { boltCalls } from "../../src/bots/slack/bolt-calls.ts";
-import { SlackCalls } from "../../src/bots/slack/calls.ts";
+import { type SendCall, SlackCalls } from "../../src/bots/slack/calls.ts";
 import type { Abilities, SlackContext } from "../../src/bots/slack/context.ts";
+import { fetchCalls } from "../../src/bots/slack/fetch-calls.ts";
 import { People } from "../../src/bots/slack/people.ts";
 import { ThreadPlace } from "../../src/bots/slack/place.ts";
 import { ThreadMemory } from "../../src/bots/slack/thread-memory.ts";
@@ -20,9 +21,9 @@ import { buttonIds, type StandChannel, type StandMessage, shownText } from "../s
 import { usageOfRows } from "../support/usage-rows.ts";
 import { type ChatPlatformHarness, describeChatPlatform, type ShownMessage } from "./chat-platform.ts";
 
-function makeContext(standIn: SlackStandIn, timer: ManualTimer, abilities: Abilities): SlackContext {
+function makeContext(send: SendCall, standIn: SlackStandIn, timer: ManualTimer, abilities: Abilities): SlackContext {
   const logger = new MemoryLogger();
-  const calls = new SlackCalls(boltCalls(standIn.botToken, standIn.apiUrl), { tiers: new Tiers(timer), timer, logger });
+  const calls = new SlackCalls(send, { tiers: new Tiers(timer), timer, logger });
   let ids = 0;
   const newId = () => `c${++ids}`;
   const bot = new ChatBot({
@@ -65,11 +66,14 @@ function makeContext(standIn: SlackStandIn, timer: ManualTimer, abilities: Abili
   };
 }
 
-async function makeHarness(abilities: Abilities): Promise<ChatPlatformHarness> {
+async function makeHarness(
+  send: (standIn: SlackStandIn) => SendCall,
+  abilities: Abilities,
+): Promise<ChatPlatformHarness> {
   const timer = new ManualTimer();
   const standIn = await SlackStandIn.start({ clock: timer });
   const { world } = standIn;
-  const context = makeContext(standIn, timer, abilities);
+  const context = makeContext(send(standIn), standIn, timer, abilities);
   const ann = world.addUser("Ann");
   let channel: StandChannel = world.addChannel("none");
   let root: StandMessage | undefined;
@@ -115,10 +119,16 @@ async function makeHarness(abilities: Abilities): Promise<ChatPlatformHarness> {
   };
 }
 
-describeChatPlatform("A Slack thread with streams", () =>
-  makeHarness({ stream: true, sessions: true, status: true, replies: true }),
-);
+const sends: [by: string, make: (standIn: SlackStandIn) => SendCall][] = [
+  ["by Bolt's client", ({ botToken, apiUrl }) => boltCalls(botToken, apiUrl)],
+  ["by fetch", ({ botToken, apiUrl }) => fetchCalls({ token: botToken, apiUrl, fetch })],
+];
 
-describeChatPlatform("A Slack thread written by edits", () =>
-  makeHarness({ stream: false, sessions: false, status: false, replies: false }),
-);
+for (const [by, send] of sends) {
+  describeChatPlatform(`A Slack thread with streams ${by}`, () =>
+    makeHarness(send, { stream: true, sessions: true, status: true, replies: true }),
+  );
+  describeChatPlatform(`A Slack thread written by edits ${by}`, () =>
+    makeHarness(send, { stream: false, sessions: false, status: false, replies: false }),
+  );
+}

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, test } from "vitest";
 import { AppError } from "../../src/core/errors.ts";
-import { Stage } from "../support/discord/stage.ts";
+import { Stage, ways } from "../support/discord/stage.ts";
 import { answerOf, buttonsOf } from "../support/discord/stand-in.ts";
 import { FakeEngine, sayForever, sayWords } from "../support/fake-engine.ts";
 
@@ -10,9 +10,9 @@ afterEach(async () => {
   expect(stage.standIn.violations).toEqual([]);
 });
 
-describe("/ask", () => {
+describe.each(ways)("/ask, by %s", (by) => {
   test("is acknowledged, answered, and gets its buttons", async () => {
-    stage = await Stage.open();
+    stage = await Stage.open({ by });
     const interaction = await stage.ask(stage.ann, "Who are you?");
     expect(interaction.ackType).toBe(5);
     expect(answerOf(interaction.original)).toBe("> Who are you?\nHello from the fake engine.");
@@ -26,7 +26,7 @@ describe("/ask", () => {
   });
 
   test("is acknowledged before the engine, the store or the models are asked", async () => {
-    stage = await Stage.open();
+    stage = await Stage.open({ by });
     stage.engine.models = () => new Promise(() => {});
     const interaction = await stage.standIn.slash(stage.ann, stage.channel, "ask", { prompt: "Hi" });
     expect(interaction.ackType).toBe(5);
@@ -34,7 +34,7 @@ describe("/ask", () => {
   });
 
   test("a private question is answered to its asker alone", async () => {
-    stage = await Stage.open();
+    stage = await Stage.open({ by });
     const interaction = await stage.ask(stage.ann, "Psst", { private: true });
     expect(interaction.ephemeral).toBe(true);
     expect(interaction.original!.flags & 64).toBe(64);
@@ -42,7 +42,7 @@ describe("/ask", () => {
 
   test("streams by edits at least 1.2 s apart, and the last state is written", async () => {
     const words = Array.from({ length: 200 }, (_, index) => `word${index}`).join(" ");
-    stage = await Stage.open();
+    stage = await Stage.open({ by });
     stage.engine.script = function* () {
       for (const [index, step] of sayWords(words)().entries()) {
         yield step;
@@ -66,7 +66,7 @@ describe("/ask", () => {
   });
 
   test("a reply whose length nobody waits for is written once, without a placeholder", async () => {
-    stage = await Stage.open();
+    stage = await Stage.open({ by });
     const interaction = await stage.standIn.slash(stage.ann, stage.channel, "ask", { prompt: "Quick" });
     const message = await stage.standIn.until(() => interaction.original, "the answer");
     expect(answerOf(message)).toContain("Hello from the fake engine.");
@@ -74,7 +74,7 @@ describe("/ask", () => {
   });
 
   test("what takes longer shows that it is thought about, with a Stop button", async () => {
-    stage = await Stage.open();
+    stage = await Stage.open({ by });
     stage.engine.script = () => [{ hold: "prefill" }, { text: "Done" }];
     const interaction = await stage.standIn.slash(stage.ann, stage.channel, "ask", { prompt: "Hard one" });
     await stage.engine.reached("prefill");
@@ -87,7 +87,7 @@ describe("/ask", () => {
 
   test("a named model answers, an unknown one is refused in one line with a request id", async () => {
     const models = ["small", "large"].map((id) => ({ id, loaded: true }));
-    stage = await Stage.open({ engine: () => new FakeEngine({ models }) });
+    stage = await Stage.open({ by, engine: () => new FakeEngine({ models }) });
     await stage.ask(stage.ann, "Hi", { model: "Large" });
     expect(stage.engine.requests[0]!.model).toBe("large");
     const refused = await stage.ask(stage.ann, "Hi", { model: "huge" });
@@ -95,7 +95,7 @@ describe("/ask", () => {
   });
 
   test("an engine's error says what happened, keeps what was said, and offers another try", async () => {
-    stage = await Stage.open();
+    stage = await Stage.open({ by });
     stage.engine.script = () => [
       { text: "Half an ans" },
       { error: new AppError("engine_unavailable", "The child died.") },
@@ -107,7 +107,7 @@ describe("/ask", () => {
   });
 
   test("a quota that is used up names the time to wait", async () => {
-    stage = await Stage.open();
+    stage = await Stage.open({ by });
     const error = new AppError("quota_exceeded", "Quota.", { retryAfterMs: 42_000 });
     stage.engine.script = () => [{ error }];
     const { original } = await stage.ask(stage.ann, "Hi");
@@ -115,7 +115,7 @@ describe("/ask", () => {
   });
 
   test("a fault of ours shows a request id and nothing else; the log has the rest", async () => {
-    stage = await Stage.open();
+    stage = await Stage.open({ by });
     stage.engine.models = () => Promise.reject(new TypeError("secret detail"));
     const { original } = await stage.ask(stage.ann, "Hi");
     expect(original!.content).toMatch(/Something went wrong on our side\. \(request r1\)/);
@@ -123,14 +123,14 @@ describe("/ask", () => {
   });
 
   test("thoughts of a reasoning model are folded into a spoiler", async () => {
-    stage = await Stage.open();
+    stage = await Stage.open({ by });
     stage.engine.script = sayWords("<think> 13B is about 8 GB. </think> It does not fit.");
     const { original } = await stage.ask(stage.ann, "13b 6gb?");
     expect(original!.content).toContain("||Thoughts: 13B is about 8 GB.||\nIt does not fit.");
   });
 
   test("thoughts can be hidden", async () => {
-    stage = await Stage.open({ bot: { reasoning: "hidden" } });
+    stage = await Stage.open({ by, bot: { reasoning: "hidden" } });
     stage.engine.script = sayWords("<think> 13B is about 8 GB. </think> It does not fit.");
     const { original } = await stage.ask(stage.ann, "13b 6gb?");
     expect(original!.content).toMatch(/^> 13b 6gb\?\nIt does not fit\./);
@@ -138,7 +138,7 @@ describe("/ask", () => {
   });
 
   test("what the model writes pings nobody, unfolds no link and runs no command", async () => {
-    stage = await Stage.open();
+    stage = await Stage.open({ by });
     stage.engine.script = sayWords("@everyone <@1> /model name:evil https://example.org/ see");
     const { original } = await stage.ask(stage.ann, "Hi");
     expect(original!.content).toContain("@everyone <@1> /model name:evil https://example.org/");
@@ -151,10 +151,10 @@ describe("/ask", () => {
   });
 });
 
-describe("a long answer", () => {
+describe.each(ways)("a long answer, by %s", (by) => {
   test("goes on in follow-ups without tearing a code fence", async () => {
     const code = Array.from({ length: 90 }, (_, index) => `const value${index} = ${index} * 2;`).join("\n");
-    stage = await Stage.open();
+    stage = await Stage.open({ by });
     stage.engine.script = () => [{ text: `Here it is:\n\n\`\`\`ts\n${code}\n\`\`\`\nDone.` }];
     const interaction = await stage.ask(stage.ann, "Code please");
     expect(interaction.followUps).toHaveLength(1);
@@ -170,7 +170,7 @@ describe("a long answer", () => {
 
   test("beyond three messages comes as a file too", async () => {
     const text = Array.from({ length: 300 }, (_, index) => `Sentence number ${index} says little.`).join(" ");
-    stage = await Stage.open();
+    stage = await Stage.open({ by });
     stage.engine.script = () => [{ text }];
     const interaction = await stage.ask(stage.ann, "Talk");
     expect(interaction.followUps).toHaveLength(2);
@@ -182,9 +182,9 @@ describe("a long answer", () => {
   });
 });
 
-describe("the queue", () => {
+describe.each(ways)("the queue, by %s", (by) => {
   test("five people at one slot see their place and are all answered", async () => {
-    stage = await Stage.open({ engine: (clock) => new FakeEngine({ slots: 1, clock }), bot: { pace: openPace } });
+    stage = await Stage.open({ by, engine: (clock) => new FakeEngine({ slots: 1, clock }), bot: { pace: openPace } });
     stage.engine.script = () => [{ hold: "turn" }, { text: "Your turn." }];
     const people = ["Cas", "Dee", "Eve", "Flo", "Gus"].map((name) => stage.standIn.world.addUser(name));
     const asked = [];
@@ -204,7 +204,7 @@ describe("the queue", () => {
   });
 
   test("the wait is estimated from answers before", async () => {
-    stage = await Stage.open({ engine: (clock) => new FakeEngine({ slots: 1, clock }) });
+    stage = await Stage.open({ by, engine: (clock) => new FakeEngine({ slots: 1, clock }) });
     const engine = stage.engine;
     const { timer } = stage;
     Object.assign(engine, { chat: slowChat(engine, () => timer.advance(9000)) });
@@ -222,9 +222,9 @@ describe("the queue", () => {
   });
 });
 
-describe("Stop", () => {
+describe.each(ways)("Stop, by %s", (by) => {
   const openEnded = async () => {
-    stage = await Stage.open();
+    stage = await Stage.open({ by });
     stage.engine.script = function* () {
       yield { text: "First words. " };
       yield { hold: "talking" };
@@ -266,7 +266,7 @@ describe("Stop", () => {
   });
 
   test("while waiting in line leaves the line", async () => {
-    stage = await Stage.open({ engine: (clock) => new FakeEngine({ slots: 1, clock }) });
+    stage = await Stage.open({ by, engine: (clock) => new FakeEngine({ slots: 1, clock }) });
     stage.engine.script = () => [{ hold: "turn" }, { text: "Done." }];
     const first = await stage.standIn.slash(stage.ann, stage.channel, "ask", { prompt: "One" });
     await stage.engine.reached("turn");
@@ -288,9 +288,9 @@ describe("Stop", () => {
   });
 });
 
-describe("Regenerate and thumbs", () => {
+describe.each(ways)("Regenerate and thumbs, by %s", (by) => {
   test("Regenerate answers again with another seed in a new message", async () => {
-    stage = await Stage.open();
+    stage = await Stage.open({ by });
     const { original } = await stage.ask(stage.ann, "Who are you?");
     stage.engine.script = sayWords("Something else.");
     const press = await stage.standIn.press(stage.ann, original!, "again");
@@ -302,20 +302,23 @@ describe("Regenerate and thumbs", () => {
     expect(stage.engine.requests[1]!.messages).toEqual(stage.engine.requests[0]!.messages);
   });
 
-  test("Regenerate counts as a question, and a refused one leaves the answer in the conversation", async () => {
-    stage = await Stage.open({ bot: { pace: { ...openPace, questionsPerUserMax: 1 } } });
-    const { original } = await stage.ask(stage.ann, "Who are you?");
-    const press = await stage.standIn.press(stage.ann, original!, "again");
-    const refusal = await stage.standIn.until(() => press.followUps[0], "the refusal");
-    expect(refusal.content).toMatch(/try again in \d+ s/);
-    stage.timer.advance(60_000);
-    stage.standIn.say(stage.ann, stage.channel, "go on", { repliesTo: original! });
-    await stage.advanceUntil(() => stage.engine.requests.length === 2, "the next question");
-    expect(stage.engine.requests[1]!.messages).toHaveLength(3);
-  });
+  test.runIf(by === "gateway")(
+    "Regenerate counts as a question, and a refused one leaves the answer in the conversation",
+    async () => {
+      stage = await Stage.open({ by, bot: { pace: { ...openPace, questionsPerUserMax: 1 } } });
+      const { original } = await stage.ask(stage.ann, "Who are you?");
+      const press = await stage.standIn.press(stage.ann, original!, "again");
+      const refusal = await stage.standIn.until(() => press.followUps[0], "the refusal");
+      expect(refusal.content).toMatch(/try again in \d+ s/);
+      stage.timer.advance(60_000);
+      stage.standIn.say(stage.ann, stage.channel, "go on", { repliesTo: original! });
+      await stage.advanceUntil(() => stage.engine.requests.length === 2, "the next question");
+      expect(stage.engine.requests[1]!.messages).toHaveLength(3);
+    },
+  );
 
   test("Regenerate is the asker's", async () => {
-    stage = await Stage.open();
+    stage = await Stage.open({ by });
     const { original } = await stage.ask(stage.ann, "Who are you?");
     const press = await stage.standIn.press(stage.bob, original!, "again");
     expect(press.original!.content).toContain("Only the one who asked");
@@ -323,7 +326,7 @@ describe("Regenerate and thumbs", () => {
   });
 
   test("a thumb is stored with what is known of the answer; the second replaces the first", async () => {
-    stage = await Stage.open();
+    stage = await Stage.open({ by });
     const { original } = await stage.ask(stage.ann, "Who are you?");
     await stage.standIn.press(stage.bob, original!, "up");
     const press = await stage.standIn.press(stage.bob, original!, "down");
@@ -341,9 +344,9 @@ describe("Regenerate and thumbs", () => {
   });
 });
 
-describe("limits", () => {
+describe.each(ways)("limits, by %s", (by) => {
   test("a user who asks too often is told when to come back", async () => {
-    stage = await Stage.open({ bot: { pace: { ...openPace, questionsPerUserMax: 2 } } });
+    stage = await Stage.open({ by, bot: { pace: { ...openPace, questionsPerUserMax: 2 } } });
     await stage.ask(stage.ann, "One");
     stage.timer.advance(10_000);
     await stage.ask(stage.ann, "Two");
@@ -358,13 +361,13 @@ describe("limits", () => {
   });
 
   test("a channel has a limit of its own", async () => {
-    stage = await Stage.open({ bot: { pace: { ...openPace, questionsPerChannelMax: 1 } } });
+    stage = await Stage.open({ by, bot: { pace: { ...openPace, questionsPerChannelMax: 1 } } });
     await stage.ask(stage.ann, "One");
     expect((await stage.ask(stage.bob, "Two")).original!.content).toContain("This channel asks a lot right now");
   });
 
   test("nobody has more than two answers at once", async () => {
-    stage = await Stage.open({ engine: () => new FakeEngine({ slots: 4 }) });
+    stage = await Stage.open({ by, engine: () => new FakeEngine({ slots: 4 }) });
     stage.engine.script = () => [{ hold: "on" }, { text: "Done." }];
     const asked = [];
     for (const prompt of ["One", "Two"]) {
@@ -379,9 +382,9 @@ describe("limits", () => {
   });
 });
 
-describe("Chinese callers", () => {
+describe.each(ways)("Chinese callers, by %s", (by) => {
   test("read their own script, whatever the names on the wire", async () => {
-    stage = await Stage.open();
+    stage = await Stage.open({ by });
     stage.ann.locale = "zh-CN";
     stage.bob.locale = "zh-TW";
     stage.engine.script = () => [{ error: new AppError("engine_unavailable", "Gone.") }];

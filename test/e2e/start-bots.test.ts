@@ -22,6 +22,7 @@ it("a Discord token makes the same command answer on Discord, by a key of its ow
     SNUG_DATA_DIR: join(folder, "one"),
     DISCORD_TOKEN: standIn.token,
     DISCORD_API_URL: standIn.apiUrl,
+    DISCORD_PUBLIC_KEY: standIn.publicKey,
   });
   expect(snug.output()).toMatch(/Discord on · Slack off/);
   await standIn.until(() => standIn.commands().length > 0, "the commands");
@@ -33,6 +34,17 @@ it("a Discord token makes the same command answer on Discord, by a key of its ow
   expect(await usage.json()).toMatchObject({
     rows: [{ source: "discord", keyId: "discord", userId: `discord:${ann.id}` }],
   });
+  // The same bot, its commands sent to the API's own address.
+  standIn.http = async (request) =>
+    fetch(`${snug.address}/discord/interactions`, {
+      method: "POST",
+      headers: request.headers,
+      body: await request.text(),
+    });
+  const byHttp = await standIn.slash(ann, channel, "ask", { prompt: "What is a KV cache?" });
+  const done = () => byHttp.original !== undefined && buttonsOf(byHttp.original).includes("again");
+  await standIn.until(done, "the end of the answer by HTTP");
+  expect(answerOf(byHttp.original)).toMatch(/^> What is a KV cache\?\n/);
   snug.process.kill("SIGINT");
   expect(await snug.exited).toBe(0);
   await standIn.close();

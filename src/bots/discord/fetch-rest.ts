@@ -85,6 +85,13 @@ export class FetchRest implements DiscordRest {
   }
 }
 
+/** For what else goes wrong around a call. */
+export function asPlatformError(thrown: unknown): ChatPlatformError {
+  if (thrown instanceof ChatPlatformError) return thrown;
+  const message = thrown instanceof Error ? thrown.message : String(thrown);
+  return new ChatPlatformError("invalid", `A Discord call failed in an unexpected way: ${message}`, { cause: thrown });
+}
+
 function formOf(body: unknown, files: readonly WireFile[]): FormData {
   const form = new FormData();
   form.set("payload_json", JSON.stringify(body ?? {}));

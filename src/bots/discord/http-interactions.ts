@@ -324,6 +324,6 @@ async function press(call: Call): Promise<Reaction> {
       : { later: () => guarded(call, () => later(replyPlace(call, { private: isPrivate, deferred: false }))) };
   if (ack.kind === "notice") return { ...notice(ack.text), ...work };
   if (ack.kind === "silent") return { response: { type: responseTypes.deferredUpdate }, ...work };
-  const data = { components: [], flags: messageFlags.suppressEmbeds };
+  const data = { components: [], flags: messageFlags.suppressEmbeds, allowed_mentions: { parse: [] } };
   return { response: { type: responseTypes.update, data }, ...work };
 }

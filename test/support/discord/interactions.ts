@@ -21,6 +21,8 @@ export interface StandInteraction {
   modal?: { custom_id: string; title: string };
   /** Name of the command, for messages. */
   name?: string;
+  /** What was sent. */
+  payload?: Record<string, unknown>;
   /** The app is installed by the user alone. */
   userInstalledOnly: boolean;
 }

@@ -178,6 +178,30 @@ export class Rest {
     this.#state.onChange();
   }
 
+  /** An acknowledgement that came as the answer to Discord's own request: the same rules as for a callback. */
+  acknowledge(interaction: StandInteraction, body: JsonObject): void {
+    const request: RestRequest = {
+      method: "POST",
+      route: "/interactions/{interaction_id}/{interaction_token}/callback",
+      path: `/interactions/${interaction.id}/${interaction.token}/callback`,
+      parameters: [interaction.id, interaction.token],
+      query: new URLSearchParams(),
+      body,
+      hasBody: true,
+      files: [],
+      at: this.#state.clock.now(),
+      status: 200,
+    };
+    this.requests.push(request);
+    try {
+      this.#check(request);
+      acknowledge(request, this.#state);
+    } catch (thrown) {
+      this.#state.violation(`an acknowledgement was refused: ${String(thrown)}`);
+    }
+    this.#state.onChange();
+  }
+
   #answer(request: RestRequest, handler: Handler, incoming: IncomingMessage, response: ServerResponse): void {
     const bucket = this.#buckets.take(bucketKey(request), bucketRule(request, this.#state));
     try {

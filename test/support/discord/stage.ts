@@ -2,23 +2,39 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { OPEN_ACCESS } from "../../../src/bots/access.ts";
 import { ChatBot, type ChatBotOptions } from "../../../src/bots/bot.ts";
-import { type DiscordBot, type DiscordOptions, startDiscord } from "../../../src/bots/discord/start.ts";
+import { createDiscordEndpoint } from "../../../src/bots/discord/endpoint.ts";
+import { reactOnce } from "../../../src/bots/discord/http-interactions.ts";
+import {
+  type DiscordBot,
+  type DiscordOptions,
+  registerDiscord,
+  startDiscord,
+} from "../../../src/bots/discord/start.ts";
+import { MemoryKeep } from "../../../src/bots/keep.ts";
+import { keepAnswer } from "../../../src/bots/kept-answers.ts";
 import { DEFAULT_PACE } from "../../../src/bots/pace.ts";
 import type { ChatEngine } from "../../../src/core/ports.ts";
+import { createInteractionContext } from "../../../src/entries/discord-interactions.ts";
 import { FakeEngine } from "../fake-engine.ts";
 import { ManualTimer } from "../manual-timer.ts";
 import { MemoryBotState } from "../memory-bot-state.ts";
+import { MemoryEventClaims } from "../memory-event-claims.ts";
 import { MemoryLogger } from "../memory-logger.ts";
 import { usageOfRows } from "../usage-rows.ts";
 import type { StandInteraction } from "./interactions.ts";
 import { buttonsOf, DiscordStandIn, type StandInOptions } from "./stand-in.ts";
 import { administrator, type StandChannel, type StandGuild, type StandMessage, type StandUser } from "./world.ts";
 
+/** How interactions reach the bot. */
+export const ways = ["gateway", "http"] as const;
+
 export interface StageOptions<Engine extends ChatEngine> {
   engine?: (timer: ManualTimer) => Engine;
   bot?: Partial<ChatBotOptions>;
   discord?: Partial<DiscordOptions>;
   standIn?: StandInOptions;
+  /** How interactions come; by HTTP there is no gateway. */
+  by?: (typeof ways)[number];
   /** Leaves the bot off line. */
   offline?: boolean;
 }
@@ -38,6 +54,10 @@ export class Stage<Engine extends ChatEngine = FakeEngine> {
   online: DiscordBot | undefined;
   readonly #discord: DiscordOptions;
   readonly #newBot: () => ChatBot;
+  readonly #by: (typeof ways)[number];
+  /** What outlives a restart where interactions come by HTTP. */
+  readonly keep = new MemoryKeep(1000);
+  readonly claims = new MemoryEventClaims();
 
   private constructor(standIn: DiscordStandIn, timer: ManualTimer, engine: Engine, options: StageOptions<Engine>) {
     this.standIn = standIn;
@@ -65,8 +85,10 @@ export class Stage<Engine extends ChatEngine = FakeEngine> {
       access: OPEN_ACCESS,
       pace: DEFAULT_PACE,
       reasoning: "spoiler",
+      ...(options.by === "http" ? { onEnded: (record) => void keepAnswer(record, this.keep) } : {}),
       ...options.bot,
     };
+    this.#by = options.by ?? "gateway";
     this.#newBot = () => new ChatBot(botOptions);
     this.bot = this.#newBot();
     this.#discord = {
@@ -105,21 +127,42 @@ export class Stage<Engine extends ChatEngine = FakeEngine> {
     return this.#discord;
   }
 
-  async connect(): Promise<DiscordBot> {
-    this.online = await startDiscord(this.#discord);
+  async connect(): Promise<DiscordBot | undefined> {
+    if (this.#by === "http") await this.#openEndpoint();
+    else this.online = await startDiscord(this.#discord);
     return this.online;
+  }
+
+  async #openEndpoint(): Promise<void> {
+    const { standIn, bot, timer, logger, claims, keep } = this;
+    const { token, apiUrl, admins, newId } = this.#discord;
+    await registerDiscord({ token, commands: bot.commands, ...(apiUrl === undefined ? {} : { apiUrl }) });
+    const context = createInteractionContext({
+      settings: { token, apiUrl, admins: [...admins] },
+      ...{ bot, claims, keep, timer, logger, newId },
+    });
+    standIn.http = createDiscordEndpoint({
+      publicKey: standIn.publicKey,
+      clock: timer,
+      logger,
+      take: async (interaction, receivedAt) => {
+        const reaction = await reactOnce(interaction, receivedAt, context);
+        void reaction?.later?.();
+        return reaction?.response;
+      },
+    });
   }
 
   /** The program ends and starts again; Discord and what is stored stay. */
   async restart(): Promise<void> {
-    await this.online?.stop(0);
+    await (this.online?.stop(0) ?? this.bot.drain(0));
     this.bot = this.#newBot();
     this.#discord.bot = this.bot;
     await this.connect();
   }
 
   async close(): Promise<void> {
-    const stopped = this.online?.stop(0);
+    const stopped = this.online?.stop(0) ?? this.bot.drain(0);
     await this.advanceUntil(() => this.bot.runningCount === 0, "the last answers to end");
     await stopped;
     await this.standIn.close();

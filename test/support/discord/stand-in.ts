@@ -2,8 +2,10 @@
  * Discord on loopback for the real discord.js: gateway and REST interface with the platform's clocks, limits and error
  * codes, and people who use it. Breaches of the rules are answered as Discord would and kept in `violations`.
  */
+import { generateKeyPairSync, type KeyObject, sign } from "node:crypto";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
 import type { Clock } from "../../../src/core/ports.ts";
 import { Gateway } from "./gateway.ts";
 import type { StandInteraction } from "./interactions.ts";
@@ -46,6 +48,11 @@ export class DiscordStandIn {
   readonly violations: string[] = [];
   readonly rest: Rest;
   readonly gateway: Gateway;
+  /** Where interactions are sent; without it they go over the gateway. */
+  http: ((request: Request) => Promise<Response>) | undefined;
+  /** Real milliseconds between an answer by HTTP and the reply's being known. */
+  knowsLateMs = 0;
+  readonly #keys = generateKeyPairSync("ed25519");
   readonly interactions = new Map<string, StandInteraction>();
   readonly applicationId: string;
   readonly #clock: Clock;
@@ -352,7 +359,7 @@ export class DiscordStandIn {
       guild === undefined
         ? { user: userJson(user) }
         : { member: { ...memberJson(user), user: userJson(user), permissions: user.permissions.toString() } };
-    this.gateway.dispatch("INTERACTION_CREATE", {
+    const payload: JsonObject = {
       id: interaction.id,
       application_id: this.applicationId,
       type,
@@ -370,8 +377,44 @@ export class DiscordStandIn {
       attachment_size_limit: 10_485_760,
       data,
       ...(interaction.source === undefined ? {} : { message: messageJson(interaction.source, this.world, this.url) }),
-    });
+    };
+    interaction.payload = payload;
+    if (this.http === undefined) this.gateway.dispatch("INTERACTION_CREATE", payload);
+    else void this.#sendByHttp(interaction, this.http);
     return interaction;
+  }
+
+  async #sendByHttp(interaction: StandInteraction, http: (request: Request) => Promise<Response>): Promise<void> {
+    const response = await http(this.signed(interaction.payload ?? {}));
+    if (response.status !== 200) {
+      this.violations.push(`an interaction was answered ${response.status} ${await response.text()}`);
+      return;
+    }
+    const answer = (await response.json()) as JsonObject;
+    // Discord knows the reply only a moment after it read the answer.
+    if (this.knowsLateMs > 0) await delay(this.knowsLateMs);
+    this.rest.acknowledge(interaction, answer);
+  }
+
+  /** The application's key as the portal shows it. */
+  get publicKey(): string {
+    return this.#keys.publicKey.export({ format: "der", type: "spki" }).subarray(-32).toString("hex");
+  }
+
+  /** A request as Discord signs it. */
+  signed(payload: JsonObject, more: { offsetMs?: number; body?: string; by?: KeyObject } = {}): Request {
+    const body = more.body ?? JSON.stringify(payload);
+    const timestamp = String(Math.floor((this.#clock.now() + (more.offsetMs ?? 0)) / 1000));
+    const signature = sign(null, Buffer.from(timestamp + body), more.by ?? this.#keys.privateKey).toString("hex");
+    return new Request("http://127.0.0.1/discord/interactions", {
+      method: "POST",
+      body,
+      headers: {
+        "content-type": "application/json",
+        "x-signature-ed25519": signature,
+        "x-signature-timestamp": timestamp,
+      },
+    });
   }
 
   #messageEvent(message: StandMessage, user: StandUser, channel: StandChannel): JsonObject {
