@@ -96,7 +96,8 @@ export async function findLlamaServer(
   return undefined;
 }
 
-async function isProgram(path: string): Promise<boolean> {
+/** A file this user may run. */
+export async function isProgram(path: string): Promise<boolean> {
   try {
     await access(path, constants.X_OK);
     return (await stat(path)).isFile();

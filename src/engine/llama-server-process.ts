@@ -6,6 +6,7 @@ import { createServer } from "node:net";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 import { AppError } from "../core/errors.ts";
+import { isProgram } from "./backend.ts";
 import type { ServerLog } from "./llama-server-log.ts";
 
 export interface ServerStart {
@@ -56,6 +57,7 @@ const startsMax = 3;
  * @throws ServerKilled
  */
 export async function startLlamaServer(start: ServerStart): Promise<ServerProcess> {
+  if (!(await isProgram(start.path))) throw notStarted(start.path);
   for (let tried = 1; ; tried++) {
     const server = await launch(start);
     const exit = await Promise.race([server.exited, becomesReady(server)]);
@@ -141,13 +143,15 @@ function startError({ path, log }: ServerStart, { code, signal }: ServerExit): A
     const message = `llama-server ran out of memory while loading: ${words}. Take a smaller quantization, a shorter context or fewer parallel answers.`;
     return new AppError("engine_out_of_memory", message);
   }
-  if (code === null) {
-    return new AppError("invalid_configuration", `${path} could not be started; check SNUG_LLAMA_SERVER.`);
-  }
+  if (code === null) return notStarted(path);
   if (/invalid argument|error while handling argument|unknown argument/i.test(words ?? "")) {
     const message = `${path} does not know an option Snug needs (${words}); install a newer llama-server.`;
     return new AppError("invalid_configuration", message);
   }
   const message = `llama-server could not load the model: ${words ?? `exit code ${code}`}. Try another file.`;
   return new AppError("model_file_invalid", message);
+}
+
+function notStarted(path: string): AppError {
+  return new AppError("invalid_configuration", `${path} could not be started; check SNUG_LLAMA_SERVER.`);
 }

@@ -109,6 +109,7 @@ export function priceLoad(model: ModelSpec, hardware: Hardware, settings: Omit<L
   const answer = planFit(model, hardware, {
     buildFamily: settings.backend ?? "node-llama-cpp",
     hostExpertLayers: settings.hostExpertLayers ?? 0,
+    ...(settings.backend === "llama-server" ? { slotCaches: true } : {}),
     contextLength: contextLength ?? model.contextLengthTrained,
     sequenceCount,
     batchSize,
@@ -186,7 +187,7 @@ export function planWish(wish: LoadWish, backend: EngineBackend = "node-llama-cp
   return {
     buildFamily: backend,
     // node-llama-cpp cannot keep experts on the host while their layer is on the GPU.
-    ...(server ? {} : { hostExpertLayers: 0 }),
+    ...(server ? { slotCaches: true } : { hostExpertLayers: 0 }),
     ...(contextLength === undefined ? {} : { contextLength }),
     ...(sequenceCount === undefined ? { sequenceCount: sequenceCountDefault, sequenceCountMin: 1 } : { sequenceCount }),
     ...batchWish(batchSize, server),

@@ -79,7 +79,14 @@ function remembered<Owner extends object, Value>(
 
 function settingsKey(settings: RuntimeSettings): string {
   const { buildFamily, contextLength, sequenceCount, batchSize, microBatchSize, flashAttention } = settings;
-  const numbers = [contextLength, sequenceCount, batchSize, microBatchSize, settings.draftTokensMax ?? 0].join(" ");
+  const numbers = [
+    contextLength,
+    sequenceCount,
+    batchSize,
+    microBatchSize,
+    settings.draftTokensMax ?? 0,
+    settings.slotCaches ? 1 : 0,
+  ].join(" ");
   return `${buildFamily} ${numbers} ${flashAttention} ${settings.kvCacheTypeK} ${settings.kvCacheTypeV}`;
 }
 

@@ -26,6 +26,14 @@ describe("cells", () => {
     expect(cacheCells(spec("Qwen3 8B"), settings)).toMatchObject({ perStream: 8192, streams: 1 });
   });
 
+  test("are one for each slot where a server is told how many slots to have", () => {
+    const settings: CacheSettings = { ...base, buildFamily: "llama-server", contextLength: 8192, sequenceCount: 4 };
+    expect(cacheCells(spec("Qwen3 8B"), { ...settings, slotCaches: true })).toMatchObject({
+      perStream: 8192,
+      streams: 4,
+    });
+  });
+
   test("of sliding windows hold the window and one micro-batch, which the binding makes one larger", () => {
     const gemma = spec("Gemma 3 12B");
     const at = (settings: Partial<CacheSettings>) =>

@@ -21,7 +21,7 @@ export type CacheSettings = Pick<
   | "flashAttention"
   | "kvCacheTypeK"
   | "kvCacheTypeV"
-> & { draftTokensMax?: number };
+> & { draftTokensMax?: number; slotCaches?: boolean };
 
 /** Cells of the caches of one context. */
 export interface CacheCells {
@@ -35,12 +35,13 @@ export interface CacheCells {
 
 /**
  * Cells by build family. node-llama-cpp gives each sequence its own cache; llama-server shares one cache of
- * `contextLength` cells between its slots ("unified"), and sizes sliding windows for all slots together.
+ * `contextLength` cells between its slots ("unified"), and sizes sliding windows for all slots together, unless a number
+ * of slots is asked for.
  * Sources: llama_context (n_ctx padding), llama_kv_cache_iswa (window + micro-batch, padded).
  */
 export function cacheCells(model: ModelSpec, settings: CacheSettings): CacheCells {
   const sequences = settings.sequenceCount;
-  const unified = settings.buildFamily !== "node-llama-cpp";
+  const unified = settings.buildFamily !== "node-llama-cpp" && settings.slotCaches !== true;
   if (settings.buildFamily === "llama.cpp-2024") {
     const cells = roundUp(settings.contextLength, settings.flashAttention ? cellsPerPage : cellsPerPageLegacy);
     // Before caches were cut to the window, every layer had cells for the whole context.
@@ -84,7 +85,7 @@ const answersKept = 32;
 /** Both at once. */
 export function blockMemory(model: ModelSpec, settings: CacheSettings): BlockMemory {
   const { buildFamily, contextLength, sequenceCount, microBatchSize, kvCacheTypeK, kvCacheTypeV } = settings;
-  const key = `${buildFamily} ${contextLength} ${sequenceCount} ${microBatchSize} ${kvCacheTypeK} ${kvCacheTypeV} ${settings.flashAttention} ${settings.draftTokensMax}`;
+  const key = `${buildFamily} ${contextLength} ${sequenceCount} ${microBatchSize} ${kvCacheTypeK} ${kvCacheTypeV} ${settings.flashAttention} ${settings.draftTokensMax} ${settings.slotCaches}`;
   let answers = remembered.get(model);
   if (answers === undefined) {
     answers = new Map();

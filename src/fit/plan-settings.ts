@@ -34,6 +34,7 @@ export function startingSettings(model: ModelSpec, wish: Wish, quantization: str
   };
   if (quantization !== undefined) settings.quantization = quantization;
   if (wish.draftTokensMax) settings.draftTokensMax = wish.draftTokensMax;
+  if (wish.slotCaches) settings.slotCaches = true;
   return settings;
 }
 

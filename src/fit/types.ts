@@ -144,6 +144,8 @@ export interface RuntimeSettings {
   gpuLayerSplit: readonly number[];
   /** Tokens drafted per step by the model's MTP block; left out when it is unused. */
   draftTokensMax?: number;
+  /** True: llama-server keeps a cache of `contextLength` for each slot, instead of one that all share. */
+  slotCaches?: boolean;
 }
 
 /** What a user asks for; everything left out is the planner's to choose. */
@@ -165,6 +167,8 @@ export interface Wish {
   buildFamily?: BuildFamily;
   /** Tokens drafted per step by the model's own MTP block; 0, the default, leaves the block unused. */
   draftTokensMax?: number;
+  /** llama-server only: see `RuntimeSettings`. */
+  slotCaches?: boolean;
   /** Bytes per GPU the user keeps for others; default `reserveBytesDefault`. */
   reserveBytes?: number;
   /** Most VRAM to use per GPU, bytes. */
