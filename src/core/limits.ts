@@ -98,6 +98,9 @@ export const charsPerTokenMax = 64;
 /** A driver that does not say what devices there are within this time is taken for absent. */
 export const deviceProbeMsMax = 20_000;
 
+/** What a tool of a driver prints of sixteen cards with all their clocks. */
+export const commandOutputBytesMax = 4 * 1024 * 1024;
+
 /** Tokens per sequence when nobody asks for a number: a page or two of conversation on little memory. */
 export const contextLengthDefault = 4096;
 

@@ -1,5 +1,5 @@
 /** What this machine has: CPU, memory and GPUs, as the planner and `snug doctor` need it. */
-import { execFile, fork } from "node:child_process";
+import { fork } from "node:child_process";
 import { readdir, readFile } from "node:fs/promises";
 import { cpus, totalmem } from "node:os";
 import { join } from "node:path";
@@ -9,6 +9,7 @@ import { MIB } from "../core/units.ts";
 import { type ReadText, readUsableCores } from "./cpu-quota.ts";
 import { mayHaveGpu } from "./gpu-presence.ts";
 import type { ChildMessage, LlamaDevices, ParentMessage } from "./ipc.ts";
+import { runCommandQuietly } from "./run-command.ts";
 import type { ChildProgram } from "./supervisor.ts";
 
 export interface HardwareProbeOptions {
@@ -175,14 +176,6 @@ function readMemory(): Pick<HardwareReading, "ramBytesTotal" | "ramBytesFree"> {
     ramBytesTotal: limit !== undefined && limit > 0 ? Math.min(total, limit) : total,
     ramBytesFree: process.availableMemory(),
   };
-}
-
-function runCommandQuietly(command: string, parameters: readonly string[]): Promise<string | undefined> {
-  return new Promise((resolve) => {
-    execFile(command, [...parameters], { timeout: deviceProbeMsMax, windowsHide: true }, (error, output) => {
-      resolve(error === null ? output : undefined);
-    });
-  });
 }
 
 async function readTextFile(path: string): Promise<string | undefined> {
