@@ -3,45 +3,8 @@ import * as z from "zod";
 import { speedRecordsMax, speedSamplesMax } from "../core/limits.ts";
 import type { Logger } from "../core/ports.ts";
 import { type LearnedRun, median } from "../fit/learned.ts";
-import type { KvCacheType } from "../fit/types.ts";
+import { amount, runSettingsSchema, settingsOfRun, tokenWorkSchema } from "../fit/speed-run-schema.ts";
 import { RecordFile } from "./record-file.ts";
-
-const amount = z.number().nonnegative();
-
-const workSchema = z.object({
-  layers: amount,
-  moeLayers: amount,
-  recurrentLayers: amount,
-  mlaLayers: amount,
-  extraNorms: amount,
-  denseBytes: amount,
-  expertBytes: amount,
-  kvBytes: amount,
-  residentBytes: amount,
-  activeParameters: amount,
-  expertParameters: amount,
-  expertShare: amount,
-  attentionWidth: amount,
-  slidingWidth: amount,
-});
-
-const cacheType = z.string().transform((type) => type as KvCacheType);
-
-const settingsSchema = z.object({
-  buildFamily: z.enum(["node-llama-cpp", "llama-server", "llama.cpp-2024"]),
-  quantization: z.string().optional(),
-  contextLength: amount,
-  sequenceCount: amount,
-  batchSize: amount,
-  microBatchSize: amount,
-  flashAttention: z.boolean(),
-  kvCacheTypeK: cacheType,
-  kvCacheTypeV: cacheType,
-  gpuLayers: amount,
-  hostExpertLayers: amount,
-  gpuLayerSplit: z.array(amount),
-  draftTokensMax: amount.optional(),
-});
 
 const rates = z.array(z.number().positive()).max(speedSamplesMax);
 
@@ -53,10 +16,10 @@ const recordSchema = z.object({
   build: z.string(),
   architecture: z.string(),
   model: z.string(),
-  settings: settingsSchema,
+  settings: runSettingsSchema,
   /** Of the last sample. */
   depthTokens: amount,
-  work: z.object({ gpus: z.array(workSchema), host: workSchema, crossings: amount, slidingWindow: amount }),
+  work: tokenWorkSchema,
   /** The last few answers alike: tokens per second, oldest first. */
   decodeTokensPerSecond: rates.min(1),
   prefill: z.object({ promptTokens: amount.positive(), tokensPerSecond: rates.min(1) }).optional(),
@@ -143,14 +106,9 @@ function keyOf({
 /** A record as the planner learns from it: the median of its samples. */
 export function learnedRun(record: SpeedRecord): LearnedRun {
   const { architecture, settings, work, depthTokens, prefill } = record;
-  const { quantization, draftTokensMax, ...required } = settings;
   return {
     architecture,
-    settings: {
-      ...required,
-      ...(quantization === undefined ? {} : { quantization }),
-      ...(draftTokensMax === undefined ? {} : { draftTokensMax }),
-    },
+    settings: settingsOfRun(settings),
     work,
     depthTokens,
     decodeTokensPerSecond: median(record.decodeTokensPerSecond),

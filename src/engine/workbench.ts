@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, fork } from "node:child_process";
 import type { ChatRequest, FinishReason, Usage } from "../core/chat.ts";
-import { AppError, toAppError } from "../core/errors.ts";
+import { AppError } from "../core/errors.ts";
 import { childStopMsMax, modelLoadMsMax } from "../core/limits.ts";
 import type { AnswerEnd, ChildMessage, LoadedModel, LoadSettings, MemorySample, ParentMessage } from "./ipc.ts";
 import type { ChildProgram } from "./supervisor.ts";
@@ -215,10 +215,6 @@ export async function withWorkbench<T>(
     return result;
   } catch (thrown) {
     await bench.kill();
-    throw thrown instanceof AppError
-      ? thrown
-      : thrown instanceof Error && thrown.name === "AbortError"
-        ? thrown
-        : toAppError(thrown);
+    throw thrown;
   }
 }

@@ -1,17 +1,20 @@
 /**
- * Speeds somebody measured on a machine, as written by hand: a list of questions with what came out. Each becomes a run
- * with the settings the planner would have chosen, which takes the place of the fitted constants (docs/speed.md).
+ * Speeds somebody measured on a machine. Written by hand, a list of questions with what came out: each becomes a run with
+ * the settings the planner would have chosen. Written by `snug bench`, runs with their work counted. Either takes the
+ * place of the fitted constants (docs/speed.md).
  */
 import * as z from "zod";
 import { AppError } from "../core/errors.ts";
 import { fitQueryCharsMax } from "../core/limits.ts";
 import { pythonFrameworkOf } from "./answer-frameworks.ts";
 import { buildFamilyOf } from "./answer-plan.ts";
+import { isBenchProfile, parseBenchProfile } from "./bench-profile.ts";
 import { type DoorDependencies, modelOfReference } from "./door-model.ts";
+import { findGpu } from "./gpus.ts";
 import { planFit } from "./plan.ts";
 import { type FitsQuery, parseQuery } from "./query.ts";
 import { hardwareLabel } from "./query-echo.ts";
-import { estimateSpeed, type MeasuredRun } from "./speed.ts";
+import { estimateSpeed, type MeasuredRun, type SpeedRun } from "./speed.ts";
 import type { Hardware } from "./types.ts";
 
 /** More tell nothing new. */
@@ -35,15 +38,22 @@ const runSchema = z.strictObject({
   promptTokens: tokens.positive("must be above 0").optional(),
 });
 
-export type MeasuredRow = z.infer<typeof runSchema>;
+export type QuestionRow = z.infer<typeof runSchema>;
+
+/** As written by hand, or a run as `snug bench` counted it with the GPUs it was counted on. */
+export type MeasuredRow = QuestionRow | { run: SpeedRun; gpus: readonly string[] };
 
 /**
- * The rows of a file: a JSON list, one object, or one object per line.
+ * The rows of a file: a JSON list, one object, one object per line, or the profile of `snug bench`.
  *
  * @throws AppError invalid_request; `param` is the row and field at fault
  */
 export function parseMeasuredRows(text: string): MeasuredRow[] {
   const decoded = decode(text.replace(/^\uFEFF/, ""));
+  if (isBenchProfile(decoded)) {
+    const { machine, runs } = parseBenchProfile(decoded);
+    return runs.map((run) => ({ run, gpus: machine.gpus }));
+  }
   const rows = Array.isArray(decoded) ? decoded : [decoded];
   if (rows.length === 0) throw invalid("There are no measured runs in the file; see docs/fits-batch.md for the form.");
   if (rows.length > measuredRunsMax) throw invalid(`There are ${rows.length} runs; the limit is ${measuredRunsMax}.`);
@@ -69,7 +79,7 @@ function decode(text: string): unknown {
   }
 }
 
-function checkRow(row: unknown, index: number): MeasuredRow {
+function checkRow(row: unknown, index: number): QuestionRow {
   const result = runSchema.safeParse(row);
   if (result.success) {
     const { prefillTokensPerSecond, promptTokens } = result.data;
@@ -94,12 +104,14 @@ export async function measuredRuns(
   dependencies: DoorDependencies,
 ): Promise<MeasuredRun[]> {
   const runs: MeasuredRun[] = [];
-  for (const [index, row] of rows.entries()) runs.push(await runOf(row, index, hardware, dependencies));
+  for (const [index, row] of rows.entries()) {
+    runs.push("run" in row ? benchRun(row, index, hardware) : await runOf(row, index, hardware, dependencies));
+  }
   return runs;
 }
 
 async function runOf(
-  row: MeasuredRow,
+  row: QuestionRow,
   index: number,
   hardware: Hardware,
   dependencies: DoorDependencies,
@@ -130,6 +142,22 @@ async function runOf(
     ...(prefillTokensPerSecond !== undefined && { prefillTokensPerSecond }),
     ...(promptTokens !== undefined && { promptTokens }),
   };
+}
+
+/** The work was counted for the GPUs it ran on: on others it lies elsewhere. */
+function benchRun({ run, gpus }: Exclude<MeasuredRow, QuestionRow>, index: number, hardware: Hardware): SpeedRun {
+  const asked = hardware.gpus.map(({ name }) => name);
+  const alike =
+    gpus.length === asked.length && asked.every((name, at) => name === undefined || sameCard(name, gpus[at]!));
+  if (alike && run.work.gpus.length === gpus.length) return run;
+  const there = gpus.length === 0 ? "a machine without a GPU" : gpus.join(" + ");
+  throw wrongRow(index, "machine", `was ${there}, and the question is about ${hardwareLabel(hardware, "en")}`);
+}
+
+/** Drivers and data sheets write one card in several ways. */
+function sameCard(asked: string, measured: string): boolean {
+  const nameOf = (text: string) => findGpu(text)?.gpu.name ?? text;
+  return nameOf(asked).toLowerCase() === nameOf(measured).toLowerCase();
 }
 
 function readQuery(text: string, index: number): FitsQuery {

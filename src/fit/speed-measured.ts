@@ -7,8 +7,8 @@ import { prefillSeconds } from "./speed-prefill.ts";
 import { type TokenWork, tokenWork } from "./speed-work.ts";
 import type { Hardware, ModelSpec, RuntimeSettings } from "./types.ts";
 
-/** One run measured on the machine at hand. */
-export interface MeasuredRun {
+/** One run of a model measured on the machine at hand. */
+export interface ModelRun {
   model: ModelSpec;
   settings: RuntimeSettings;
   /** Tokens in the cache at the middle of the measured answer. */
@@ -20,13 +20,17 @@ export interface MeasuredRun {
 }
 
 /** A run with its work counted, so that the model itself need not be at hand. */
-export interface SpeedRun extends Omit<MeasuredRun, "model"> {
+export interface SpeedRun extends Omit<ModelRun, "model"> {
   /** One token's, at `depthTokens`. */
   work: TokenWork;
 }
 
-/** Counts the work of a run. */
-export function countRun({ model, ...run }: MeasuredRun, gpuCount: number): SpeedRun {
+export type MeasuredRun = ModelRun | SpeedRun;
+
+/** Counts the work of a run where that is still to do. */
+export function countRun(measured: MeasuredRun, gpuCount: number): SpeedRun {
+  if ("work" in measured) return measured;
+  const { model, ...run } = measured;
   return { ...run, work: tokenWork(model, run.settings, gpuCount, run.depthTokens) };
 }
 
