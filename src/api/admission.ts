@@ -91,8 +91,8 @@ export async function admitRequest(
     stream,
     ...(caller.userId === undefined ? {} : { userId: caller.userId }),
   };
-  await usageStore.admit(admission).catch((thrown) => {
-    quota.settle(0);
+  await usageStore.admit(admission).catch(async (thrown) => {
+    await quota.settle(0);
     throw thrown;
   });
   return { admission, quota };

@@ -26,7 +26,7 @@ import { createLinkRoute, type LinkUpgrade, tellRefusalInHeaders } from "./link-
 import { createLiveRequests } from "./live-requests.ts";
 import { createMetrics, metricsContentType } from "./metrics.ts";
 import { describeApi } from "./openapi.ts";
-import { createQuotaBook } from "./quota.ts";
+import { createQuotaBook, type QuotaBook } from "./quota.ts";
 import { crossOrigin, identify, type RequestVariables, respondToError, securityHeaders } from "./requests.ts";
 import type { Router } from "./router.ts";
 import { exportUsage, readUsage } from "./usage/report.ts";
@@ -62,6 +62,8 @@ export interface AppDependencies {
   deadlines?: Deadlines;
   /** Opens the connection of an engine that dials in; left out where none can. */
   link?: LinkUpgrade;
+  /** Who counts the quotas; left out: this process. */
+  quotas?: QuotaBook;
   /** Where other processes write the same ledger: age at which quotas are counted from it again. */
   quotaRecountMs?: number;
 }
@@ -74,7 +76,7 @@ export function createApp(dependencies: AppDependencies): Hono<ApiEnvironment> {
   const { engine, usageStore, keyStore, fits, version, logger, clock, addressOf } = dependencies;
   const metrics = createMetrics();
   const live = createLiveRequests();
-  const quotas = createQuotaBook({
+  const quotas = dependencies.quotas ?? createQuotaBook({
     usageStore,
     clock,
     ...(dependencies.quotaRecountMs === undefined ? {} : { recountMs: dependencies.quotaRecountMs }),

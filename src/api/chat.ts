@@ -10,11 +10,16 @@ import { readJsonBody } from "../http/json-body.ts";
 import { parseResponseCall, responsesDialect } from "../http/responses.ts";
 import { type AnswerDialect, answerChat } from "../http/server.ts";
 import { type AdmissionDependencies, admitRequest, callerOf, type KeyedContext } from "./admission.ts";
+import type { AnswerJob, JobReply } from "./hand-over.ts";
 import type { LiveRequests } from "./live-requests.ts";
+import type { Admission } from "./quota.ts";
 import { meterChat } from "./usage/meter.ts";
 
 export interface ChatDependencies extends AdmissionDependencies {
-  engine: ChatEngine;
+  engine: ChatEngine & {
+    /** Gives the request away whole; undefined: ask by `chat`. */
+    handOver?(job: AnswerJob, signal: AbortSignal): Promise<JobReply | undefined>;
+  };
   live: LiveRequests;
   logger: Logger;
   background: (work: Promise<void>, context: Context) => void;
@@ -37,6 +42,8 @@ export const completionsForm: ChatForm = {
 };
 export const responsesForm: ChatForm = { parse: parseResponseCall, dialect: responsesDialect, idPrefix: "resp_" };
 
+export const chatForms = new Map([chatCompletionsForm, completionsForm, responsesForm].map((one) => [one.idPrefix, one]));
+
 export async function chat(context: KeyedContext, dependencies: ChatDependencies, form: ChatForm): Promise<Response> {
   const { engine, usageStore: store, clock, logger, live, metrics } = dependencies;
   const call = form.parse(await readJsonBody(context.req.raw, dependencies.bodyBytesMax ?? requestBodyBytesMax));
@@ -51,6 +58,8 @@ export async function chat(context: KeyedContext, dependencies: ChatDependencies
   });
   const { id, at } = admission;
   const requestId = context.get("requestId");
+  const given = await handOver(context, dependencies, { call: { ...call, request }, admission, requestId, quota, form });
+  if (given !== undefined) return given;
   const run = (clientSignal: AbortSignal) => {
     const signal = live.enter(admission, clientSignal);
     const events = withDeadlines(terms, signal, (inner) => engine.chat(request, { signal: inner }));
@@ -63,7 +72,8 @@ export async function chat(context: KeyedContext, dependencies: ChatDependencies
       signal,
       onSettled: (receipt) => {
         const { promptTokens = 0, completionTokens = 0 } = receipt.usage;
-        quota.settle(promptTokens + completionTokens);
+        const counted = quota.settle(promptTokens + completionTokens);
+        if (counted !== undefined) dependencies.background(counted, context);
         live.leave(id);
         metrics.countAnswer(admission, receipt);
       },
@@ -79,6 +89,33 @@ export async function chat(context: KeyedContext, dependencies: ChatDependencies
     ...(form.dialect === undefined ? {} : { dialect: form.dialect }),
     onFault: (cause) => logger.error("A chat engine broke its contract.", { requestId, cause }),
   });
+}
+
+/** The reply of who took the request whole; undefined where nobody did, or where another engine may do better. */
+async function handOver(
+  context: KeyedContext,
+  { engine, live, usageStore, background }: ChatDependencies,
+  { quota, form, ...job }: Omit<AnswerJob, "form" | "ticket"> & { quota: Admission; form: ChatForm },
+): Promise<Response | undefined> {
+  if (engine.handOver === undefined) return undefined;
+  const { id } = job.admission;
+  const { ticket } = quota;
+  const signal = live.enter(job.admission, context.req.raw.signal);
+  const taking = engine.handOver(
+    { ...job, form: form.idPrefix, ...(ticket === undefined ? {} : { ticket }) },
+    signal,
+  );
+  const over = taking.then(async (reply) => {
+    const receipt = reply?.refused?.receipt;
+    if (receipt !== undefined) await Promise.all([usageStore.settle(receipt), quota.settle(0)]);
+    await reply?.ended;
+    live.leave(id);
+  });
+  background(
+    over.catch(() => live.leave(id)),
+    context,
+  );
+  return (await taking)?.response;
 }
 
 function countChars({ messages, prompt = "" }: ChatRequest): number {

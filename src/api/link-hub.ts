@@ -12,6 +12,15 @@ export interface LinkHubOptions {
   logger: Logger;
   /** An engine was taken in; its state can be read. */
   onLinked?(name: string): void;
+  /** It said something new about itself. */
+  onState?(registration: LinkRegistration): void;
+}
+
+/** A connection as it is taken over from a memory that is gone. */
+export interface RestoredLink {
+  registration?: LinkRegistration;
+  /** When it was last heard of, milliseconds since the epoch, as far as somebody else knows. */
+  heardAt?(): number;
 }
 
 /** One open connection, driven by whoever holds it. */
@@ -21,7 +30,7 @@ export interface LinkConnection {
 }
 
 export interface LinkHub {
-  accept(socket: LinkSocket, facts: { name: string; keyId: string }): LinkConnection;
+  accept(socket: LinkSocket, facts: { name: string; keyId: string }, restored?: RestoredLink): LinkConnection;
   /** The engine of that name, connected or not. */
   engine(name: string): ChatEngine;
   facts(name: string): LinkFacts | undefined;
@@ -38,10 +47,10 @@ interface Link {
   session: LinkSession;
   name: string;
   keyId: string;
-  heardAt: number;
+  heardAt(): number;
 }
 
-export function createLinkHub({ timer, logger, onLinked }: LinkHubOptions): LinkHub {
+export function createLinkHub({ timer, logger, onLinked, onState }: LinkHubOptions): LinkHub {
   const open = new Set<Link>();
   const byName = new Map<string, Link>();
 
@@ -53,7 +62,7 @@ export function createLinkHub({ timer, logger, onLinked }: LinkHubOptions): Link
       return { code: linkClose.protocol, reason: "The engine's name is not the one it connected with." };
     }
     const before = byName.get(link.name);
-    const alive = before !== undefined && timer.now() - before.heardAt <= linkSilenceMsMax;
+    const alive = before !== undefined && timer.now() - before.heardAt() <= linkSilenceMsMax;
     if (alive && before.session.registration?.instance !== registration.instance) {
       return { code: linkClose.nameTaken, reason: `Another engine is connected as ${link.name}; choose another name.` };
     }
@@ -72,24 +81,28 @@ export function createLinkHub({ timer, logger, onLinked }: LinkHubOptions): Link
   };
 
   return {
-    accept(socket, { name, keyId }) {
-      let linked = false;
+    accept(socket, { name, keyId }, { registration: known, heardAt } = {}) {
+      let linked = known !== undefined;
+      let messageAt = known === undefined ? timer.now() : 0;
       const session = new LinkSession({
         socket,
         clock: timer,
+        ...(known === undefined ? {} : { registration: known }),
         onHello: (registration) => greet(link, registration),
-        onState() {
+        onState(registration) {
+          onState?.(registration);
           if (linked) return;
           linked = true;
           logger.info("An engine is linked.", { engine: name });
           onLinked?.(name);
         },
       });
-      const link: Link = { session, name, keyId, heardAt: timer.now() };
+      const link: Link = { session, name, keyId, heardAt: () => Math.max(messageAt, heardAt?.() ?? 0) };
       open.add(link);
+      if (known !== undefined) byName.set(name, link);
       return {
         receive(message) {
-          link.heardAt = timer.now();
+          messageAt = timer.now();
           if (message === linkPing) socket.send(linkPong);
           else session.receive(message);
         },
@@ -101,7 +114,7 @@ export function createLinkHub({ timer, logger, onLinked }: LinkHubOptions): Link
     async tidy(keyStore) {
       const now = timer.now();
       for (const link of [...open]) {
-        const silent = now - link.heardAt > linkSilenceMsMax;
+        const silent = now - link.heardAt() > linkSilenceMsMax;
         const key = silent ? undefined : await keyStore.find(link.keyId);
         const good = silent || (key !== undefined && keyState(key, now) === "active");
         if (silent) link.session.close(linkClose.silent, "Nothing was heard of the engine for too long.");

@@ -32,8 +32,10 @@ export interface QuotaBook {
 export interface Admission {
   /** OpenAI's `x-ratelimit-…`, for the tightest of the limits; empty without any. */
   headers: Record<string, string>;
-  /** Once, when the answer ended or never began; later calls do nothing. */
-  settle(tokens: number): void;
+  /** For who else may settle it. */
+  ticket?: { keyId: string; ticket: string };
+  /** Once, when the answer ended or never began; later calls do nothing. Where others count, resolves once they have. */
+  settle(tokens: number): void | Promise<void>;
 }
 
 /** Carries the headers that tell where the client stands. */

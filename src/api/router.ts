@@ -19,6 +19,7 @@ import {
 import type { ChatEngine, EngineHealth, EngineRecord, ModelListing, Timer } from "../core/ports.ts";
 import { claimOfChat } from "../core/service-terms.ts";
 import { conversationScore } from "./conversation-score.ts";
+import { type AnswerJob, isJobEngine, type JobReply } from "./hand-over.ts";
 import {
   coldness,
   createMember,
@@ -56,6 +57,11 @@ export interface Router extends ChatEngine {
   drain(name: string, draining: boolean): boolean;
   /** Reads the registered engines again, because they changed. */
   reload(): Promise<void>;
+  /**
+   * Gives a request to the best engine if that one takes requests whole and is free. Undefined: ask by `chat`, which
+   * waits in line, goes elsewhere, and says why not.
+   */
+  handOver(job: AnswerJob, signal: AbortSignal): Promise<JobReply | undefined>;
   /** Requests waiting for any engine. */
   readonly waiting: number;
 }
@@ -255,7 +261,32 @@ export function createRouter(options: RouterOptions): Router {
     yield last ?? unavailable(request, found, now());
   }
 
+  const handOver: Router["handOver"] = async (job, signal) => {
+    const { request } = job.call;
+    const found = await members();
+    const lone = found.length === 1 && !found[0]!.draining && !aliases.has(request.model) ? found[0] : undefined;
+    if (lone === undefined) await freshen(found);
+    const choice = lone === undefined ? choose(request, new Set(), true) : { member: lone, model: request.model };
+    if (choice === undefined) return undefined;
+    const { member, model } = choice;
+    const { engine } = member;
+    if (!isJobEngine(engine)) return undefined;
+    take(choice);
+    const startedAt = now();
+    const call = { ...job.call, request: { ...request, model } };
+    const reply = await engine.answerJob({ ...job, call }, signal);
+    void reply.ended.then(() => giveBack(choice, reply.refused === undefined ? now() - startedAt : undefined));
+    if (reply.refused === undefined) member.failures = 0;
+    else if (!signal.aborted) {
+      const { code } = reply.refused.error;
+      noteFailure(member, code, now());
+      if (elsewhere.has(code) && lone === undefined) return undefined;
+    }
+    return reply;
+  };
+
   return {
+    handOver,
     chat,
     refresh,
     members,

@@ -1,4 +1,4 @@
-/** The API on Cloudflare Workers: D1 for the ledger, an engine somewhere else by its address. */
+/** The API on Cloudflare Workers: D1 for the ledger, Durable Objects for engines that dial in and for keys with quotas. */
 import { createApp } from "../api/app.ts";
 import { withAdminSecret } from "../api/auth.ts";
 import { createBotStateStore } from "../api/bot-state.ts";
@@ -8,29 +8,29 @@ import { createKeyStore } from "../api/key-store.ts";
 import { createRouter } from "../api/router.ts";
 import { createSessionStore } from "../api/session-store.ts";
 import { createUsageStore } from "../api/usage/store.ts";
-import { interruptedAfterMs, quotaRecountMsWorkers } from "../core/limits.ts";
-import type { EngineRecord, Logger } from "../core/ports.ts";
+import { AppError } from "../core/errors.ts";
+import { interruptedAfterMs } from "../core/limits.ts";
+import type { UsageReceipt } from "../core/ports.ts";
 import { version } from "../core/version.ts";
 import { prepareAnswers } from "../fit/prepare.ts";
-import { createHttpEngine } from "../http/client.ts";
-import { createD1Database, type D1Binding } from "./d1.ts";
+import { respondWithError } from "../http/server.ts";
+import { createD1Database } from "./d1.ts";
 import { createFitDesk } from "./fit-desk.ts";
 import { tidyLedger } from "./ledger-upkeep.ts";
 import { systemTimer } from "./timer.ts";
+import { createWorkerEngines, linkObject } from "./worker-engines.ts";
+import type { WorkerEnvironment } from "./worker-environment.ts";
+import { workerLogger } from "./worker-logger.ts";
+import { takeReceipts } from "./worker-queue.ts";
+import { createObjectQuotas } from "./worker-quota.ts";
+import { passedOn, type QueueBatch } from "./workers-runtime.ts";
 
-/** Bindings and secrets of wrangler.toml. */
-export interface WorkerEnvironment {
-  DB: D1Binding;
-  /** Addresses of engines; without any there are fits, usage and health, but no chat until one is registered. */
-  SNUG_ENGINE_URL?: string;
-  SNUG_ENGINE_TOKEN?: string;
-  /** "name=model|other-model,…" */
-  SNUG_ALIASES?: string;
-  /** Days the rows of the ledger are kept, at least 2; without it for good. */
-  SNUG_USAGE_DAYS?: string;
-  /** The admin key lives in the secret alone: changing the secret changes the key. */
-  SNUG_ADMIN_KEY?: string;
-}
+export { EngineLink } from "./worker-link.ts";
+export { KeyQuota } from "./worker-quota.ts";
+export type { WorkerEnvironment };
+
+/** The guard counts by the minute. */
+const floodRestMs = 60_000;
 
 /** The part of the runtime's context that is used. */
 interface WorkerContext {
@@ -44,15 +44,6 @@ prepareAnswers();
 
 const clock = { now: () => Date.now() };
 
-/** Workers' logs take objects and make them searchable. */
-const logger: Logger = {
-  debug: () => {},
-  info: (message, facts) => console.log({ message, ...facts }),
-  warn: (message, facts) => console.warn({ message, ...facts }),
-  error: (message, facts = {}) =>
-    console.error({ message, ...facts, cause: facts.cause instanceof Error ? facts.cause.stack : facts.cause }),
-};
-
 /** One app per isolate: the environment object lives as long as the isolate does. */
 const apps = new WeakMap<WorkerEnvironment, ReturnType<typeof createWorkerApp>>();
 
@@ -60,7 +51,8 @@ function createWorkerApp(environment: WorkerEnvironment) {
   const database = createD1Database(environment.DB);
   const keyStore = createKeyStore(database);
   const engineStore = createEngineStore(database);
-  const { SNUG_ENGINE_URL: urls, SNUG_ENGINE_TOKEN: token } = environment;
+  const { SNUG_ENGINE_URL: urls, SNUG_ENGINE_TOKEN: token, ENGINE_LINK: links } = environment;
+  const openEngine = createWorkerEngines(links);
   return createApp({
     engine: createRouter({
       engines: parseEngineList(urls ?? "").map(({ name, url, named }) => ({
@@ -76,7 +68,7 @@ function createWorkerApp(environment: WorkerEnvironment) {
       aliases: parseAliases(environment.SNUG_ALIASES ?? ""),
       timer: systemTimer,
       noEngineMessage:
-        "No engine is connected; set SNUG_ENGINE_URL to the address of one, or register one at /v1/engines.",
+        "No engine is connected; run `snug engine --connect`, set SNUG_ENGINE_URL to the address of one, or register one at /v1/engines.",
     }),
     engineStore,
     sessionStore: createSessionStore(database),
@@ -85,31 +77,38 @@ function createWorkerApp(environment: WorkerEnvironment) {
     keyStore: environment.SNUG_ADMIN_KEY ? withAdminSecret(keyStore, environment.SNUG_ADMIN_KEY) : keyStore,
     fits: createFitDesk(),
     clock,
-    logger,
+    logger: workerLogger,
     randomId: () => crypto.randomUUID(),
     randomBytes: (count) => crypto.getRandomValues(new Uint8Array(count)),
     // Set by Cloudflare on every request, whatever the client sent.
     addressOf: (context) => context.req.header("cf-connecting-ip"),
     version,
     background: (work, context) => context.executionCtx.waitUntil(work),
-    quotaRecountMs: quotaRecountMsWorkers,
+    quotas: createObjectQuotas(environment.KEY_QUOTA),
+    async link(_context, { name, keyId }) {
+      const query = new URLSearchParams({ engine: name, key: keyId });
+      const headers = { upgrade: "websocket" };
+      return passedOn(await linkObject(links, name).fetch(`http://link/connect?${query}`, { headers }));
+    },
   });
 }
 
-function openEngine({ url, name, token }: Pick<EngineRecord, "name" | "url" | "token">) {
-  // The runtime's fetch must be called as a plain function, and tests may replace it.
-  const send: typeof fetch = (input, init) => fetch(input, init);
-  return createHttpEngine({
-    baseUrl: url,
-    engineId: name,
-    clock,
-    fetch: send,
-    ...(token === undefined ? {} : { token }),
-  });
+/** Floods of one address end here, before they cost a read of the ledger. Platforms that sign come from few addresses. */
+async function isFlood(request: Request, { ADDRESS_GUARD }: WorkerEnvironment): Promise<boolean> {
+  const address = request.headers.get("cf-connecting-ip");
+  if (ADDRESS_GUARD === undefined || address === null) return false;
+  if (/^\/(?:discord|slack)\//.test(new URL(request.url).pathname)) return false;
+  return !(await ADDRESS_GUARD.limit({ key: address })).success;
 }
 
 export default {
-  fetch(request: Request, environment: WorkerEnvironment, context: WorkerContext): Response | Promise<Response> {
+  async fetch(request: Request, environment: WorkerEnvironment, context: WorkerContext): Promise<Response> {
+    if (await isFlood(request, environment)) {
+      const error = new AppError("rate_limit_exceeded", "Too many requests came from this address; wait a minute.", {
+        retryAfterMs: floodRestMs,
+      });
+      return respondWithError(error);
+    }
     let app = apps.get(environment);
     if (app === undefined) {
       app = createWorkerApp(environment);
@@ -118,12 +117,15 @@ export default {
     return app.fetch(request, environment, context);
   },
 
+  queue: (batch: QueueBatch<UsageReceipt>, environment: WorkerEnvironment): Promise<void> =>
+    takeReceipts(batch, environment),
+
   /** Isolates come and go without a start to tidy up at, so rows left open by one are marked by the clock. */
   async scheduled(_event: unknown, environment: WorkerEnvironment): Promise<void> {
     const store = createUsageStore(createD1Database(environment.DB));
     const marked = await store.markInterrupted(clock.now() - interruptedAfterMs);
-    logger.info("Marked requests that never ended.", { marked });
+    workerLogger.info("Marked requests that never ended.", { marked });
     const days = Number(environment.SNUG_USAGE_DAYS);
-    await tidyLedger(store, days >= 2 ? days : undefined, { clock, logger });
+    await tidyLedger(store, days >= 2 ? days : undefined, { clock, logger: workerLogger });
   },
 };

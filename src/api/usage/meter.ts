@@ -9,7 +9,7 @@ export interface MeterOptions {
   id: string;
   /** When the request was admitted, milliseconds since the epoch. */
   at: number;
-  store: UsageStore;
+  store: Pick<UsageStore, "settle">;
   clock: Clock;
   logger: Logger;
   /** Aborts when the client leaves. */
