@@ -191,6 +191,7 @@ export const modelList = named(
           size: count.optional(),
         }),
         snug: z.strictObject({
+          task: z.enum(["embedding", "rerank"]).optional(),
           quantization: z.string().optional(),
           loaded: z.boolean(),
           demo: z.boolean().optional(),

@@ -107,6 +107,13 @@ export const contextLengthDefault = 4096;
 /** Restart delays of a crashed child: first, and the most it grows to by doubling. */
 export const restartDelayMsFirst = 100;
 export const restartDelayMsMax = 30_000;
+/** Tokens of a text that becomes a vector, when nobody asks for a number: all of them lie in one batch. */
+export const vectorContextLengthDefault = 2048;
+
+/** OpenAI's bound of texts in one request for embeddings, and as many documents to rank as a search brings up. */
+export const embeddingInputsMax = 2048;
+export const rerankDocumentsMax = 1024;
+
 
 /** Crashes in a row without a finished answer between them before the engine is called failed. */
 export const restartsInARowMax = 5;

@@ -10,6 +10,7 @@ import { requireLoadable } from "../fit/gguf-required.ts";
 import type { ByteSource } from "../fit/gguf-source.ts";
 import { parsePartName, partName, readGgufModel } from "../fit/gguf-split.ts";
 import { fileTypeName } from "../fit/model-file-type.ts";
+import { taskOf } from "./vector-models.ts";
 
 export interface CheckedModel {
   /** What llama.cpp wants to be given: of a split model the first part. */
@@ -22,6 +23,8 @@ export interface CheckedModel {
   /** All parts together. */
   fileBytes: number;
   contextLengthTrained: number;
+  /** What it is for; left out: chat. */
+  task?: "embedding" | "rerank";
 }
 
 /** @throws AppError model_not_found (missing, a folder, unreadable) or model_file_invalid, with what to do */
@@ -41,6 +44,7 @@ export async function checkModelFile(path: string): Promise<CheckedModel> {
   if (typeof contextLengthTrained !== "number" || !(contextLengthTrained > 0)) {
     throw invalid(`The file's ${architecture}.context_length is not a number above 0.`);
   }
+  const task = taskOf(metadata);
   const name = metadata["general.name"];
   const quantization = fileTypeName(metadata["general.file_type"]);
   return {
@@ -51,6 +55,7 @@ export async function checkModelFile(path: string): Promise<CheckedModel> {
     parameterCount: tensors.reduce((sum, tensor) => sum + tensor.dims.reduce((product, dim) => product * dim, 1), 0),
     fileBytes: header.fileBytes,
     contextLengthTrained,
+    ...(task === "chat" ? {} : { task }),
   };
 }
 

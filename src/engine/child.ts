@@ -111,7 +111,15 @@ export class LlamaChild<Prompt extends CountedPrompt> {
       return await quantizeFile(task.source, task.target, task.quantization, { signal, onProgress });
     }
     if (this.#runtime === undefined) throw new Error("a task came before the model was loaded");
-    const { measure, score } = this.#runtime;
+    const { measure, score, embed, rerank } = this.#runtime;
+    if (task.kind === "embed") {
+      if (embed === undefined) throw writesText("makes no embeddings");
+      return await embed.call(this.#runtime, task, hooks);
+    }
+    if (task.kind === "rerank") {
+      if (rerank === undefined) throw writesText("is no reranker");
+      return await rerank.call(this.#runtime, task, hooks);
+    }
     if (measure === undefined || score === undefined) {
       throw new AppError("invalid_request", "Only node-llama-cpp measures models; set SNUG_BACKEND=node-llama-cpp.");
     }
@@ -208,4 +216,9 @@ export class LlamaChild<Prompt extends CountedPrompt> {
     for (const abort of this.#tasks.values()) abort.abort();
     await this.#runtime?.dispose();
   }
+}
+
+function writesText(what: string): AppError {
+  const message = `This model writes text and ${what}; name a model made for that.`;
+  return new AppError("invalid_request", message, { param: "model" });
 }

@@ -70,6 +70,8 @@ export interface LoadedModel {
   fileBytes: number;
   contextLength: number;
   contextLengthTrained: number;
+  /** What it is for; left out: chat. */
+  task?: "embedding" | "rerank";
   sequenceCount: number;
   backend: Backend;
   gpuLayers: number;

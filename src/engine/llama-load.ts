@@ -96,7 +96,7 @@ export async function limitMemory(llama: Llama, { memoryLimit }: Pick<LoadSettin
 export async function measureMemory(
   llama: Llama,
   model: LlamaModel,
-  context: LlamaContext,
+  context: object,
 ): Promise<MeasuredMemory | undefined> {
   const [ofModel, ofContext] = [readBreakdown(model, "_model"), readBreakdown(context, "_ctx")];
   if (ofModel === undefined || ofContext === undefined) return undefined;

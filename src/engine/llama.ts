@@ -15,7 +15,7 @@ import type { QualityScore } from "../fit/compare-report.ts";
 import { AnswerAccount } from "./answer-account.ts";
 import { type CallRules, writeAnswerGrammar } from "./answer-grammar.ts";
 import { BatchStrategy } from "./batching.ts";
-import { checkModelFile } from "./check-model.ts";
+import { type CheckedModel, checkModelFile } from "./check-model.ts";
 import { chooseSequence } from "./choose-sequence.ts";
 import type { AnswerEnd, LoadedModel, LoadSettings, MemorySample } from "./ipc.ts";
 import { AnswerWriter } from "./llama-answer.ts";
@@ -36,6 +36,7 @@ import { measureSpeed, type TaskHooks } from "./llama-measure.ts";
 import { createSampling, requireKnownTokens, samplingDefaults } from "./llama-sampling.ts";
 import { scoreTexts } from "./llama-score.ts";
 import { callableTools, LlamaTemplate, type RenderedPrompt } from "./llama-template.ts";
+import { VectorRuntime } from "./llama-vectors.ts";
 import { requireWithinLimit } from "./memory-limit.ts";
 import type { AnswerHooks, CountedPrompt, LoadHooks, ModelRuntime, RuntimeKind } from "./model-runtime.ts";
 import { countChars, promptTooLong } from "./prompt-size.ts";
@@ -89,9 +90,12 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
   }
 
   /** @throws AppError model_not_found, model_file_invalid, engine_out_of_memory, invalid_configuration */
-  static async load(settings: LoadSettings, hooks: LoadHooks): Promise<LlamaRuntime> {
+  static async load(
+    settings: LoadSettings,
+    { path, ...checked }: CheckedModel,
+    hooks: LoadHooks,
+  ): Promise<LlamaRuntime> {
     const startedAt = performance.now();
-    const { path, ...checked } = await checkModelFile(settings.modelPath);
     let complaint: string | undefined;
     const log: LoadHooks["log"] = (level, message) => {
       complaint ??= /error loading model: (.+)/.exec(message)?.[1];
@@ -349,4 +353,12 @@ function translateAnswerError(cause: unknown): AppError {
 }
 
 /** llama.cpp as a library in this process. */
-export const llamaLibrary: RuntimeKind<Prompt> = { load: LlamaRuntime.load, probe: probeDevices };
+export const llamaLibrary: RuntimeKind<Prompt> = {
+  async load(settings, hooks) {
+    const checked = await checkModelFile(settings.modelPath);
+    return checked.task === undefined
+      ? await LlamaRuntime.load(settings, checked, hooks)
+      : await VectorRuntime.load(settings, checked, hooks);
+  },
+  probe: probeDevices,
+};

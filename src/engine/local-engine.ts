@@ -11,7 +11,9 @@ import {
   tokenSilenceMsMax,
 } from "../core/limits.ts";
 import type { ChatEngine, Clock, EngineHealth, Logger, ModelListing } from "../core/ports.ts";
-import { claimOfChat } from "../core/service-terms.ts";
+import { claimOf, claimOfChat } from "../core/service-terms.ts";
+import type { Embeddings, EmbeddingsRequest, Ranking, RerankRequest } from "../core/vectors.ts";
+import { decodeVector } from "../http/vector-base64.ts";
 import { ChatJob } from "./chat-job.ts";
 import { unavailableBecause } from "./client-reason.ts";
 import { EngineMeter, type EngineTotals } from "./engine-meter.ts";
@@ -19,6 +21,7 @@ import type { AnswerEnd, ChildMessage, LoadedModel, LoadSettings, MemorySample }
 import type { Ladder, LadderStep } from "./ladder.ts";
 import { Scheduler } from "./scheduler.ts";
 import { type ChildProgram, Supervisor, type SupervisorTimes } from "./supervisor.ts";
+import { VectorDesk } from "./vector-desk.ts";
 
 export interface LocalEngineOptions {
   model: {
@@ -94,6 +97,8 @@ export interface EngineStatus {
 }
 
 export interface LocalEngine extends ChatEngine {
+  embed(request: EmbeddingsRequest, options: { signal: AbortSignal }): Promise<Embeddings>;
+  rerank(request: RerankRequest, options: { signal: AbortSignal }): Promise<Ranking>;
   /** Starts loading; resolves when the model answers, rejects with the `AppError` why it never will. Call once. */
   start(): Promise<LoadedModel>;
   status(): EngineStatus;
@@ -112,6 +117,7 @@ class SupervisedEngine implements LocalEngine {
   readonly #scheduler: Scheduler;
   readonly #supervisor: Supervisor;
   readonly #jobs = new Map<number, ChatJob>();
+  readonly #vectors: VectorDesk;
   readonly #meter = new EngineMeter(() => performance.now());
   #nextId = 1;
   #draining = false;
@@ -131,6 +137,14 @@ class SupervisedEngine implements LocalEngine {
       clock: options.clock,
     });
     this.#scheduler.setOpen(false);
+    this.#vectors = new VectorDesk({
+      scheduler: this.#scheduler,
+      clock: options.clock,
+      nextId: () => this.#nextId++,
+      send: (message) => this.#supervisor.send(message),
+      waitedTooLong: () => waitedTooLong(this.#limits.queueWaitMsMax),
+      onIdle: () => this.#wakeWhenIdle(),
+    });
     this.#supervisor = new Supervisor({
       program: options.program,
       settings,
@@ -168,6 +182,36 @@ class SupervisedEngine implements LocalEngine {
     }
   }
 
+  async embed(request: EmbeddingsRequest, { signal }: { signal: AbortSignal }): Promise<Embeddings> {
+    this.#requireAnswerable(request);
+    const { inputs, dimensions, truncation } = request;
+    const claim = claimOf({ ...request, chars: inputs.reduce((sum, text) => sum + text.length, 0) });
+    const task = { kind: "embed", inputs, dimensions, truncation } as const;
+    const { result, queueMs, totalMs } = await this.#vectors.run(task, claim, signal);
+    return {
+      producer: this.#producer(),
+      vectors: result.vectors.map((text) => decodeVector(text) ?? new Float32Array()),
+      promptTokens: result.promptTokens,
+      timings: { queueMs, totalMs },
+    };
+  }
+
+  async rerank(request: RerankRequest, { signal }: { signal: AbortSignal }): Promise<Ranking> {
+    this.#requireAnswerable(request);
+    const { query, documents, truncation, topN = documents.length } = request;
+    const chars = documents.reduce((sum, text) => sum + text.length + query.length, 0);
+    const task = { kind: "rerank", query, documents, truncation } as const;
+    const { result, queueMs, totalMs } = await this.#vectors.run(task, claimOf({ ...request, chars }), signal);
+    const results = result.scores.map((score, index) => ({ index, score }));
+    results.sort((left, right) => right.score - left.score);
+    return {
+      producer: this.#producer(),
+      results: results.slice(0, topN),
+      promptTokens: result.promptTokens,
+      timings: { queueMs, totalMs },
+    };
+  }
+
   async models(): Promise<ModelListing[]> {
     const { model, state } = this.#supervisor;
     const { id, demo } = this.#options.model;
@@ -183,6 +227,7 @@ class SupervisedEngine implements LocalEngine {
               contextLengthTrained: model.contextLengthTrained,
               fileBytes: model.fileBytes,
             }),
+        ...(model?.task === undefined ? {} : { task: model.task }),
         loaded: state === "ready",
         ...(demo === true ? { demo } : {}),
       },
@@ -218,8 +263,10 @@ class SupervisedEngine implements LocalEngine {
     this.#draining = true;
     this.#settleStart?.reject(stopping());
     for (const job of [...this.#jobs.values()]) if (job.phase === "waiting") this.#fail(job, stopping());
+    this.#vectors.refuse(stopping(), { running: false });
     await this.#idle(drainMs);
     for (const job of [...this.#jobs.values()]) this.#fail(job, cut());
+    this.#vectors.refuse(cut(), { running: true });
     this.#wakeIdle();
     clearInterval(this.#watch);
     await this.#supervisor.stop();
@@ -283,7 +330,7 @@ class SupervisedEngine implements LocalEngine {
     this.#supervisor.send({ type: "admit", id: job.id, request: job.request });
   }
 
-  #requireAnswerable(request: ChatRequest): void {
+  #requireAnswerable(request: { model: string }): void {
     const { id } = this.#options.model;
     if (request.model.toLowerCase() !== id.toLowerCase()) {
       const message = `This engine does not have the model ${JSON.stringify(request.model)}; it has ${JSON.stringify(id)}.`;
@@ -301,6 +348,7 @@ class SupervisedEngine implements LocalEngine {
       }
       return;
     }
+    if (this.#vectors.receive(message)) return;
     const job = "id" in message ? this.#jobs.get(message.id) : undefined;
     if (job === undefined) return;
     switch (message.type) {
@@ -368,6 +416,7 @@ class SupervisedEngine implements LocalEngine {
       if (job.closed) this.#release(job);
       else if (job.phase === "running") this.#waitAgain(job);
     }
+    this.#vectors.childDown(error, failed ? this.#unavailable() : undefined);
     if (failed) this.#settleStart?.reject(this.#supervisor.reason ?? error);
   }
 
@@ -401,10 +450,15 @@ class SupervisedEngine implements LocalEngine {
     job.phase = "ended";
     this.#jobs.delete(job.id);
     job.ticket?.leave();
-    if (this.#jobs.size === 0) this.#wakeIdle();
+    this.#wakeWhenIdle();
+  }
+
+  #wakeWhenIdle(): void {
+    if (this.#jobs.size === 0 && this.#vectors.size === 0) this.#wakeIdle();
   }
 
   #endSilences(): void {
+    if (this.#vectors.silenceMs > this.#limits.tokenSilenceMsMax) this.#supervisor.replace(this.#silent());
     for (const job of [...this.#jobs.values()]) {
       if (job.phase !== "running") continue;
       const { readerSilenceMsMax, tokenSilenceMsMax } = this.#limits;
@@ -414,14 +468,19 @@ class SupervisedEngine implements LocalEngine {
           new AppError("engine_timeout", "The answer was not read for too long and was cut; please ask again."),
         );
       } else if (!job.paused && job.silenceMs > tokenSilenceMsMax) {
-        const message = `The model wrote nothing for ${tokenSilenceMsMax / 1000} s and was restarted; please try again.`;
-        this.#supervisor.replace(new AppError("engine_timeout", message));
+        this.#supervisor.replace(this.#silent());
       }
     }
   }
 
+  #silent(): AppError {
+    const seconds = this.#limits.tokenSilenceMsMax / 1000;
+    const message = `The model gave no sign of life for ${seconds} s and was restarted; please try again.`;
+    return new AppError("engine_timeout", message);
+  }
+
   async #idle(waitMs: number): Promise<void> {
-    if (this.#jobs.size === 0) return;
+    if (this.#jobs.size === 0 && this.#vectors.size === 0) return;
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, waitMs);
       // A second, more impatient stop must not leave the first one waiting.

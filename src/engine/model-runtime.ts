@@ -13,7 +13,15 @@ import type {
   MemorySample,
 } from "./ipc.ts";
 import type { TaskHooks } from "./llama-measure.ts";
-import type { MeasuredSpeed, MeasureTask, ScoreTask } from "./task.ts";
+import type {
+  EmbedResult,
+  EmbedTask,
+  MeasuredSpeed,
+  MeasureTask,
+  RerankResult,
+  RerankTask,
+  ScoreTask,
+} from "./task.ts";
 
 /** @typeParam Prompt a request whose conversation is rendered and counted, ready to run */
 export interface ModelRuntime<Prompt extends CountedPrompt = CountedPrompt> {
@@ -30,6 +38,9 @@ export interface ModelRuntime<Prompt extends CountedPrompt = CountedPrompt> {
   /** For a model that answers nobody meanwhile. Absent where the model runs elsewhere. */
   measure?(task: MeasureTask, hooks: TaskHooks): Promise<MeasuredSpeed>;
   score?(task: ScoreTask, hooks: TaskHooks): Promise<QualityScore>;
+  /** Absent where the model writes text. The signal's reason is thrown when it aborts. */
+  embed?(task: EmbedTask, hooks: TaskHooks): Promise<EmbedResult>;
+  rerank?(task: RerankTask, hooks: TaskHooks): Promise<RerankResult>;
   sampleMemory(): Promise<MemorySample>;
   /** Frees everything. */
   dispose(): Promise<void>;

@@ -30,6 +30,7 @@ import {
 } from "./local-engine.ts";
 import { deviceKey } from "./memory-records.ts";
 import type { ChildProgram } from "./supervisor.ts";
+import { taskOf, vectorWish } from "./vector-models.ts";
 
 export interface PlannedEngineOptions extends Pick<LocalEngineOptions, "program" | "engineId" | "limits" | "times"> {
   model: { id: string; path: string; demo?: boolean };
@@ -71,8 +72,13 @@ export interface PlannedEngine {
 
 /** @throws AppError model_not_found, model_file_invalid, model_does_not_fit; nothing is loaded yet when it resolves */
 export async function openPlannedEngine(options: PlannedEngineOptions): Promise<PlannedEngine> {
-  const spec = specFromGguf(await readModelHeader(options.model.path), { name: options.model.id });
-  return new PlannedLoad(options, spec).open();
+  const header = await readModelHeader(options.model.path);
+  const spec = specFromGguf(header, { name: options.model.id });
+  if (taskOf(header.metadata) === "chat") return new PlannedLoad(options, spec).open();
+  // Vectors are made with the library alone.
+  const { server: _, ...rest } = options;
+  const wish = vectorWish(header.metadata, spec.contextLengthTrained, options.wish);
+  return new PlannedLoad({ ...rest, wish }, spec).open();
 }
 
 /** Shorter answers are over before the clock says anything. */

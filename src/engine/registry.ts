@@ -14,6 +14,7 @@ import type {
   Logger,
   ModelListing,
 } from "../core/ports.ts";
+import type { Embeddings, EmbeddingsRequest, Ranking, RerankRequest } from "../core/vectors.ts";
 import { unavailableBecause } from "./client-reason.ts";
 import { cheapestSet, withFreed } from "./eviction.ts";
 import type { LocalEngine } from "./local-engine.ts";
@@ -21,6 +22,7 @@ import { carryOut } from "./operations.ts";
 import type { PlannedEngine } from "./planned-engine.ts";
 import { type Entry, holdingOf, isDemo, type ModelStatus, nameOf, newEntry, statusOf } from "./registry-entry.ts";
 import type { DownloadProgress, PulledModel } from "./store.ts";
+import { cancelled } from "./vector-desk.ts";
 
 export interface RegistryModel {
   /** As in the settings: a name, a path, a reference, or undefined for the demo model. */
@@ -146,6 +148,43 @@ export class ModelRegistry implements ChatEngine {
         yield event;
       }
       if (!lost || this.#draining) return;
+    }
+  }
+
+  async embed(request: EmbeddingsRequest, options: { signal: AbortSignal }): Promise<Embeddings> {
+    return await this.#withEngine(request.model, options.signal, (engine, model) =>
+      engine.embed({ ...request, model }, options),
+    );
+  }
+
+  async rerank(request: RerankRequest, options: { signal: AbortSignal }): Promise<Ranking> {
+    return await this.#withEngine(request.model, options.signal, (engine, model) =>
+      engine.rerank({ ...request, model }, options),
+    );
+  }
+
+  /** Asks again when the model was sent out while the request still waited in its line. */
+  async #withEngine<T>(
+    name: string,
+    signal: AbortSignal,
+    ask: (engine: LocalEngine, model: string) => Promise<T>,
+  ): Promise<T> {
+    const entry = this.#require(name);
+    entry.requests++;
+    clearTimeout(entry.idleTimer);
+    try {
+      for (;;) {
+        const engine = await this.#engineFor(entry, signal);
+        if (engine === undefined) throw cancelled();
+        try {
+          return await ask(engine, nameOf(entry));
+        } catch (thrown) {
+          const lost = thrown instanceof AppError && thrown.code === "engine_unavailable" && isGone(entry, engine);
+          if (!lost || this.#draining || signal.aborted) throw thrown;
+        }
+      }
+    } finally {
+      this.#used(entry);
     }
   }
 

@@ -45,10 +45,39 @@ export interface QuantizeTask {
   quantization: LlamaMix;
 }
 
-export type ChildTask = MeasureTask | ScoreTask | QuantizeTask;
+/** Texts as vectors, on a model made for it; several at once wait for each other. */
+export interface EmbedTask {
+  kind: "embed";
+  inputs: readonly string[];
+  dimensions?: number | undefined;
+  truncation?: "auto" | undefined;
+}
+
+export interface EmbedResult {
+  /** Of length 1, as base64 of little-endian 32-bit floats. */
+  vectors: string[];
+  promptTokens: number;
+}
+
+export interface RerankTask {
+  kind: "rerank";
+  query: string;
+  documents: readonly string[];
+  truncation?: "auto" | undefined;
+}
+
+export interface RerankResult {
+  /** 0 to 1, in the documents' order. */
+  scores: number[];
+  promptTokens: number;
+}
+
+export type ChildTask = MeasureTask | ScoreTask | QuantizeTask | EmbedTask | RerankTask;
 
 export interface TaskResults {
   measure: MeasuredSpeed;
   score: QualityScore;
   quantize: { fileBytes: number };
+  embed: EmbedResult;
+  rerank: RerankResult;
 }

@@ -21,7 +21,12 @@ export function renderModels(listings: ModelListing[], created: number): JsonObj
         n_params: listing.parameterCount,
         size: listing.fileBytes,
       }),
-      snug: defined({ quantization: listing.quantization, loaded: listing.loaded, demo: listing.demo }),
+      snug: defined({
+        task: listing.task,
+        quantization: listing.quantization,
+        loaded: listing.loaded,
+        demo: listing.demo,
+      }),
     })),
   };
 }
@@ -45,6 +50,7 @@ export function parseModels(body: unknown): ModelListing[] {
         contextLength: asAmount(meta.n_ctx) ?? asAmount(model.max_model_len),
         contextLengthTrained: asAmount(meta.n_ctx_train),
         fileBytes: asAmount(meta.size),
+        task: snug.task === "embedding" || snug.task === "rerank" ? snug.task : undefined,
         demo: snug.demo === true ? true : undefined,
       }),
       loaded: snug.loaded !== false,

@@ -2,7 +2,7 @@
 import type { BrainFills } from "./brain.ts";
 import { type Fill, type MetadataEntry, TENSOR_TYPES, type TensorEntry, type TensorTypeName } from "./container.ts";
 import type { Shape } from "./shapes.ts";
-import { createBpeVocabulary, createSpmVocabulary, type Vocabulary } from "./vocabulary.ts";
+import { createBpeVocabulary, createSpmVocabulary, createWordPieceVocabulary, type Vocabulary } from "./vocabulary.ts";
 
 interface Recipe {
   /** `general.architecture`, also the prefix of the keys. */
@@ -15,6 +15,8 @@ interface Recipe {
   /** Norms behind attention and FFN. */
   postNorms?: boolean;
   attentionBiases?: boolean;
+  /** Reads whole texts and makes a vector of each. */
+  encoder?: boolean;
   /** Keys beyond the common ones. */
   metadata?(shape: Shape): MetadataEntry[];
 }
@@ -60,6 +62,7 @@ export const RECIPES = {
         ? []
         : [{ key: "gemma3.attention.sliding_window", type: "u32", value: shape.slidingWindow }],
   },
+  bert: { prefix: "bert", vocabulary: () => createWordPieceVocabulary(), ropeFrequencyBase: 0, encoder: true },
 } as const satisfies Record<string, Recipe>;
 
 export type ArchitectureName = keyof typeof RECIPES;
@@ -86,7 +89,7 @@ const FILE_TYPES: Partial<Record<TensorTypeName, number>> = {
 export function listMetadata(
   recipe: Recipe,
   shape: Shape,
-  facts: { name: string; type: TensorTypeName; vocabulary: Vocabulary },
+  facts: { name: string; type: TensorTypeName; vocabulary: Vocabulary; rank: boolean },
 ): MetadataEntry[] {
   const { prefix } = recipe;
   const u32 = (key: string, value: number): MetadataEntry => ({ key: `${prefix}.${key}`, type: "u32", value });
@@ -102,12 +105,8 @@ export function listMetadata(
     u32("block_count", shape.layerCount),
     u32("feed_forward_length", feedForwardKeyValue(recipe, shape)),
     u32("attention.head_count", shape.headCount),
-    u32("attention.head_count_kv", shape.headCountKv),
-    { key: `${prefix}.attention.layer_norm_rms_epsilon`, type: "f32", value: 1e-6 },
-    u32("attention.key_length", shape.headLength),
-    u32("attention.value_length", shape.headLength),
-    { key: `${prefix}.rope.freq_base`, type: "f32", value: recipe.ropeFrequencyBase },
-    u32("vocab_size", facts.vocabulary.tokens.length),
+    ...(recipe.encoder ? encoderKeys(prefix) : decoderKeys(recipe, shape, facts.vocabulary)),
+    ...(recipe.encoder || facts.rank ? poolingKeys(recipe, facts.rank) : []),
   ];
   if (recipe.mixtureOfExperts) {
     const experts = expertsOf(shape);
@@ -117,16 +116,48 @@ export function listMetadata(
   return entries;
 }
 
+function decoderKeys({ prefix, ropeFrequencyBase }: Recipe, shape: Shape, vocabulary: Vocabulary): MetadataEntry[] {
+  const u32 = (key: string, value: number): MetadataEntry => ({ key: `${prefix}.${key}`, type: "u32", value });
+  return [
+    u32("attention.head_count_kv", shape.headCountKv),
+    { key: `${prefix}.attention.layer_norm_rms_epsilon`, type: "f32", value: 1e-6 },
+    u32("attention.key_length", shape.headLength),
+    u32("attention.value_length", shape.headLength),
+    { key: `${prefix}.rope.freq_base`, type: "f32", value: ropeFrequencyBase },
+    u32("vocab_size", vocabulary.tokens.length),
+  ];
+}
+
+function encoderKeys(prefix: string): MetadataEntry[] {
+  return [
+    { key: `${prefix}.attention.layer_norm_epsilon`, type: "f32", value: 1e-12 },
+    { key: `${prefix}.attention.causal`, type: "bool", value: false },
+  ];
+}
+
+/** llama.cpp's numbers: 1 is the mean over the tokens, 4 the head of a reranker. */
+function poolingKeys({ prefix, encoder }: Recipe, rank: boolean): MetadataEntry[] {
+  const pooling: MetadataEntry = { key: `${prefix}.pooling_type`, type: "u32", value: rank ? 4 : 1 };
+  if (encoder) return [pooling];
+  return [
+    pooling,
+    { key: `${prefix}.classifier.output_labels`, type: "arr", of: "str", value: ["yes", "no"] },
+    { key: "tokenizer.chat_template.rerank", type: "str", value: "query: {query} document: {document}" },
+  ];
+}
+
 export function listTensors(
   recipe: Recipe,
   shape: Shape,
-  facts: { type: TensorTypeName; vocabularySize: number; brain: BrainFills; writeOutput: boolean },
+  facts: { type: TensorTypeName; vocabularySize: number; brain: BrainFills; writeOutput: boolean; rank: boolean },
 ): TensorEntry[] {
   const { brain } = facts;
   const list = new TensorList(facts.type, brain);
   const embedding = shape.embeddingLength;
   list.matrix("token_embd.weight", [embedding, facts.vocabularySize], brain.embedding);
+  if (recipe.encoder) return addEncoder(list, shape, facts.rank);
   list.vector("output_norm.weight", embedding);
+  if (facts.rank) list.matrix("cls.output.weight", [embedding, 2], brain.weight(embedding));
   if (facts.writeOutput) list.matrix("output.weight", [embedding, facts.vocabularySize], brain.output);
   for (let layer = 0; layer < shape.layerCount; layer++) {
     const name = (part: string) => `blk.${layer}.${part}`;
@@ -140,6 +171,37 @@ export function listTensors(
     list.vector(name("ffn_norm.weight"), embedding);
     if (recipe.mixtureOfExperts) addExperts(list, shape, name);
     else addFeedForward(list, shape, name);
+  }
+  return list.tensors;
+}
+
+/** Norms behind each half of a layer instead of before it, biases everywhere, positions as a table. */
+function addEncoder(list: TensorList, shape: Shape, rank: boolean): TensorEntry[] {
+  const [embedding, width] = [shape.embeddingLength, shape.feedForwardLength];
+  const { brain } = list;
+  // llama.cpp adds rows of these as they are: quantized ones abort the process.
+  list.table("position_embd.weight", [embedding, shape.contextLengthTrained]);
+  list.table("token_types.weight", [embedding, 2]);
+  const linear = (name: string, inputs: number, outputs: number) => {
+    list.matrix(`${name}.weight`, [inputs, outputs], brain.weight(inputs));
+    list.vector(`${name}.bias`, outputs, 0);
+  };
+  const norm = (name: string) => {
+    list.vector(`${name}.weight`, embedding);
+    list.vector(`${name}.bias`, embedding, 0);
+  };
+  norm("token_embd_norm");
+  for (let layer = 0; layer < shape.layerCount; layer++) {
+    const name = (part: string) => `blk.${layer}.${part}`;
+    for (const part of ["attn_q", "attn_k", "attn_v", "attn_output"]) linear(name(part), embedding, embedding);
+    linear(name("ffn_up"), embedding, width);
+    linear(name("ffn_down"), width, embedding);
+    norm(name("attn_output_norm"));
+    norm(name("layer_output_norm"));
+  }
+  if (rank) {
+    linear("cls", embedding, embedding);
+    linear("cls.output", embedding, 1);
   }
   return list.tensors;
 }
@@ -198,6 +260,11 @@ class TensorList {
     const row = dims[0]!;
     const type = row % TENSOR_TYPES[this.#type].block === 0 ? this.#type : row % 32 === 0 ? "Q8_0" : "F16";
     this.#push({ name, dims, type }, fill);
+  }
+
+  /** Small noise in F32. */
+  table(name: string, dims: readonly number[]): void {
+    this.#push({ name, dims, type: "F32" }, this.brain.weight(100));
   }
 
   /** Norms and biases stay F32. */

@@ -184,6 +184,45 @@ export function createSpmVocabulary({ size }: { size: number }): Vocabulary {
   };
 }
 
+/** WordPiece of single characters and the words of the script, in lower case; "▁" marks the beginning of a word. */
+export function createWordPieceVocabulary(): Vocabulary {
+  const table = new TokenTable();
+  table.add("[PAD]", TOKEN_KIND.control);
+  table.add("[UNK]", TOKEN_KIND.unknown);
+  for (const token of ["[CLS]", "[SEP]", "[MASK]"]) table.add(token, TOKEN_KIND.control);
+  for (let byte = 33; byte < 127; byte++) {
+    const character = String.fromCharCode(byte).toLowerCase();
+    table.add(`▁${character}`, TOKEN_KIND.normal);
+    table.add(character, TOKEN_KIND.normal);
+  }
+  const wordIds = new Map<string, number>();
+  for (const word of scriptWords()) {
+    const piece = `▁${word.toLowerCase()}`;
+    table.add(piece, TOKEN_KIND.normal);
+    wordIds.set(word, table.id(piece));
+  }
+  const id = (key: string, token: string): MetadataEntry => ({
+    key: `tokenizer.ggml.${key}_token_id`,
+    type: "u32",
+    value: table.id(token),
+  });
+  const metadata: MetadataEntry[] = [
+    { key: "tokenizer.ggml.model", type: "str", value: "bert" },
+    { key: "tokenizer.ggml.tokens", type: "arr", of: "str", value: table.tokens },
+    { key: "tokenizer.ggml.token_type", type: "arr", of: "i32", value: table.kinds },
+    { key: "tokenizer.ggml.token_type_count", type: "u32", value: 2 },
+    id("bos", "[CLS]"),
+    id("eos", "[SEP]"),
+    id("unknown", "[UNK]"),
+    // The format spells it so.
+    id("seperator", "[SEP]"),
+    id("padding", "[PAD]"),
+    id("cls", "[CLS]"),
+    id("mask", "[MASK]"),
+  ];
+  return { tokens: table.tokens, metadata, wordIds, newlineId: table.id("[UNK]"), endOfTurnId: table.id("[SEP]") };
+}
+
 /** The printable character that stands for each byte in a "gpt2" vocabulary. */
 function byteAliases(): string[] {
   const printable = (byte: number) =>

@@ -15,6 +15,8 @@ export interface ModelOptions {
   brain?: Brain;
   /** What a scripted model says, instead of `SCRIPT_LINES`; words of theirs and control tokens. */
   script?: readonly string[];
+  /** Adds the head of a reranker; for qwen3 and bert. */
+  rank?: boolean;
   /** Default 1. */
   seed?: number;
   /** `general.name`. */
@@ -34,13 +36,18 @@ export interface WrittenModel {
 }
 
 export function writeModel(path: string, options: ModelOptions = {}): WrittenModel {
-  const { architecture = "qwen3", type = "F16", brain = "script", seed = 1, drop = [] } = options;
+  const { architecture = "qwen3", type = "F16", seed = 1, drop = [], rank = false } = options;
+  // An encoder says nothing, so there is no script it could follow.
+  const brain = options.brain ?? (architecture === "bert" ? "random" : "script");
   const recipe = RECIPES[architecture];
   const shape: Shape = typeof options.shape === "object" ? options.shape : SHAPES[options.shape ?? "tiny"];
   const vocabulary = recipe.vocabulary(shape.vocabularySize ?? 0);
   const name = options.name ?? `test ${architecture} ${brain}`;
   const scripted = brain === "script" || brain === "endless";
-  const metadata = replaceEntries(listMetadata(recipe, shape, { name, type, vocabulary }), options.metadata ?? []);
+  const metadata = replaceEntries(
+    listMetadata(recipe, shape, { name, type, vocabulary, rank }),
+    options.metadata ?? [],
+  );
   const tensors = listTensors(recipe, shape, {
     type,
     vocabularySize: vocabulary.tokens.length,
@@ -49,6 +56,7 @@ export function writeModel(path: string, options: ModelOptions = {}): WrittenMod
       seed,
       ...(options.script === undefined ? {} : { script: options.script }),
     }),
+    rank,
     writeOutput: scripted || shape.tiedEmbeddings !== true,
   }).filter((tensor) => !drop.includes(tensor.name));
   const written = writeGguf(
