@@ -45,6 +45,9 @@ export interface FitsOptions {
 export interface DoctorOptions {
   json?: boolean;
 }
+  /** What the machine has learned, instead of how it is. */
+  profile?: boolean;
+  resetProfile?: boolean;
 
 export interface BotRunOptions {
   api?: string;
@@ -77,7 +80,9 @@ const texts = {
     engine: "run only the engine, for an API on another machine",
     chat: "ask one question; the answer goes to stdout",
     fits: 'what fits: "13b 6gb", "qwen3-8b 8gb ctx 16k", "6gb", "70b"',
-    doctor: "check Node, GPU, VRAM, RAM and disk",
+    doctor: "check GPU, driver, memory, disk, ports, clock, tokens and network, each with a remedy",
+    profile: "show what this machine has learned of its memory and speed",
+    resetProfile: "forget what was learned",
     port: "port to listen on (PORT)",
     host: "address to listen on (SNUG_HOST)",
     model: "model name, GGUF path or URL (SNUG_MODEL)",
@@ -128,7 +133,9 @@ const texts = {
     engine: "只运行引擎，供另一台机器上的 API 使用",
     chat: "问一个问题，回答输出到 stdout",
     fits: "查看能跑什么：“13b 6gb”、“qwen3-8b 8gb ctx 16k”、“6gb”、“70b”",
-    doctor: "检查 Node、显卡、显存、内存和磁盘",
+    doctor: "检查显卡、驱动、内存、磁盘、端口、时间、令牌和网络，并给出解决办法",
+    profile: "显示本机学到的内存和速度数据",
+    resetProfile: "忘记学到的数据",
     port: "监听端口（PORT）",
     host: "监听地址（SNUG_HOST）",
     model: "模型名称、GGUF 路径或网址（SNUG_MODEL）",
@@ -250,6 +257,8 @@ export function createProgram(
     .description(t.doctor)
     .option("--json", t.json)
     .action(async (options: DoctorOptions) => finish(await actions.doctor(options)));
+    .option("--profile", t.profile)
+    .option("--reset-profile", t.resetProfile)
 
   addModelsCommands(program, actions, locale, finish);
 

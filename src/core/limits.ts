@@ -98,6 +98,9 @@ export const charsPerTokenMax = 64;
 /** A driver that does not say what devices there are within this time is taken for absent. */
 export const deviceProbeMsMax = 20_000;
 
+/** A place that is there answers sooner; a check of three must not keep anybody waiting. */
+export const reachMsMax = 5_000;
+
 /** What a tool of a driver prints of sixteen cards with all their clocks. */
 export const commandOutputBytesMax = 4 * 1024 * 1024;
 

@@ -1,0 +1,115 @@
+/** What a machine has learned, in the words of those who look at it: per device, build and architecture. */
+import { findGpu } from "../fit/gpus.ts";
+import { type LearnedMachine, memoryCorrection } from "../fit/learned.ts";
+import { gpuRuntimeBytes } from "../fit/memory.ts";
+import { constantsFor, deviceRates, ramBandwidthDefault, SPEED_CONSTANTS } from "../fit/speed-constants.ts";
+import { fitCorrection } from "../fit/speed-measured.ts";
+import type { Backend, GpuDevice, Hardware } from "../fit/types.ts";
+import type { MachineLearning } from "./learning.ts";
+import { learnedLoad, type MemoryRecord } from "./memory-records.ts";
+import { learnedRun, type SpeedRecord } from "./speed-records.ts";
+
+export interface LearnedEntry {
+  /** Backend, cards and driver. */
+  device: string;
+  build: string;
+  architecture: string;
+  loads: number;
+  /** Answers alike, each the median of a few. */
+  runs: number;
+  /** Per GPU, in place of the usual share. */
+  runtimeBytes?: number;
+  computeFactor?: { host: number; gpu: number };
+  /** Rate at which weights are read while answering, with what the runs say. */
+  effectiveBandwidthBytesPerSecond?: number;
+  /** What a layer costs beside reading its weights. */
+  layerSeconds?: number;
+  /** Milliseconds since the epoch. */
+  lastAt: number;
+}
+
+export function describeLearning({ memory, speed }: Pick<MachineLearning, "memory" | "speed">): LearnedEntry[] {
+  const groups = new Map<string, { loads: MemoryRecord[]; runs: SpeedRecord[] }>();
+  const group = (device: string, build: string, architecture: string) => {
+    const key = JSON.stringify([device, build, architecture]);
+    const found = groups.get(key) ?? { loads: [], runs: [] };
+    groups.set(key, found);
+    return found;
+  };
+  for (const load of memory.all) group(load.device, load.build ?? "?", load.architecture ?? "?").loads.push(load);
+  for (const run of speed.all) group(run.device, run.build, run.architecture).runs.push(run);
+  return [...groups].map(([key, { loads, runs }]) => {
+    const [device = "", build = "", architecture = ""] = JSON.parse(key) as string[];
+    return { device, build, architecture, ...describe(device, architecture, loads, runs) };
+  });
+}
+
+function describe(
+  device: string,
+  architecture: string,
+  loads: readonly MemoryRecord[],
+  runs: readonly SpeedRecord[],
+): Omit<LearnedEntry, "device" | "build" | "architecture"> {
+  const backend = device.split(" ")[0] as Backend;
+  const buildFamily = runs[0]?.settings.buildFamily ?? "node-llama-cpp";
+  const learned: LearnedMachine = {
+    backend,
+    buildFamily,
+    loads: loads.map(learnedLoad),
+    runs: runs.map(learnedRun),
+  };
+  const hardware: Hardware = { backend, gpus: gpusOf(device, backend), learned };
+  const correction = memoryCorrection(hardware, architecture, { buildFamily }, gpuRuntimeBytes(backend));
+  return {
+    loads: loads.length,
+    runs: runs.length,
+    ...(correction?.runtimeBytes === undefined ? {} : { runtimeBytes: correction.runtimeBytes }),
+    ...(correction === undefined
+      ? {}
+      : { computeFactor: { host: correction.computeHost, gpu: correction.computeGpu } }),
+    ...speedOf(hardware, learned),
+    lastAt: Math.max(...loads.map(({ at }) => at), ...runs.map(({ at }) => at)),
+  };
+}
+
+/** The cards of a `deviceKey`, with what the table knows of them; the driver's version stands behind each name. */
+function gpusOf(device: string, backend: Backend): GpuDevice[] {
+  if (backend === "cpu") return [];
+  return device
+    .slice(backend.length + 1)
+    .split(" + ")
+    .map((text, index) => {
+      const name = text.replace(/ [\d.]+$/, "");
+      const facts = findGpu(name)?.gpu;
+      const rate = facts?.bandwidthBytesPerSecond;
+      return {
+        id: `gpu${index}`,
+        name,
+        vramBytesTotal: facts?.vramBytes[0] ?? 2 ** 33,
+        ...(rate === undefined ? {} : { bandwidthBytesPerSecond: rate }),
+        ...(facts === undefined ? {} : { generation: facts.generation }),
+      };
+    });
+}
+
+function speedOf(
+  hardware: Hardware,
+  { runs }: LearnedMachine,
+): Pick<LearnedEntry, "effectiveBandwidthBytesPerSecond" | "layerSeconds"> {
+  const usable = runs.filter(({ work }) => work.gpus.length === hardware.gpus.length);
+  const correction = fitCorrection(usable, hardware, SPEED_CONSTANTS);
+  if (correction === undefined) return {};
+  const { shared } = SPEED_CONSTANTS;
+  const [gpu] = hardware.gpus;
+  if (gpu === undefined) {
+    return {
+      effectiveBandwidthBytesPerSecond: (ramBandwidthDefault * shared.cpuEfficiency) / correction.cpu,
+      layerSeconds: shared.cpuLayerSeconds * correction.cpu,
+    };
+  }
+  const { constants } = constantsFor(SPEED_CONSTANTS, gpu.generation);
+  return {
+    effectiveBandwidthBytesPerSecond: (deviceRates(gpu).bandwidth * constants.efficiency) / correction.memory,
+    layerSeconds: constants.layerSeconds * correction.launch,
+  };
+}

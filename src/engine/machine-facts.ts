@@ -1,0 +1,87 @@
+/** What this machine is and how it is doing: the facts of `snug doctor` that an engine can read by itself. */
+import { readdir, readFile, statfs } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import type { MachineFacts } from "../core/doctor/facts.ts";
+import type { HardwareReading } from "../core/ports.ts";
+import { type BackendWish, chooseBackend, findLlamaServer } from "./backend.ts";
+import { type GpuSources, readGpuConditions } from "./gpu-condition.ts";
+
+export interface MachineFactsOptions {
+  hardware: HardwareReading;
+  dataDir: string;
+  /** What runs models: "auto" and no path unless settings say otherwise. */
+  backend?: { wanted: BackendWish; serverPath: string | undefined };
+  sources?: GpuSources;
+}
+
+export async function readMachineFacts(options: MachineFactsOptions): Promise<MachineFacts> {
+  const { hardware, dataDir, backend, sources } = options;
+  const [gpus, program, swap, onBattery, bytesFree] = await Promise.all([
+    readGpuConditions(sources),
+    readProgram(backend ?? { wanted: "auto", serverPath: undefined }),
+    readSwap(),
+    readOnBattery(),
+    readDiskBytesFree(dataDir),
+  ]);
+  return {
+    nodeVersion: process.version,
+    hardware,
+    gpus,
+    ...(program === undefined ? {} : { program }),
+    ...(swap === undefined ? {} : { swap }),
+    ...(onBattery === undefined ? {} : { onBattery }),
+    disk: { path: dataDir, bytesFree },
+  };
+}
+
+/** Undefined when the settings name a llama-server that is not there: the settings' own check says so. */
+async function readProgram({
+  wanted,
+  serverPath: configured,
+}: NonNullable<MachineFactsOptions["backend"]>): Promise<MachineFacts["program"]> {
+  try {
+    const serverPath = await findLlamaServer(configured);
+    const { backend: name, reason } = chooseBackend({ wanted, serverPath, needs: [] });
+    return { name, reason };
+  } catch {
+    return undefined;
+  }
+}
+
+/** Linux only. */
+async function readSwap(): Promise<MachineFacts["swap"]> {
+  return parseSwap(await readFile("/proc/meminfo", "utf8").catch(() => ""));
+}
+
+export function parseSwap(memInfo: string): MachineFacts["swap"] {
+  const kibibytes = (name: string) => new RegExp(`^${name}:\\s+(\\d+) kB`, "m").exec(memInfo)?.[1];
+  const [total, free] = [kibibytes("SwapTotal"), kibibytes("SwapFree")];
+  if (total === undefined || free === undefined) return undefined;
+  return { bytesTotal: Number(total) * 1024, bytesFree: Number(free) * 1024 };
+}
+
+/** True when there is a power supply of the mains kind and none of them is connected. Linux only. */
+async function readOnBattery(folder = "/sys/class/power_supply"): Promise<boolean | undefined> {
+  const supplies = await readdir(folder).catch(() => []);
+  const read = (...path: string[]) => readFile(join(folder, ...path), "utf8").then((text) => text.trim());
+  const mains = await Promise.all(
+    supplies.map(async (name) => {
+      const type = await read(name, "type").catch(() => "");
+      return type === "Mains" ? await read(name, "online").catch(() => undefined) : undefined;
+    }),
+  );
+  const known = mains.filter((online) => online !== undefined);
+  return known.length === 0 ? undefined : known.every((online) => online === "0");
+}
+
+/** The data folder may not exist yet; then the disk it will be on counts. */
+async function readDiskBytesFree(path: string): Promise<number> {
+  try {
+    const { bavail, bsize } = await statfs(path);
+    return bavail * bsize;
+  } catch (error) {
+    const parent = dirname(path);
+    if (parent === path) throw error;
+    return readDiskBytesFree(parent);
+  }
+}
