@@ -11,6 +11,7 @@ import { createKeyStore } from "../../dist/api/key-store.js";
 import { createRouter } from "../../dist/api/router.js";
 import { createUsageStore } from "../../dist/api/usage/store.js";
 import { createFitDesk } from "../../dist/entries/fit-desk.js";
+import { sendOverHttp } from "../../dist/entries/http-send.js";
 import { listen } from "../../dist/entries/listen.js";
 import { openSqlite } from "../../dist/entries/sqlite.js";
 import { systemTimer } from "../../dist/entries/timer.js";
@@ -34,7 +35,7 @@ const app = createApp({
         origin: "settings",
         weight: 1,
         draining: false,
-        engine: createHttpEngine({ baseUrl: `http://127.0.0.1:${port}`, clock }),
+        engine: createHttpEngine({ baseUrl: `http://127.0.0.1:${port}`, clock, fetch: sendOverHttp }),
       },
     ],
     registered: { list: engineStore.list, open: () => undefined },

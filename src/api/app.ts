@@ -18,6 +18,7 @@ import { createAdminPages } from "./admin/pages.tsx";
 import type { Deadlines } from "./admission.ts";
 import { type AuthVariables, findKey, hasScope, requireScope } from "./auth.ts";
 import { chat, chatCompletionsForm, completionsForm, responsesForm } from "./chat.ts";
+import { addCompareRoutes } from "./compare.ts";
 import { createEngineDesk } from "./engines.ts";
 import { createFitRoutes, type FitDesk } from "./fits.ts";
 import { readHealth } from "./health.ts";
@@ -27,9 +28,11 @@ import { createLiveRequests } from "./live-requests.ts";
 import { createMetrics, metricsContentType } from "./metrics.ts";
 import { describeApi } from "./openapi.ts";
 import { createQuotaBook, type QuotaBook } from "./quota.ts";
+import { createRecentKeys } from "./recent-keys.ts";
 import { crossOrigin, identify, type RequestVariables, respondToError, securityHeaders } from "./requests.ts";
 import type { Router } from "./router.ts";
 import { exportUsage, readUsage } from "./usage/report.ts";
+import { embeddings, rerank } from "./vectors.ts";
 
 export interface AppDependencies {
   engine: Router;
@@ -73,17 +76,21 @@ interface ApiEnvironment {
 }
 
 export function createApp(dependencies: AppDependencies): Hono<ApiEnvironment> {
-  const { engine, usageStore, keyStore, fits, version, logger, clock, addressOf } = dependencies;
+  const { engine, usageStore, fits, version, logger, clock, addressOf } = dependencies;
+  const recent = createRecentKeys(clock);
+  const keyStore = recent.guard(dependencies.keyStore);
   const metrics = createMetrics();
   const live = createLiveRequests();
-  const quotas = dependencies.quotas ?? createQuotaBook({
-    usageStore,
-    clock,
-    ...(dependencies.quotaRecountMs === undefined ? {} : { recountMs: dependencies.quotaRecountMs }),
-  });
+  const quotas =
+    dependencies.quotas ??
+    createQuotaBook({
+      usageStore,
+      clock,
+      ...(dependencies.quotaRecountMs === undefined ? {} : { recountMs: dependencies.quotaRecountMs }),
+    });
   const guesses = createAddressLimit({ burst: keyGuessesMax, perMinute: keyGuessesPerMinute, clock, addressOf });
   const questions = createAddressLimit({ burst: fitQuestionsMax, perMinute: fitQuestionsPerMinute, clock, addressOf });
-  const door = { keyStore, clock, guesses };
+  const door = { keyStore, clock, guesses, recent };
   const chatDependencies = { ...dependencies, quotas, live, metrics };
   const desk = createEngineDesk(engine, dependencies.engineStore, clock);
   const [chatKey, usageKey, adminKey] = (["chat", "usage", "admin"] as const).map((scope) => requireScope(door, scope));
@@ -114,6 +121,8 @@ export function createApp(dependencies: AppDependencies): Hono<ApiEnvironment> {
   app.post("/v1/chat/completions", chatKey!, (context) => chat(context, chatDependencies, chatCompletionsForm));
   app.post("/v1/completions", chatKey!, (context) => chat(context, chatDependencies, completionsForm));
   app.post("/v1/responses", chatKey!, (context) => chat(context, chatDependencies, responsesForm));
+  app.post("/v1/embeddings", chatKey!, (context) => embeddings(context, chatDependencies));
+  app.post("/v1/rerank", chatKey!, (context) => rerank(context, chatDependencies));
   app.get("/v1/models", chatKey!, async (context) => {
     const { models } = context.get("key");
     const listings = (await engine.models()).filter(({ id }) => models === undefined || models.includes(id));
@@ -155,19 +164,6 @@ export function createApp(dependencies: AppDependencies): Hono<ApiEnvironment> {
     return context.body(null, 204);
   });
 
-  if (dependencies.link !== undefined) {
-    const { engineStore, link: upgrade } = dependencies;
-    app.use("/v1/link", tellRefusalInHeaders);
-    app.get(
-      "/v1/link",
-      requireScope(door, "engine"),
-      createLinkRoute({ router: engine, engineStore, clock, upgrade }),
-    );
-  }
-
-  app.get("/v1/requests", adminKey!, (context) => context.json({ requests: live.list() }));
-  app.delete("/v1/requests/:id", adminKey!, (context) => context.json(live.cancel(context.req.param("id"))));
-
   app.get("/v1/engines/:name/status", adminKey!, async (context) =>
     context.json(await desk.operate(context.req.param("name"), { verb: "status" })),
   );
@@ -181,10 +177,16 @@ export function createApp(dependencies: AppDependencies): Hono<ApiEnvironment> {
     });
   }
 
+  addCompareRoutes(app, { desk, mayDrive: adminKey! });
+
   if (dependencies.link !== undefined) {
     const { engineStore, link: upgrade } = dependencies;
-    addLinkRoute(app, requireScope(door, "engine"), { router: engine, engineStore, clock, upgrade });
+    app.use("/v1/link", tellRefusalInHeaders);
+    app.get("/v1/link", requireScope(door, "engine"), createLinkRoute({ router: engine, engineStore, clock, upgrade }));
   }
+
+  app.get("/v1/requests", adminKey!, (context) => context.json({ requests: live.list() }));
+  app.delete("/v1/requests/:id", adminKey!, (context) => context.json(live.cancel(context.req.param("id"))));
 
   app.get("/metrics", adminKey!, async (context) => {
     const text = metrics.render({ version, live: live.list().length, engines: await desk.list() });

@@ -4,6 +4,7 @@ import { AppError } from "../core/errors.ts";
 import { apiKeyBytes, apiKeyCharsMax, apiKeyCharsMin } from "../core/limits.ts";
 import type { ApiKey, Clock, KeyScope, KeyStore } from "../core/ports.ts";
 import type { AddressLimit } from "./address-limit.ts";
+import type { RecentKeys } from "./recent-keys.ts";
 
 /** What the routes behind a key find in their context. */
 export interface AuthVariables {
@@ -81,6 +82,8 @@ export interface Door {
   clock: Clock;
   /** Bounds wrong keys; left out where somebody else does. */
   guesses?: AddressLimit;
+  /** Keys seen a moment ago; left out: each is looked up. */
+  recent?: RecentKeys;
 }
 
 /** Lets a request pass whose bearer key has the scope; `admin` has them all. Leaves no trace of those it turns away. */
@@ -106,12 +109,13 @@ export function hasScope(key: ApiKey, ...scopes: KeyScope[]): boolean {
 
 /** The key that a request shows, if it is still good. */
 export async function findKey(
-  { keyStore, clock }: Pick<Door, "keyStore" | "clock">,
+  { keyStore, clock, recent }: Pick<Door, "keyStore" | "clock" | "recent">,
   header: string | undefined,
 ): Promise<ApiKey | undefined> {
   const secret = header?.match(/^Bearer +(\S+)$/i)?.[1];
   if (secret === undefined || secret.length > apiKeyCharsMax) return undefined;
-  const key = await keyStore.findByHash(await hashSecret(secret));
+  const find = async () => keyStore.findByHash(await hashSecret(secret));
+  const key = recent === undefined ? await find() : await recent.find(secret, find);
   return key !== undefined && isGood(key, clock.now()) ? key : undefined;
 }
 

@@ -42,7 +42,9 @@ export const completionsForm: ChatForm = {
 };
 export const responsesForm: ChatForm = { parse: parseResponseCall, dialect: responsesDialect, idPrefix: "resp_" };
 
-export const chatForms = new Map([chatCompletionsForm, completionsForm, responsesForm].map((one) => [one.idPrefix, one]));
+export const chatForms = new Map(
+  [chatCompletionsForm, completionsForm, responsesForm].map((one) => [one.idPrefix, one]),
+);
 
 export async function chat(context: KeyedContext, dependencies: ChatDependencies, form: ChatForm): Promise<Response> {
   const { engine, usageStore: store, clock, logger, live, metrics } = dependencies;
@@ -58,18 +60,25 @@ export async function chat(context: KeyedContext, dependencies: ChatDependencies
   });
   const { id, at } = admission;
   const requestId = context.get("requestId");
-  const given = await handOver(context, dependencies, { call: { ...call, request }, admission, requestId, quota, form });
+  const given = await handOver(context, dependencies, {
+    call: { ...call, request },
+    admission,
+    requestId,
+    quota,
+    form,
+  });
   if (given !== undefined) return given;
   const run = (clientSignal: AbortSignal) => {
     const signal = live.enter(admission, clientSignal);
     const events = withDeadlines(terms, signal, (inner) => engine.chat(request, { signal: inner }));
-    const metered = meterChat(live.watch(id, events), {
+    const metered = meterChat(events, {
       id,
       at,
       store,
       clock,
       logger,
       signal,
+      onEvent: (event) => live.note(id, event),
       onSettled: (receipt) => {
         const { promptTokens = 0, completionTokens = 0 } = receipt.usage;
         const counted = quota.settle(promptTokens + completionTokens);
@@ -101,10 +110,7 @@ async function handOver(
   const { id } = job.admission;
   const { ticket } = quota;
   const signal = live.enter(job.admission, context.req.raw.signal);
-  const taking = engine.handOver(
-    { ...job, form: form.idPrefix, ...(ticket === undefined ? {} : { ticket }) },
-    signal,
-  );
+  const taking = engine.handOver({ ...job, form: form.idPrefix, ...(ticket === undefined ? {} : { ticket }) }, signal);
   const over = taking.then(async (reply) => {
     const receipt = reply?.refused?.receipt;
     if (receipt !== undefined) await Promise.all([usageStore.settle(receipt), quota.settle(0)]);

@@ -16,8 +16,8 @@ export interface LiveRequests {
    * @returns a signal that also aborts when an administrator ends the request
    */
   enter(admission: UsageAdmission, signal: AbortSignal): AbortSignal;
-  /** The same events, looked at as they pass. */
-  watch(id: string, events: AsyncIterable<ChatEvent>): AsyncIterable<ChatEvent>;
+  /** Sees an event of the answer pass. */
+  note(id: string, event: ChatEvent): void;
   leave(id: string): void;
   /** Oldest first. */
   list(): LiveRequest[];
@@ -35,12 +35,9 @@ export function createLiveRequests(): LiveRequests {
       live.set(admission.id, { request: { ...admission, state: "waiting", completionTokens: 0 }, controller });
       return controller.signal;
     },
-    async *watch(id, events) {
+    note(id, event) {
       const request = live.get(id)?.request;
-      for await (const event of events) {
-        if (request !== undefined) note(request, event);
-        yield event;
-      }
+      if (request !== undefined) note(request, event);
     },
     leave: (id) => void live.delete(id),
     list: () => [...live.values()].map(({ request }) => request),

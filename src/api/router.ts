@@ -5,6 +5,7 @@
  *
  * A lone engine gets everything unlooked at: it knows best what it has, and queues by itself.
  */
+import { batchesOf, fromBatches } from "../core/batches.ts";
 import { type ChatEvent, type ChatRequest, isTerminal } from "../core/chat.ts";
 import { AppError, type ErrorCode } from "../core/errors.ts";
 import {
@@ -20,6 +21,7 @@ import type { ChatEngine, EngineHealth, EngineRecord, ModelListing, Timer } from
 import { claimOfChat } from "../core/service-terms.ts";
 import { conversationScore } from "./conversation-score.ts";
 import { type AnswerJob, isJobEngine, type JobReply } from "./hand-over.ts";
+import { type Choice, createAsk } from "./router-ask.ts";
 import {
   coldness,
   createMember,
@@ -50,6 +52,8 @@ export interface RouterOptions {
 }
 
 export interface Router extends ChatEngine {
+  embed: NonNullable<ChatEngine["embed"]>;
+  rerank: NonNullable<ChatEngine["rerank"]>;
   /** Reads every engine now, and gives waiting requests what has become free. */
   refresh(): Promise<void>;
   members(): Promise<readonly Readonly<EngineMember>[]>;
@@ -64,11 +68,6 @@ export interface Router extends ChatEngine {
   handOver(job: AnswerJob, signal: AbortSignal): Promise<JobReply | undefined>;
   /** Requests waiting for any engine. */
   readonly waiting: number;
-}
-
-interface Choice {
-  member: EngineMember;
-  model: string;
 }
 
 /** Failures that another engine may not have. A timeout is not among them: nobody waits for two. */
@@ -122,6 +121,9 @@ export function createRouter(options: RouterOptions): Router {
     line.pump();
   };
 
+  const loneOf = (found: readonly EngineMember[], model: string): EngineMember | undefined =>
+    found.length === 1 && !found[0]!.draining && !aliases.has(model) ? found[0] : undefined;
+
   /** Best first. An engine that this request has tried is out. */
   const candidates = (model: string, tried: ReadonlySet<EngineMember>): EngineMember[] =>
     all().filter((member) => !tried.has(member) && isAvailable(member, now()) && mayHave(member, model));
@@ -165,7 +167,7 @@ export function createRouter(options: RouterOptions): Router {
     request: ChatRequest,
     tried: ReadonlySet<EngineMember>,
     signal: AbortSignal,
-  ): AsyncGenerator<ChatEvent, Choice | ChatEvent> {
+  ): AsyncGenerator<readonly ChatEvent[], Choice | ChatEvent> {
     const waiter = line.join(claimOfChat(request), () => take(choose(request, tried, true)));
     if (waiter === undefined) return overloaded(line.length * 1000);
     const since = now();
@@ -180,7 +182,7 @@ export function createRouter(options: RouterOptions): Router {
         const position = waiter.position();
         if (position > 0 && position !== shown) {
           shown = position;
-          yield { type: "queued", position, estimatedWaitMs: estimateWaitMs(all(), position) };
+          yield [{ type: "queued", position, estimatedWaitMs: estimateWaitMs(all(), position) }];
         }
         const looked = new AbortController();
         const turn = await Promise.race([waiter.turn, leave, timer.wait(waitingLookMs, looked.signal)]);
@@ -209,26 +211,26 @@ export function createRouter(options: RouterOptions): Router {
     choice: Choice,
     request: ChatRequest,
     signal: AbortSignal,
-  ): AsyncGenerator<ChatEvent, Extract<ChatEvent, { type: "error" }> | undefined> {
+  ): AsyncGenerator<readonly ChatEvent[], Extract<ChatEvent, { type: "error" }> | undefined> {
     const { member, model } = choice;
     const startedAt = now();
     let started = false;
     let finished = false;
     try {
-      for await (const event of member.engine.chat({ ...request, model }, { signal })) {
-        if (event.type === "error") {
-          if (!signal.aborted) noteFailure(member, event.error.code, now());
-          if (!started && elsewhere.has(event.error.code) && !signal.aborted) return event;
-        }
-        if (event.type === "start") {
+      for await (const batch of batchesOf(member.engine.chat({ ...request, model }, { signal }))) {
+        const error = batch.find((event) => event.type === "error");
+        if (batch.some((event) => event.type === "start")) {
           started = true;
           member.failures = 0;
         }
-        finished = event.type === "finish";
-        yield event.type === "start" && member.named
-          ? { ...event, producer: { ...event.producer, engineId: member.name } }
-          : event;
-        if (isTerminal(event)) return undefined;
+        if (error !== undefined) {
+          if (!signal.aborted) noteFailure(member, error.error.code, now());
+          if (!started && elsewhere.has(error.error.code) && !signal.aborted) return error;
+        }
+        const last = batch.at(-1);
+        finished = last?.type === "finish";
+        yield member.named ? batch.map((event) => signed(event, member.name)) : batch;
+        if (last !== undefined && isTerminal(last)) return undefined;
       }
       return undefined;
     } finally {
@@ -236,11 +238,14 @@ export function createRouter(options: RouterOptions): Router {
     }
   }
 
-  async function* chat(request: ChatRequest, { signal }: { signal: AbortSignal }): AsyncGenerator<ChatEvent, void> {
-    if (signal.aborted) return yield cancelled;
+  async function* chat(
+    request: ChatRequest,
+    { signal }: { signal: AbortSignal },
+  ): AsyncGenerator<readonly ChatEvent[], void> {
+    if (signal.aborted) return yield [cancelled];
     const found = await members();
-    if (found.length === 0) return yield failed(noEngine(options));
-    const lone = found.length === 1 && !found[0]!.draining && !aliases.has(request.model) ? found[0] : undefined;
+    if (found.length === 0) return yield [failed(noEngine(options))];
+    const lone = loneOf(found, request.model);
     if (lone === undefined) await freshen(found);
     const tried = new Set<EngineMember>();
     let last: ChatEvent | undefined;
@@ -249,7 +254,7 @@ export function createRouter(options: RouterOptions): Router {
       if (choice === undefined) {
         if (candidatesGone(request, tried)) break;
         const placed = yield* waitForPlace(request, tried, signal);
-        if ("type" in placed) return yield placed.type === "cancelled" ? placed : (last ?? placed);
+        if ("type" in placed) return yield [placed.type === "cancelled" ? placed : (last ?? placed)];
         choice = placed;
       }
       tried.add(choice.member);
@@ -258,7 +263,7 @@ export function createRouter(options: RouterOptions): Router {
       last = error;
       if (lone !== undefined) break;
     }
-    yield last ?? unavailable(request, found, now());
+    yield [last ?? unavailable(request, found, now())];
   }
 
   const handOver: Router["handOver"] = async (job, signal) => {
@@ -285,9 +290,25 @@ export function createRouter(options: RouterOptions): Router {
     return reply;
   };
 
+  const ask = createAsk({
+    members,
+    loneOf,
+    freshen,
+    choose: (request, tried) => choose(request, tried, true),
+    take,
+    giveBack: (choice) => giveBack(choice, undefined),
+    isHopeless: (request, tried) => candidatesGone(request, tried),
+    wait: waitForPlace,
+    unavailable: (request, found) => unavailable(request, found, now()),
+    noEngine: () => noEngine(options),
+    elsewhere,
+    now,
+  });
+
   return {
+    ...ask,
     handOver,
-    chat,
+    chat: (request, turn) => fromBatches(chat(request, turn)),
     refresh,
     members,
     reload,
@@ -318,6 +339,11 @@ export function createRouter(options: RouterOptions): Router {
 
 const cancelled: ChatEvent = { type: "cancelled", usage: {}, timings: {} };
 const nobody: EngineHealth = { state: "stopped", active: 0, queued: 0, slots: 0 };
+
+/** Under the name the settings or an administrator gave the engine. */
+function signed(event: ChatEvent, engineId: string): ChatEvent {
+  return event.type === "start" ? { ...event, producer: { ...event.producer, engineId } } : event;
+}
 
 function failed(error: AppError): ChatEvent {
   return { type: "error", error: error.toFacts() };

@@ -98,6 +98,10 @@ export const charsPerTokenMax = 64;
 /** A driver that does not say what devices there are within this time is taken for absent. */
 export const deviceProbeMsMax = 20_000;
 
+/** A minute shows heat and memory moving; a day of minutes is a hundred kilobytes for each GPU. */
+export const monitorEveryMs = 60_000;
+export const monitorSamplesMax = 1440;
+
 /** A place that is there answers sooner; a check of three must not keep anybody waiting. */
 export const reachMsMax = 5_000;
 
@@ -107,16 +111,19 @@ export const commandOutputBytesMax = 4 * 1024 * 1024;
 /** Tokens per sequence when nobody asks for a number: a page or two of conversation on little memory. */
 export const contextLengthDefault = 4096;
 
-/** Restart delays of a crashed child: first, and the most it grows to by doubling. */
-export const restartDelayMsFirst = 100;
-export const restartDelayMsMax = 30_000;
 /** Tokens of a text that becomes a vector, when nobody asks for a number: all of them lie in one batch. */
 export const vectorContextLengthDefault = 2048;
+
+/** 2,048 vectors of 4,096 numbers in base64, and some room. */
+export const vectorReplyBytesMax = 64 * 1024 * 1024;
 
 /** OpenAI's bound of texts in one request for embeddings, and as many documents to rank as a search brings up. */
 export const embeddingInputsMax = 2048;
 export const rerankDocumentsMax = 1024;
 
+/** Restart delays of a crashed child: first, and the most it grows to by doubling. */
+export const restartDelayMsFirst = 100;
+export const restartDelayMsMax = 30_000;
 
 /** Crashes in a row without a finished answer between them before the engine is called failed. */
 export const restartsInARowMax = 5;
@@ -408,6 +415,9 @@ export const signedBodyBytesMax = 1024 * 1024;
 /** Age of a signed request at which it is refused, and how far ahead its clock may be. */
 export const signedTimestampMsMax = 300_000;
 
+/** What stands behind an answer's buttons is kept this long where the program sleeps between requests. */
+export const keptMsMax = 24 * 3_600_000;
+
 /** Age of a person's name, language and rights at which they are asked for again. */
 export const personAgeMsMax = 3_600_000;
 
@@ -486,8 +496,9 @@ export const adminFormBytesMax = 64 * 1024;
 /** Lines of a chart; the rest is drawn as one. */
 export const chartGroupsMax = 7;
 
-/** Failed requests and groups that the admin page lists. */
+/** Groups that the admin page lists, and failed requests. */
 export const adminRowsMax = 20;
+export const adminFailuresMax = 8;
 
 /** Precisions side by side: more columns than anybody reads, and hours of work. */
 export const compareQuantizationsMax = 8;
@@ -495,6 +506,12 @@ export const compareQuantizationsMax = 8;
 /** Prompts of one comparison; each is answered by every precision. */
 export const comparePromptsMax = 4;
 export const comparePromptCharsMax = 4000;
+
+/** A comparison asked for over the network. */
+export const compareBodyBytesMax = 64 * 1024;
+
+/** Between two looks at how a comparison is getting on. */
+export const compareLookMs = 1000;
 
 /** Depths at which speed is measured. */
 export const compareContextsMax = 4;
@@ -510,3 +527,9 @@ export const compareJobsKept = 8;
 
 /** Log-probabilities of a reference kept on disk while a comparison runs. */
 export const referenceBytesMax = 1024 * 1024 * 1024;
+
+/** Age of a key at which it is looked up again: how long one that another process revoked may still be used. */
+export const keyAgeMsMax = 1_000;
+
+/** Keys remembered for that long. */
+export const recentKeysMax = 1_000;

@@ -3,8 +3,8 @@ import { randomBytes, randomUUID } from "node:crypto";
 import type { Context } from "hono";
 import { createApp } from "../api/app.ts";
 import { ensureAdminKey } from "../api/auth.ts";
-import { parseAliases, parseEngineList } from "../api/engine-list.ts";
 import { createBotStateStore } from "../api/bot-state.ts";
+import { parseAliases, parseEngineList } from "../api/engine-list.ts";
 import { createEngineStore } from "../api/engine-store.ts";
 import type { FitDesk } from "../api/fits.ts";
 import { createKeyStore } from "../api/key-store.ts";
@@ -22,6 +22,7 @@ import { createHttpEngine } from "../http/client.ts";
 import { readAdminAsset } from "./admin-assets.ts";
 import { type BotSettings, prepareBots, type RunningBots } from "./bots.ts";
 import { startEmbeddedEngine } from "./embedded-engine.ts";
+import { sendOverHttp } from "./http-send.ts";
 import { tidyLedger } from "./ledger-upkeep.ts";
 import { createLinkServer, createLinkUpgrade } from "./link-socket.ts";
 import { type FetchHandler, type Listener, listen } from "./listen.ts";
@@ -176,7 +177,13 @@ async function openEngine(options: ServerOptions) {
 }
 
 function openRemote({ name, url, token }: Pick<EngineRecord, "name" | "url" | "token">): ChatEngine {
-  return createHttpEngine({ baseUrl: url, engineId: name, clock, ...(token === undefined ? {} : { token }) });
+  return createHttpEngine({
+    baseUrl: url,
+    engineId: name,
+    clock,
+    fetch: sendOverHttp,
+    ...(token === undefined ? {} : { token }),
+  });
 }
 
 /** Routing reads what this keeps fresh. A lone engine is not routed to, so nobody needs to ask it. */

@@ -63,20 +63,65 @@ function toDatabase(file: SqliteFile.Database): SqliteDatabase {
   };
 
   const runAll = file.transaction((statements: SqlStatement[]) => statements.map(run));
+  const runGroups = file.transaction((groups: SqlStatement[][]) => groups.map((group) => group.map(run)));
+
+  /** One statement is a transaction of its own; a writer takes the lock at once, so that none fails half-way. */
+  const runAlone = (statements: SqlStatement[]): unknown[][][] =>
+    statements.length === 1 ? [run(statements[0]!)] : runAll.immediate(statements);
+
+  let waiting: WaitingWrite[] = [];
+
+  /** What was written in one turn of the event loop is one transaction: a commit costs more than its statements. */
+  const flush = () => {
+    const writes = waiting;
+    if (writes.length === 0) return;
+    waiting = [];
+    try {
+      const results = writes.length === 1 ? undefined : runGroups.immediate(writes.map((write) => write.statements));
+      if (results === undefined) writes[0]!.resolve(runAlone(writes[0]!.statements));
+      else for (const [place, write] of writes.entries()) write.resolve(results[place]!);
+    } catch (thrown) {
+      if (writes.length === 1) return writes[0]!.reject(runError(thrown));
+      // One of them may be at fault, so each gets its own try.
+      for (const write of writes) {
+        try {
+          write.resolve(runAlone(write.statements));
+        } catch (own) {
+          write.reject(runError(own));
+        }
+      }
+    }
+  };
+
+  const isWrite = (statements: SqlStatement[]) => statements.every(({ sql }) => !prepare(sql).reader);
 
   return {
     async atomic(statements) {
       try {
-        // One statement is a transaction of its own; a writer takes the lock at once, so that none fails half-way.
-        return statements.length === 1 ? [run(statements[0]!)] : runAll.immediate(statements);
+        if (!isWrite(statements)) {
+          // A reader sees everything that was written before it.
+          flush();
+          return runAlone(statements);
+        }
       } catch (thrown) {
         throw runError(thrown);
       }
+      return await new Promise<unknown[][][]>((resolve, reject) => {
+        if (waiting.length === 0) setImmediate(flush);
+        waiting.push({ statements, resolve, reject });
+      });
     },
     close: () => {
+      flush();
       file.close();
     },
   };
+}
+
+interface WaitingWrite {
+  statements: SqlStatement[];
+  resolve(rows: unknown[][][]): void;
+  reject(error: AppError): void;
 }
 
 /** SQLite's result code ("SQLITE_CORRUPT") or the file system's ("EACCES"). */

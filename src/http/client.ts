@@ -1,4 +1,5 @@
 /** A chat engine behind HTTP: ours, llama-server, vLLM, Ollama or whatever else speaks OpenAI's chat completions. */
+import { fromBatches } from "../core/batches.ts";
 import { type ChatEvent, type ChatRequest, isTerminal } from "../core/chat.ts";
 import { AppError, toAppError } from "../core/errors.ts";
 import {
@@ -14,13 +15,15 @@ import { type ChatReader, createChatReader } from "./chat-reader.ts";
 import { renderChatBody } from "./chat-request.ts";
 import { asAmount, asObject, asText, defined } from "./chat-wire.ts";
 import { renderCompletionBody } from "./completions.ts";
-import { connectionError, errorOfReply, parseJson } from "./engine-errors.ts";
+import { connectionError, errorOfBody, errorOfReply, parseJson } from "./engine-errors.ts";
 import { readBytes } from "./json-body.ts";
 import { parseModels } from "./models.ts";
 import { renderOperation } from "./operations.ts";
 import { renderTermsHeaders } from "./service-terms.ts";
 import { readSse } from "./sse.ts";
+import type { HttpReply, HttpSend } from "./transport.ts";
 import { type UpstreamWatch, watchUpstream } from "./upstream-watch.ts";
+import { createVectorsClient } from "./vectors-client.ts";
 
 export interface HttpEngineOptions {
   /** Address of the server, with or without its `/v1`. */
@@ -30,7 +33,8 @@ export interface HttpEngineOptions {
   /** Name in usage rows and answers for servers that do not tell one; default "remote". */
   engineId?: string;
   clock: Clock;
-  fetch?: typeof fetch;
+  /** Default: the runtime's own. */
+  fetch?: HttpSend;
   /** Request to first byte, milliseconds; queueing and prefill fall in it unless the server tells of them. */
   firstByteMsMax?: number;
   /** Longest silence of a stream that has begun, milliseconds. */
@@ -46,11 +50,11 @@ export interface HttpEngineOptions {
 /** Never throws from `chat`; see the port. `health` answers "stopped" for a server that cannot be reached. */
 export function createHttpEngine(options: HttpEngineOptions): ChatEngine {
   const root = options.baseUrl.replace(/\/+$/, "").replace(/\/v1$/, "");
-  const send = options.fetch ?? fetch;
+  const send: HttpSend = options.fetch ?? fetch;
   const headers: Record<string, string> = { accept: "application/json, text/event-stream" };
   if (options.token !== undefined) headers.authorization = `Bearer ${options.token}`;
 
-  const get = async (path: string): Promise<{ reply: Response; body: unknown }> => {
+  const get = async (path: string): Promise<{ reply: HttpReply; body: unknown }> => {
     const signal = AbortSignal.timeout(options.healthMsMax ?? healthMsMax);
     try {
       const reply = await send(`${root}${path}`, { headers, signal, redirect: "manual" });
@@ -61,7 +65,7 @@ export function createHttpEngine(options: HttpEngineOptions): ChatEngine {
     }
   };
 
-  const post = (request: ChatRequest, signal: AbortSignal): Promise<Response> =>
+  const post = (request: ChatRequest, signal: AbortSignal): Promise<HttpReply> =>
     send(`${root}/v1/${request.prompt === undefined ? "chat/completions" : "completions"}`, {
       method: "POST",
       headers: { ...headers, ...renderTermsHeaders(request.terms), "content-type": "application/json" },
@@ -104,17 +108,32 @@ export function createHttpEngine(options: HttpEngineOptions): ChatEngine {
         ? new AppError("engine_timeout", "The engine did not answer in time.")
         : connectionError(thrown);
     });
-    const told = reply.headers.get("content-type")?.includes("json")
-      ? asObject(await readJson(reply.clone()))
-      : undefined;
-    if (reply.ok && told !== undefined) return told;
-    const error = await errorOfReply(reply);
+    const told = await readJson(reply).catch(() => undefined);
+    const facts = reply.headers.get("content-type")?.includes("json") ? asObject(told) : undefined;
+    if (reply.ok && facts !== undefined) return facts;
+    const error = errorOfBody(told, reply);
     // A server that is not ours has no such route and says so in its own words.
     if (error.code === "invalid_configuration" && reply.status === 404) throw notOurs();
     throw reply.ok ? notOurs() : error;
   };
 
-  return { chat: (request, { signal }) => runChat(request, signal, options, post), models, health, operate };
+  const vectors = createVectorsClient({
+    post: (path, more, body, signal) => {
+      const sent = { ...headers, ...more, "content-type": "application/json" };
+      return send(`${root}${path}`, { method: "POST", headers: sent, body, signal, redirect: "manual" });
+    },
+    engineId: options.engineId ?? "remote",
+    clock: options.clock,
+    answerMsMax: options.firstByteMsMax,
+  });
+
+  return {
+    ...vectors,
+    chat: (request, { signal }) => fromBatches(runChat(request, signal, options, post)),
+    models,
+    health,
+    operate,
+  };
 }
 
 function renderBody(request: ChatRequest): Record<string, unknown> {
@@ -125,53 +144,70 @@ async function* runChat(
   request: ChatRequest,
   signal: AbortSignal,
   options: HttpEngineOptions,
-  post: (request: ChatRequest, signal: AbortSignal) => Promise<Response>,
-): AsyncGenerator<ChatEvent, void> {
+  post: (request: ChatRequest, signal: AbortSignal) => Promise<HttpReply>,
+): AsyncGenerator<readonly ChatEvent[], void> {
   const fallback = { model: request.model, engineId: options.engineId ?? "remote" };
   const reader = createChatReader(fallback, options.clock, options.onChunk);
-  if (signal.aborted) return yield reader.cancel();
+  if (signal.aborted) return yield [reader.cancel()];
   const watch = watchUpstream(signal, options.clock);
+  let whole = false;
   try {
     watch.expectWithin(options.firstByteMsMax ?? firstByteMsMax, "The engine did not begin to answer in time.");
     const reply = await post(request, watch.signal);
-    if (!reply.ok) return yield reader.fail((await errorOfReply(reply)).toFacts());
-    for await (const event of readReply(reply, reader, watch, options.silenceMsMax ?? tokenSilenceMsMax)) {
-      // While the caller holds an event it is not the engine that is slow.
+    if (!reply.ok) return yield [reader.fail((await errorOfReply(reply)).toFacts())];
+    for await (const events of readReply(reply, reader, watch, options.silenceMsMax ?? tokenSilenceMsMax)) {
+      if (events.length === 0) continue;
+      // While the caller holds events it is not the engine that is slow.
       watch.pause();
-      yield event;
+      yield events;
       watch.resume();
-      if (isTerminal(event)) return;
+      if (isTerminal(events.at(-1)!)) return;
     }
-    yield reader.complete ? reader.finish() : reader.fail(truncated().toFacts());
+    whole = true;
+    yield [reader.complete ? reader.finish() : reader.fail(truncated().toFacts())];
   } catch (thrown) {
-    if (signal.aborted) yield reader.cancel();
+    if (signal.aborted) yield [reader.cancel()];
     // An answer that was whole before the connection broke lost nothing.
-    else if (reader.complete) yield reader.finish();
-    else yield reader.fail((watch.expired ?? brokenOff(thrown, reader.started)).toFacts());
+    else if (reader.complete) yield [reader.finish()];
+    else yield [reader.fail((watch.expired ?? brokenOff(thrown, reader.started)).toFacts())];
   } finally {
-    watch.end();
+    watch.end(whole);
   }
 }
 
 /** Events of a reply with status 200. Whatever arrives, comments included, is a sign of life. */
 async function* readReply(
-  reply: Response,
+  reply: HttpReply,
   reader: ChatReader,
   watch: UpstreamWatch,
   silenceMsMax: number,
-): AsyncGenerator<ChatEvent, void> {
+): AsyncGenerator<ChatEvent[], void> {
   if (reply.body === null) return;
   if (!(reply.headers.get("content-type") ?? "").includes("text/event-stream")) {
     // Some proxies ignore `stream` and answer with one completion.
     const completion = asObject(await readJson(reply));
-    if (completion !== undefined) yield* reader.readData(JSON.stringify(completion));
+    if (completion !== undefined) yield reader.readData(JSON.stringify(completion));
     return;
   }
-  for await (const item of readSse(reply.body)) {
-    if (item.type === "comment") yield* reader.readComment(item.text);
-    else yield* reader.readData(item.data);
+  for await (const items of readSse(reply.body)) {
+    const events: ChatEvent[] = [];
+    let done = false;
+    let broken: unknown;
+    try {
+      for (const item of items) {
+        if (events.length > 0 && isTerminal(events.at(-1)!)) break;
+        if (item.type === "comment") events.push(...reader.readComment(item.text));
+        else events.push(...reader.readData(item.data));
+        done ||= item.type === "event" && item.data === "[DONE]";
+      }
+    } catch (thrown) {
+      broken = thrown;
+    }
+    // What was whole before something unreadable is still part of the answer.
+    if (events.length > 0) yield events;
+    if (broken !== undefined) throw broken;
     // Read on to the end after [DONE]: a connection whose body is read whole serves the next request too.
-    if (item.type === "event" && item.data === "[DONE]") watch.expectWithin(closeMsMax, "The engine did not hang up.");
+    if (done) watch.expectWithin(closeMsMax, "The engine did not hang up.");
     else watch.expectWithin(silenceMsMax, "The engine fell silent in the middle of its answer.");
   }
 }
@@ -179,7 +215,7 @@ async function* readReply(
 /** Between `[DONE]` and the end of the body. */
 const closeMsMax = 250;
 
-async function readJson(reply: Response): Promise<unknown> {
+async function readJson(reply: HttpReply): Promise<unknown> {
   const bytes = await readBytes(reply.body, engineReplyBytesMax);
   return bytes === undefined ? undefined : parseJson(new TextDecoder().decode(bytes));
 }

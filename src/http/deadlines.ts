@@ -12,15 +12,18 @@ type Start = (signal: AbortSignal) => AsyncIterable<ChatEvent>;
  *
  * @param start begins the answer; its signal aborts with the caller's or at a deadline
  */
-export async function* withDeadlines(
+export function withDeadlines(deadlines: Deadlines, signal: AbortSignal, start: Start): AsyncIterable<ChatEvent> {
+  const { firstTokenMsMax, totalMsMax } = deadlines;
+  return firstTokenMsMax === undefined && totalMsMax === undefined
+    ? start(signal)
+    : cutAtDeadlines(deadlines, signal, start);
+}
+
+async function* cutAtDeadlines(
   { firstTokenMsMax, totalMsMax }: Deadlines,
   signal: AbortSignal,
   start: Start,
 ): AsyncGenerator<ChatEvent, void> {
-  if (firstTokenMsMax === undefined && totalMsMax === undefined) {
-    yield* start(signal);
-    return;
-  }
   const watch = new DeadlineWatch(signal);
   const first = watch.after(firstTokenMsMax, tooLate("The first word did not come", firstTokenMsMax));
   watch.after(totalMsMax, tooLate("The answer was not complete", totalMsMax));
@@ -99,4 +102,20 @@ function tooLate(what: string, ms = 0): AppError {
   const seconds = Math.round(ms / 100) / 10;
   const message = `${what} within ${seconds} s, so the answer was ended; try again when it is quieter, or allow more time.`;
   return new AppError("engine_timeout", message, { details: { limitMs: ms } });
+}
+
+/** One result within a time, or engine_timeout; the work's signal aborts then, and with the caller's. */
+export async function within<T>(
+  ms: number | undefined,
+  signal: AbortSignal,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  if (ms === undefined) return await work(signal);
+  const limit = AbortSignal.timeout(ms);
+  try {
+    return await work(AbortSignal.any([signal, limit]));
+  } catch (thrown) {
+    if (limit.aborted && !signal.aborted) throw tooLate("The result was not there", ms);
+    throw thrown;
+  }
 }

@@ -3,13 +3,17 @@ import { AppError, type AppErrorOptions, ERROR_TABLE, type ErrorCode, type Error
 import { engineMessageCharsMax, engineReplyBytesMax } from "../core/limits.ts";
 import { asAmount, asObject, asText } from "./chat-wire.ts";
 import { readBytes } from "./json-body.ts";
+import type { HttpReply } from "./transport.ts";
 
 /** A reply with an error status, from ours or any other OpenAI-compatible server. */
-export async function errorOfReply(reply: Response): Promise<AppError> {
-  const retryAfterMs = retryAfterOf(reply.headers);
+export async function errorOfReply(reply: Pick<HttpReply, "status" | "headers" | "body">): Promise<AppError> {
   const bytes = await readBytes(reply.body, engineReplyBytesMax).catch(() => undefined);
-  const body = parseJson(bytes === undefined ? "" : new TextDecoder().decode(bytes));
-  return toError(body, reply.status, retryAfterMs);
+  return errorOfBody(parseJson(bytes === undefined ? "" : new TextDecoder().decode(bytes)), reply);
+}
+
+/** The same of a body that was read already. */
+export function errorOfBody(body: unknown, { status, headers }: Pick<HttpReply, "status" | "headers">): AppError {
+  return toError(body, status, retryAfterOf(headers));
 }
 
 /** The `error` member of a stream event. */
@@ -88,7 +92,7 @@ function codeOf(value: unknown): ErrorCode | undefined {
   return typeof value === "string" && Object.hasOwn(ERROR_TABLE, value) ? (value as ErrorCode) : undefined;
 }
 
-function retryAfterOf(headers: Headers): number | undefined {
+function retryAfterOf(headers: HttpReply["headers"]): number | undefined {
   const ms = Number(headers.get("retry-after-ms") ?? Number.NaN);
   if (Number.isFinite(ms) && ms >= 0) return ms;
   const seconds = Number(headers.get("retry-after") ?? Number.NaN);

@@ -1,6 +1,7 @@
 /** Bounded reading of JSON bodies, requests and replies alike. */
 import { AppError } from "../core/errors.ts";
 import { requestBodyBytesMax } from "../core/limits.ts";
+import type { HttpBody } from "./transport.ts";
 
 /**
  * The decoded body of a request.
@@ -37,17 +38,14 @@ async function readBounded(request: Request, bytesMax: number): Promise<Uint8Arr
 }
 
 /** All bytes, or undefined when there are more than `bytesMax`; the rest is then not read. */
-export async function readBytes(
-  body: ReadableStream<Uint8Array> | null,
-  bytesMax: number,
-): Promise<Uint8Array | undefined> {
+export async function readBytes(body: HttpBody | null, bytesMax: number): Promise<Uint8Array | undefined> {
   if (body === null) return new Uint8Array();
   const reader = body.getReader();
   const chunks: Uint8Array[] = [];
   let length = 0;
   for (;;) {
     const { value, done } = await reader.read();
-    if (done) break;
+    if (done || value === undefined) break;
     length += value.byteLength;
     if (length > bytesMax) {
       reader.cancel().catch(() => {});

@@ -1,7 +1,8 @@
 /** The serving side of the OpenAI-shaped wire: a chat's events become one HTTP response. */
-import { type ChatEvent, isDelta, isTerminal, type Producer, type TokenLogprob } from "../core/chat.ts";
-import { AppError, ERROR_TABLE, type ErrorFacts, renderOpenAiError, toAppError } from "../core/errors.ts";
-import { abortReportMsMax, keepAliveMs, retryWaitMsMax } from "../core/limits.ts";
+import { type ChatEvent, isDelta, type Producer, type TokenLogprob } from "../core/chat.ts";
+import { AppError, ERROR_TABLE, type ErrorFacts, renderOpenAiError } from "../core/errors.ts";
+import { keepAliveMs, retryWaitMsMax } from "../core/limits.ts";
+import { type AnswerEvents, readToTerminal, streamAnswer } from "./answer-stream.ts";
 import type { ChatCall } from "./chat-request.ts";
 import {
   createMessage,
@@ -97,79 +98,49 @@ export function errorHeaders(error: AppError): Record<string, string> {
   return headers;
 }
 
-/** The events up to the terminal one, which there always is: a throw or an early end becomes an error event. */
-async function* readToTerminal(
-  events: AsyncIterable<ChatEvent>,
-  ended: () => void,
-  onFault: AnswerOptions["onFault"],
-): AsyncGenerator<ChatEvent, void> {
-  try {
-    for await (const event of events) {
-      yield event;
-      if (isTerminal(event)) return;
-    }
-    throw new AppError("internal", "The engine stopped without ending its answer.");
-  } catch (thrown) {
-    onFault?.(thrown);
-    yield { type: "error", error: toAppError(thrown).toFacts() };
-  } finally {
-    ended();
-  }
-}
-
 async function answerCompletion(
-  events: AsyncGenerator<ChatEvent, void>,
+  events: AnswerEvents,
   call: ChatCall,
   signal: AbortSignal,
   options: AnswerOptions,
 ): Promise<Response> {
   let producer: Producer = { model: call.request.model };
   const message = createMessage();
-  for await (const event of events) {
-    if (event.type === "start") producer = event.producer;
-    if (isDelta(event)) message.add(event);
-    if (event.type === "error" || event.type === "cancelled") return respondWithoutAnswer(event, signal, options);
-    if (event.type !== "finish") continue;
-    const dialect = options.dialect ?? chatCompletions;
-    const body = dialect.renderWhole(
-      { producer, content: message.content, logprobs: message.logprobs, message: message.render(), finish: event },
-      call,
-      options,
-    );
-    return Response.json(body, { headers: { "cache-control": "no-store" } });
+  for (let batch = await events.next(); batch !== undefined; batch = await events.next()) {
+    for (const event of batch) {
+      if (event.type === "start") producer = event.producer;
+      if (isDelta(event)) message.add(event);
+      if (event.type === "error" || event.type === "cancelled") return respondWithoutAnswer(event, signal, options);
+      if (event.type !== "finish") continue;
+      const dialect = options.dialect ?? chatCompletions;
+      const body = dialect.renderWhole(
+        { producer, content: message.content, logprobs: message.logprobs, message: message.render(), finish: event },
+        call,
+        options,
+      );
+      return Response.json(body, { headers: { "cache-control": "no-store" } });
+    }
   }
   throw new AppError("internal", "A chat ended without its last event.");
 }
 
 async function answerStream(
-  events: AsyncGenerator<ChatEvent, void>,
+  events: AnswerEvents,
   call: ChatCall,
   controller: AbortController,
   options: AnswerOptions,
 ): Promise<Response> {
-  const first = (await events.next()).value;
-  if (first === undefined) throw new AppError("internal", "A chat ended without its last event.");
-  if (first.type === "error" || first.type === "cancelled") {
-    await events.return();
-    return respondWithoutAnswer(first, controller.signal, options);
+  const first = await events.next();
+  if (first?.[0] === undefined) throw new AppError("internal", "A chat ended without its last event.");
+  if (first[0].type === "error" || first[0].type === "cancelled") {
+    return respondWithoutAnswer(first[0], controller.signal, options);
   }
-  const frames = renderFrames(first, withSilences(events, options.keepAliveMs ?? keepAliveMs), call, options);
-  const drain = () => void exhaust(frames).catch((thrown) => options.onFault?.(thrown));
-  if (controller.signal.aborted) drain();
-  controller.signal.addEventListener("abort", drain, { once: true });
-  const encoder = new TextEncoder();
-  const body = new ReadableStream<Uint8Array>(
-    {
-      async pull(stream) {
-        const { value, done } = await frames.next();
-        if (done === true) stream.close();
-        else stream.enqueue(encoder.encode(value));
-      },
-      cancel: () => controller.abort(),
-    },
-    // One frame per pull: a slow reader slows the engine instead of filling memory.
-    { highWaterMark: 0 },
-  );
+  const body = streamAnswer(first, events, {
+    writer: (options.dialect ?? chatCompletions).createWriter(call, options),
+    controller,
+    keepAliveMs: options.keepAliveMs ?? keepAliveMs,
+    onFault: options.onFault,
+  });
   return new Response(body, {
     headers: {
       "content-type": "text/event-stream; charset=utf-8",
@@ -192,61 +163,6 @@ function respondWithoutAnswer(
 export function errorOf(event: Extract<ChatEvent, { type: "error" | "cancelled" }>): ErrorFacts {
   if (event.type === "error") return event.error;
   return { code: "engine_unavailable", message: "The answer was cancelled on the server; please try again." };
-}
-
-/** Reads what an aborted engine still says; one that goes on talking is left after a while. */
-async function exhaust(frames: AsyncGenerator<string, void>): Promise<void> {
-  let patient = true;
-  const timer = setTimeout(() => {
-    patient = false;
-  }, abortReportMsMax);
-  while (patient && (await frames.next()).done !== true);
-  clearTimeout(timer);
-  await frames.return();
-}
-
-/** The events, and "silence" each time about `ms` passed without one. One timer per stream, not per token. */
-async function* withSilences(
-  events: AsyncGenerator<ChatEvent, void>,
-  ms: number,
-): AsyncGenerator<ChatEvent | "silence", void> {
-  let wake = () => {};
-  const timer = setInterval(() => wake(), ms);
-  try {
-    for (;;) {
-      const pending = events.next();
-      for (;;) {
-        const silence = new Promise<"silence">((resolve) => {
-          wake = () => resolve("silence");
-        });
-        const result = await Promise.race([pending, silence]);
-        if (result === "silence") {
-          yield "silence";
-          continue;
-        }
-        if (result.done === true) return;
-        yield result.value;
-        break;
-      }
-    }
-  } finally {
-    clearInterval(timer);
-  }
-}
-
-/** Server-sent frames of a stream whose status is 200 from here on. */
-async function* renderFrames(
-  first: ChatEvent,
-  rest: AsyncIterable<ChatEvent | "silence">,
-  call: ChatCall,
-  options: AnswerOptions,
-): AsyncGenerator<string, void> {
-  const writer = (options.dialect ?? chatCompletions).createWriter(call, options);
-  yield* writer.write(first);
-  for await (const event of rest) {
-    if (event === "silence") yield renderSseComment("keep-alive");
-    else yield* writer.write(event);
-  }
 }
 
 const chatCompletions: AnswerDialect = { createWriter: createChunkWriter, renderWhole: renderCompletion };

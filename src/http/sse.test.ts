@@ -64,8 +64,8 @@ describe("reading an event stream", () => {
         cancelled = true;
       },
     });
-    for await (const item of readSse(body)) {
-      expect(item).toEqual({ type: "event", name: "message", data: "x" });
+    for await (const items of readSse(body)) {
+      expect(items).toEqual([{ type: "event", name: "message", data: "x" }]);
       break;
     }
     expect(cancelled).toBe(true);

@@ -1,6 +1,7 @@
 /** Server-sent events: writing them and reading them (WHATWG HTML, section 9.2). */
 import { AppError } from "../core/errors.ts";
 import { streamLineCharsMax } from "../core/limits.ts";
+import type { HttpBody } from "./transport.ts";
 
 /** One event, or a comment line (which carries no data but proves the sender lives). */
 export type SseItem = { type: "event"; name: string; data: string } | { type: "comment"; text: string };
@@ -95,19 +96,19 @@ export function createSseParser(lineCharsMax = streamLineCharsMax): SseParser {
   };
 }
 
-/** Reads a body as events. Leaving the iteration early cancels the body. */
-export async function* readSse(body: ReadableStream<Uint8Array>): AsyncGenerator<SseItem> {
+/** Reads a body as events, those together that arrived together. Leaving the iteration early cancels the body. */
+export async function* readSse(body: HttpBody): AsyncGenerator<SseItem[]> {
   const parser = createSseParser();
   const reader = body.getReader();
   let ended = false;
   try {
     for (;;) {
       const { value, done } = await reader.read();
-      if (done) break;
-      yield* parser.push(value);
+      if (done || value === undefined) break;
+      yield parser.push(value);
     }
     ended = true;
-    yield* parser.end();
+    yield parser.end();
   } finally {
     // Cancelling a body that already failed rejects with that failure, which the reader above has reported.
     if (!ended) reader.cancel().catch(() => {});

@@ -11,7 +11,8 @@ export interface UpstreamWatch {
   expectWithin(ms: number, otherwise: string): void;
   pause(): void;
   resume(): void;
-  end(): void;
+  /** @param whole the reply was read to its end, so there is nothing to abort */
+  end(whole?: boolean): void;
 }
 
 /** Aborts the upstream request when the caller leaves or when it keeps us waiting too long. */
@@ -57,10 +58,10 @@ export function watchUpstream(caller: AbortSignal, clock: Clock): UpstreamWatch 
       paused = false;
       since = clock.now();
     },
-    end() {
+    end(whole = false) {
       if (timer !== undefined) clearTimeout(timer);
       caller.removeEventListener("abort", leave);
-      controller.abort();
+      if (!whole) controller.abort();
     },
   };
 }

@@ -1,4 +1,5 @@
 /** Watches an answer go by and completes its ledger row, however it ends. */
+import { batchesOf, fromBatches } from "../../core/batches.ts";
 import { type ChatEvent, isDelta, isTerminal, type TerminalChatEvent, type Usage } from "../../core/chat.ts";
 import { type ErrorCode, toAppError } from "../../core/errors.ts";
 import { abortReportMsMax } from "../../core/limits.ts";
@@ -14,6 +15,8 @@ export interface MeterOptions {
   logger: Logger;
   /** Aborts when the client leaves. */
   signal: AbortSignal;
+  /** Sees every event as it passes. */
+  onEvent?: (event: ChatEvent) => void;
   /** Hears of the receipt once it is written, before the last event is passed on. */
   onSettled?: (receipt: UsageReceipt) => void;
   /** How long an aborted engine may take to report; default `abortReportMsMax`. */
@@ -56,13 +59,18 @@ export function meterChat(events: AsyncIterable<ChatEvent>, options: MeterOption
   };
   options.signal.addEventListener("abort", giveUpSoon, { once: true });
 
-  async function* run(): AsyncGenerator<ChatEvent, void> {
+  async function* run(): AsyncGenerator<readonly ChatEvent[], void> {
     try {
-      for await (const event of events) {
-        tally.note(event);
-        if (isTerminal(event)) await settle(() => tally.ended(event));
-        yield event;
-        if (isTerminal(event)) return;
+      for await (const batch of batchesOf(events)) {
+        for (const event of batch) {
+          tally.note(event);
+          options.onEvent?.(event);
+        }
+        const last = batch.at(-1);
+        const ended = last !== undefined && isTerminal(last) ? last : undefined;
+        if (ended !== undefined) await settle(() => tally.ended(ended));
+        yield batch;
+        if (ended !== undefined) return;
       }
     } catch (thrown) {
       await settle(() => tally.failed(toAppError(thrown).code));
@@ -73,7 +81,7 @@ export function meterChat(events: AsyncIterable<ChatEvent>, options: MeterOption
       await settle(tally.abandoned);
     }
   }
-  return { events: run(), settled };
+  return { events: fromBatches(run()), settled };
 }
 
 /** What is known so far, in the form of the receipt it would be. */

@@ -1,10 +1,25 @@
 /** The ledger, over any SQLite. */
-import { and, count, desc, eq, gte, isNotNull, isNull, lt, lte, ne, or, type SQL, sql } from "drizzle-orm";
+import {
+  and,
+  count,
+  desc,
+  eq,
+  fillPlaceholders,
+  gte,
+  isNotNull,
+  isNull,
+  lt,
+  lte,
+  ne,
+  or,
+  type SQL,
+  sql,
+} from "drizzle-orm";
 import type { AnySQLiteColumn } from "drizzle-orm/sqlite-core";
 import { answerMsMax, usageRowsDefault, usageRowsMax } from "../../core/limits.ts";
 import type { Consumption, UsageAdmission, UsageQuery, UsageReceipt, UsageRow, UsageStore } from "../../core/ports.ts";
 import { forgetRows, readGroups, rollUpDays } from "./daily.ts";
-import { connect, type Database, known, translated } from "./database.ts";
+import { connect, type Database, known, type SqlStatement, translated } from "./database.ts";
 import { usage } from "./schema.ts";
 import { readErrorCodes, readSeries } from "./series.ts";
 
@@ -12,13 +27,14 @@ type StoredUsage = typeof usage.$inferSelect;
 
 export function createUsageStore(database: Database): UsageStore {
   const db = connect(database);
+  const admit = prepareAdmission(db);
+  const settle = prepareReceipt(db);
   return {
     async admit(admission) {
-      await translated(db.insert(usage).values(toStored(admission)));
+      await database.atomic([admit({ userId: null, ...admission })]);
     },
     async settle(receipt) {
-      const open = and(eq(usage.id, receipt.id), ne(usage.status, "settled"));
-      await translated(db.update(usage).set(toSettled(receipt)).where(open));
+      await database.atomic([settle(toSettled(receipt))]);
     },
     async rows(query) {
       const limit = Math.min(query.limit ?? usageRowsDefault, usageRowsMax);
@@ -103,14 +119,76 @@ function olderThan({ at, id }: { at: number; id: string }): SQL | undefined {
   return and(lte(usage.at, at), or(lt(usage.at, at), lt(usage.id, id)));
 }
 
-function toStored(admission: UsageAdmission): typeof usage.$inferInsert {
-  return { ...admission, status: "running" };
+/** A statement made once; what changes from request to request is filled in. */
+type Prepared = (values: Record<string, unknown>) => SqlStatement;
+
+function prepare({ sql: text, params }: { sql: string; params: unknown[] }): Prepared {
+  return (values) => ({ sql: text, params: fillPlaceholders(params, values) });
 }
 
-/** Undefined members leave their columns as they are. */
-function toSettled(receipt: UsageReceipt): Partial<typeof usage.$inferInsert> {
-  const { id: _, usage: counts, timings, ...facts } = receipt;
-  return { ...facts, ...counts, ...timings, status: "settled" };
+/** Both are run for every request, and building them costs several times what SQLite does. */
+function prepareAdmission(db: ReturnType<typeof connect>): Prepared {
+  const { placeholder } = sql;
+  const row = {
+    id: placeholder("id"),
+    at: placeholder("at"),
+    keyId: placeholder("keyId"),
+    source: placeholder("source"),
+    userId: placeholder("userId"),
+    model: placeholder("model"),
+    stream: placeholder("stream"),
+  };
+  return prepare(
+    db
+      .insert(usage)
+      .values({ ...row, status: "running" })
+      .toSQL(),
+  );
+}
+
+const receiptColumns = {
+  model: usage.model,
+  quantization: usage.quantization,
+  engineId: usage.engineId,
+  promptTokens: usage.promptTokens,
+  completionTokens: usage.completionTokens,
+  cachedPromptTokens: usage.cachedPromptTokens,
+  estimated: usage.estimated,
+  queueMs: usage.queueMs,
+  timeToFirstTokenMs: usage.timeToFirstTokenMs,
+  totalMs: usage.totalMs,
+  prefillTokensPerSecond: usage.prefillTokensPerSecond,
+  completionTokensPerSecond: usage.completionTokensPerSecond,
+  finishReason: usage.finishReason,
+  errorCode: usage.errorCode,
+  aborted: usage.aborted,
+};
+
+/** What the receipt does not tell leaves its column as it is. */
+function prepareReceipt(db: ReturnType<typeof connect>): Prepared {
+  const kept = ([name, column]: [string, AnySQLiteColumn]) => [
+    name,
+    sql`coalesce(${sql.placeholder(name)}, ${column})`,
+  ];
+  const changes = Object.fromEntries(Object.entries(receiptColumns).map(kept));
+  const open = and(eq(usage.id, sql.placeholder("id")), ne(usage.status, "settled"));
+  return prepare(
+    db
+      .update(usage)
+      .set({ ...changes, status: "settled" })
+      .where(open)
+      .toSQL(),
+  );
+}
+
+function toSettled(receipt: UsageReceipt): Record<string, unknown> {
+  const { usage: counts, timings, ...facts } = receipt;
+  const values: Record<string, unknown> = { ...facts, ...counts, ...timings };
+  for (const name of Object.keys(receiptColumns)) {
+    const value = values[name];
+    values[name] = value === undefined ? null : typeof value === "boolean" ? Number(value) : value;
+  }
+  return values;
 }
 
 function toRow(stored: StoredUsage): UsageRow {
