@@ -69,7 +69,7 @@ export async function openApi(options: ApiOptions = {}) {
 
   const makeKey = async (scopes: KeyScope[], more: Partial<ApiKey> = {}) => {
     const secret = createSecret(randomBytes);
-    const key = await createKey(secret, { name: scopes.join(), scopes, createdAt: 1 });
+    const key = await createKey(secret, { name: scopes.join(), scopes, createdAt: Date.now() });
     await keyStore.insert({ ...key, ...more });
     return { secret, id: key.id };
   };

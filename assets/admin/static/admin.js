@@ -197,6 +197,7 @@
             grid: { show: false },
             ticks: { show: false },
             gap: 8,
+            size: 34,
             space: 64,
             values: (_, moments) => moments.map((seconds) => when.format(new Date(seconds * 1000))),
             splits: () => axisSteps(chart.steps, box.clientWidth),

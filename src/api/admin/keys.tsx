@@ -9,10 +9,7 @@ import type { SignedView } from "./view.ts";
 export const KeysPage: FC<{ view: SignedView; keys: ApiKey[] }> = ({ view, keys }) => (
   <Page view={view} section="keys" lead={view.t.keysLead}>
     <div id="secret" aria-live="polite" />
-    <section aria-labelledby="keys-title">
-      <div class="section-head">
-        <h2 id="keys-title">{view.t.keysTitle}</h2>
-      </div>
+    <section aria-label={view.t.keysTitle}>
       <KeyList view={view} keys={keys} />
     </section>
     <KeyForm view={view} />
@@ -38,7 +35,6 @@ export const KeyList: FC<{ view: SignedView; keys: ApiKey[]; fresh?: boolean }> 
               <th>{t.models}</th>
               <th>{t.limits}</th>
               <th>{t.expires}</th>
-              <th>{t.created}</th>
               <th aria-label={t.revoke} />
             </tr>
           </thead>
@@ -62,7 +58,12 @@ const KeyRow: FC<{ view: SignedView; entry: ApiKey }> = ({ view, entry }) => {
       <td data-label={t.name}>
         <span class="strong">{entry.name}</span> {own && <span class="chip accent">{t.ownKey}</span>}
         <div class="muted small">
-          <code>{entry.fingerprint}</code>
+          <code>{entry.fingerprint}</code>{" "}
+          {entry.createdAt > 0 && (
+            <span class="created">
+              {t.created} <Moment at={entry.createdAt} dateOnly />
+            </span>
+          )}
         </div>
       </td>
       <td data-label={t.state}>
@@ -86,7 +87,6 @@ const KeyRow: FC<{ view: SignedView; entry: ApiKey }> = ({ view, entry }) => {
           <Moment at={entry.expiresAt} dateOnly />
         )}
       </td>
-      <td data-label={t.created}>{entry.createdAt > 0 ? <Moment at={entry.createdAt} dateOnly /> : t.unknown}</td>
       <td class="actions">
         {state === "active" && !own && (
           <button

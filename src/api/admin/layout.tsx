@@ -47,8 +47,8 @@ export const Frame: FC<PropsWithChildren<FrameProps>> = ({ view, title, formToke
         <meta name="robots" content="noindex" />
         <title>{`${title} · ${view.t.title}`}</title>
         <link rel="icon" href={icon} />
-        <link rel="stylesheet" href={asset("admin.css")} />
         {charts && <link rel="stylesheet" href={asset("uPlot.min.css")} />}
+        <link rel="stylesheet" href={asset("admin.css")} />
         <meta name="htmx-config" content={htmxSettings} />
         {formToken !== undefined && <script src={asset("htmx.min.js")} defer />}
         {charts && <script src={asset("uPlot.iife.min.js")} defer />}

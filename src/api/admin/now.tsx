@@ -1,5 +1,6 @@
 /** What runs at this moment: figures of the last day, engines with their memory, and live requests. */
 import type { FC } from "hono/jsx";
+import { engineFailuresMax } from "../../core/limits.ts";
 import type { DeviceMemory, UsageSeriesPoint } from "../../core/ports.ts";
 import { formatTokens } from "../../core/units.ts";
 import type { EngineView } from "../engines.ts";
@@ -38,6 +39,8 @@ export const NowPage: FC<{ view: SignedView; live: LiveFacts; day: DayFacts }> =
 );
 
 const hourMs = 3_600_000;
+/** More than this is worth a colour. */
+const failedShareFine = 0.02;
 
 export const DayTiles: FC<{ view: SignedView; day: DayFacts }> = ({ view, day }) => {
   const { t, f } = view;
@@ -63,7 +66,7 @@ export const DayTiles: FC<{ view: SignedView; day: DayFacts }> = ({ view, day })
             <span class="muted small">{t.medianHint(f.duration(day.firstTokenMs.p95))}</span>
           )}
         </div>
-        <div class={`tile${day.failed > 0 ? " warns" : ""}`}>
+        <div class={`tile${day.failed / Math.max(1, day.requests) > failedShareFine ? " warns" : ""}`}>
           <span class="label">{t.failed}</span>
           <span class="figure">{f.short(day.failed)}</span>
           {some && <span class="muted small">{t.failedHint(f.share(day.failed / day.requests))}</span>}
@@ -198,7 +201,7 @@ export type EngineState = EngineView["state"] | "draining" | "resting";
 
 export function engineState(engine: EngineView): EngineState {
   if (engine.draining) return "draining";
-  return engine.failures >= 3 ? "resting" : engine.state;
+  return engine.failures >= engineFailuresMax ? "resting" : engine.state;
 }
 
 export const EngineCard: FC<{ view: SignedView; engine: EngineView }> = ({ view, engine }) => (
@@ -208,7 +211,7 @@ export const EngineCard: FC<{ view: SignedView; engine: EngineView }> = ({ view,
 );
 
 export const EngineFacts: FC<{ view: SignedView; engine: EngineView }> = ({ view, engine }) => {
-  const { t, f } = view;
+  const { t } = view;
   const state = engineState(engine);
   return (
     <>
@@ -237,7 +240,6 @@ export const EngineFacts: FC<{ view: SignedView; engine: EngineView }> = ({ view
           </li>
         ))}
       </ul>
-      {engine.active > 0 && <p class="muted small">{t.typicalAnswer(f.duration(engine.answerMs))}</p>}
     </>
   );
 };

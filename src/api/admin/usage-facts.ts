@@ -1,6 +1,6 @@
 /** The ledger's figures for one look at the usage page. */
 import * as z from "zod";
-import { adminRowsMax, chartGroupsMax } from "../../core/limits.ts";
+import { adminFailuresMax, adminRowsMax, chartGroupsMax } from "../../core/limits.ts";
 import type {
   BotStateStore,
   KeyStore,
@@ -75,7 +75,7 @@ export async function readUsageFacts(
   const [points, all, failures, votes, keyNames] = await Promise.all([
     usageStore.series({ ...time, stepMs, group: by, values: drawn }),
     usageStore.series({ ...time, stepMs, group: "day", latencies: true }),
-    usageStore.failures({ ...time, limit: adminRowsMax }),
+    usageStore.failures({ ...time, limit: adminFailuresMax }),
     feedback.feedbackTotals(since),
     readKeyNames(keyStore),
   ]);

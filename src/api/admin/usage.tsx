@@ -44,13 +44,6 @@ export const UsagePage: FC<UsageProps> = (props) => {
           texts={t.groupings}
           address={(by) => address({ ...choice, by })}
         />
-        <Choices
-          label={t.show}
-          names={["requests", "tokens"] as const}
-          chosen={choice.show}
-          texts={t.shows}
-          address={(show) => address({ ...choice, show })}
-        />
       </div>
       {some ? (
         <>
@@ -147,10 +140,19 @@ const OverTime: FC<UsageProps> = (props) => {
     <section aria-labelledby="over-title">
       <div class="card">
         <div class="card-head">
-          <h2 id="over-title">{t.usageOver}</h2>
-          <span class="figure" data-total={whole}>
-            {f.short(whole)} <span class="muted small">{t.shows[choice.show]}</span>
-          </span>
+          <div>
+            <h2 id="over-title">{t.usageOver}</h2>
+            <span class="figure" data-total={whole}>
+              {f.short(whole)} <span class="muted small">{t.shows[choice.show]}</span>
+            </span>
+          </div>
+          <Choices
+            label={t.show}
+            names={["requests", "tokens"] as const}
+            chosen={choice.show}
+            texts={t.shows}
+            address={(show) => address({ ...choice, show })}
+          />
         </div>
         <div
           class="chart"
@@ -335,7 +337,7 @@ const Errors: FC<UsageProps> = ({ view, facts }) => {
               ))}
             </ul>
             <div class="scroll">
-              <table class="stacks">
+              <table class="stacks brief">
                 <thead>
                   <tr>
                     <th>{t.when}</th>
