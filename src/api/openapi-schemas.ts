@@ -134,6 +134,43 @@ export const completion = named(
   }),
 );
 
+const vectorUsage = z.strictObject({ prompt_tokens: count, total_tokens: count }).nullable();
+
+export const embeddingList = named(
+  "EmbeddingList",
+  z.strictObject({
+    object: z.literal("list"),
+    model: z.string(),
+    data: z.array(
+      z.strictObject({
+        object: z.literal("embedding"),
+        index: count,
+        /** Base64 holds little-endian 32-bit floats. */
+        embedding: z.union([z.array(z.number()), z.string()]),
+      }),
+    ),
+    usage: vectorUsage,
+    snug: producer,
+  }),
+);
+
+export const ranking = named(
+  "Ranking",
+  z.strictObject({
+    object: z.literal("list"),
+    model: z.string(),
+    results: z.array(
+      z.strictObject({
+        index: count,
+        relevance_score: z.number(),
+        document: z.strictObject({ text: z.string() }).optional(),
+      }),
+    ),
+    usage: vectorUsage,
+    snug: producer,
+  }),
+);
+
 /** OpenAI's own members beside these are there for its clients and say nothing here. */
 export const response = named(
   "Response",

@@ -4,7 +4,9 @@ import { fitsRequestSchema } from "../fit/door-schema.ts";
 import { chatBodySchema } from "../http/chat-request.ts";
 import { completionBodySchema } from "../http/completions.ts";
 import { drainSchema, loadSchema, unloadSchema } from "../http/operations.ts";
+import { embeddingsBodySchema } from "../http/embeddings.ts";
 import { responseBodySchema } from "../http/responses.ts";
+import { rerankBodySchema } from "../http/rerank.ts";
 import { engineChangeSchema, engineRequestSchema } from "./engines.ts";
 import { keyRequestSchema } from "./keys.ts";
 import * as answers from "./openapi-schemas.ts";
@@ -95,6 +97,22 @@ export const operations: Record<string, Operation> = {
     },
   },
   "GET /v1/models": {
+  "POST /v1/embeddings": {
+    summary: "Texts as vectors of length 1, by an embedding model",
+    scope: "chat",
+    errors: "openai",
+    headers: sourceHeaders,
+    body: embeddingsBodySchema,
+    answers: { "application/json": answers.embeddingList },
+  },
+  "POST /v1/rerank": {
+    summary: "Documents in the order in which they answer a query, by a reranker",
+    scope: "chat",
+    errors: "openai",
+    headers: sourceHeaders,
+    body: rerankBodySchema,
+    answers: { "application/json": answers.ranking },
+  },
     summary: "Models and aliases the key may ask",
     scope: "chat",
     errors: "openai",

@@ -7,7 +7,8 @@ import type { ChatEngine, Clock, Logger } from "../core/ports.ts";
 import { soonerMs } from "../core/service-terms.ts";
 import { type ChatCall, parseChatCall } from "../http/chat-request.ts";
 import { completionsDialect, parseCompletionCall } from "../http/completions.ts";
-import { withDeadlines } from "../http/deadlines.ts";
+import { withDeadlines, within } from "../http/deadlines.ts";
+import { parseEmbeddingsCall, renderEmbeddings } from "../http/embeddings.ts";
 import { readJsonBody } from "../http/json-body.ts";
 import { renderModels } from "../http/models.ts";
 import { type AnswerDialect, answerChat, respondWithError } from "../http/server.ts";
@@ -114,6 +115,26 @@ export function createEngineApp({ engine, token, clock, logger, control, deadlin
     answer(context, { parse: parseCompletionCall, dialect: completionsDialect, idPrefix: "cmpl-" }),
   );
   return app;
+
+  const askVectors = async (
+    context: Context,
+    work: (engine: ChatEngine, terms: ServiceTerms, signal: AbortSignal) => Promise<object>,
+  ) => {
+    const terms = termsOf(context);
+    return context.json(await within(terms.totalMsMax, context.req.raw.signal, (inner) => work(engine, terms, inner)));
+  };
+  app.post("/v1/embeddings", async (context) => {
+    const { request, encoding } = parseEmbeddingsCall(await readJsonBody(context.req.raw));
+    return await askVectors(context, async ({ embed = makesNone }, terms, signal) =>
+      renderEmbeddings(await embed.call(engine, { ...request, terms }, { signal }), encoding),
+    );
+  });
+  app.post("/v1/rerank", async (context) => {
+    const call = parseRerankCall(await readJsonBody(context.req.raw));
+    return await askVectors(context, async ({ rerank = makesNone }, terms, signal) =>
+      renderRanking(await rerank.call(engine, { ...call.request, terms }, { signal }), call),
+    );
+  });
 }
 
 /** One of OpenAI's ways to ask for text. */
