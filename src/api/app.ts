@@ -18,7 +18,7 @@ import { createAdminPages } from "./admin/pages.tsx";
 import type { Deadlines } from "./admission.ts";
 import { type AuthVariables, findKey, hasScope, requireScope } from "./auth.ts";
 import { chat, chatCompletionsForm, completionsForm, responsesForm } from "./chat.ts";
-import { addCompareRoutes } from "./compare.ts";
+import { createCompareRoutes } from "./compare.ts";
 import { createEngineDesk } from "./engines.ts";
 import { createFitRoutes, type FitDesk } from "./fits.ts";
 import { readHealth } from "./health.ts";
@@ -177,7 +177,8 @@ export function createApp(dependencies: AppDependencies): Hono<ApiEnvironment> {
     });
   }
 
-  addCompareRoutes(app, { desk, mayDrive: adminKey! });
+  app.use("/v1/compare/*", adminKey!);
+  app.route("/", createCompareRoutes(desk));
 
   if (dependencies.link !== undefined) {
     const { engineStore, link: upgrade } = dependencies;

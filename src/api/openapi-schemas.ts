@@ -472,3 +472,23 @@ export const liveRequest = named(
   }),
 );
 export const liveRequestList = named("LiveRequestList", z.strictObject({ requests: z.array(liveRequest) }));
+
+/** The report itself is described in docs/compare.md. */
+export const compareJob = z.strictObject({
+  id: z.string(),
+  engine: z.string(),
+  state: z.enum(["running", "done", "cancelled", "failed"]),
+  model: z.string(),
+  startedAt: z.number(),
+  progress: z
+    .strictObject({
+      step: z.enum(["prepare", "load", "speed", "answer", "quality"]),
+      quantization: z.string(),
+      share: z.number().min(0).max(1),
+    })
+    .optional(),
+  report: z
+    .looseObject({ version: z.literal(1), variants: z.array(z.looseObject({ quantization: z.string() })) })
+    .optional(),
+  error: z.looseObject({ code: z.string(), message: z.string() }).optional(),
+});

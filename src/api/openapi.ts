@@ -1,12 +1,13 @@
 /** GET /openapi.json: OpenAPI 3.1, made of the schemas that the routes themselves check with. */
 import * as z from "zod";
+import { compareRequestSchema } from "../fit/compare-report.ts";
 import { fitsRequestSchema } from "../fit/door-schema.ts";
 import { chatBodySchema } from "../http/chat-request.ts";
 import { completionBodySchema } from "../http/completions.ts";
-import { drainSchema, loadSchema, unloadSchema } from "../http/operations.ts";
 import { embeddingsBodySchema } from "../http/embeddings.ts";
-import { responseBodySchema } from "../http/responses.ts";
+import { drainSchema, loadSchema, unloadSchema } from "../http/operations.ts";
 import { rerankBodySchema } from "../http/rerank.ts";
+import { responseBodySchema } from "../http/responses.ts";
 import { engineChangeSchema, engineRequestSchema } from "./engines.ts";
 import { keyRequestSchema } from "./keys.ts";
 import * as answers from "./openapi-schemas.ts";
@@ -96,7 +97,6 @@ export const operations: Record<string, Operation> = {
         "With stream: true. Named and numbered events from response.created to response.completed, response.incomplete or response.failed; no [DONE].",
     },
   },
-  "GET /v1/models": {
   "POST /v1/embeddings": {
     summary: "Texts as vectors of length 1, by an embedding model",
     scope: "chat",
@@ -113,6 +113,7 @@ export const operations: Record<string, Operation> = {
     body: rerankBodySchema,
     answers: { "application/json": answers.ranking },
   },
+  "GET /v1/models": {
     summary: "Models and aliases the key may ask",
     scope: "chat",
     errors: "openai",
@@ -258,6 +259,29 @@ export const operations: Record<string, Operation> = {
         queued: z.int().min(0),
       }),
     },
+  },
+  "POST /v1/compare": {
+    summary: "Measure a model at several precisions on an engine's machine; answers with the job",
+    scope: "admin",
+    errors: "problem",
+    body: compareRequestSchema.extend({ engine: z.string().optional() }),
+    status: 202,
+    answers: { "application/json": answers.compareJob },
+  },
+  "GET /v1/compare/{id}": {
+    summary: "How a comparison is getting on, and in the end its report; as events where they are accepted",
+    scope: "admin",
+    errors: "problem",
+    answers: {
+      "application/json": answers.compareJob,
+      "text/event-stream": "Events of type progress, then report, cancelled or error",
+    },
+  },
+  "DELETE /v1/compare/{id}": {
+    summary: "Cancel a comparison; answers when nothing of it is left",
+    scope: "admin",
+    errors: "problem",
+    answers: { "application/json": answers.compareJob },
   },
   "GET /v1/requests": {
     summary: "Chats waiting or being answered in this process",

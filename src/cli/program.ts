@@ -1,6 +1,7 @@
 /** The command line as data: names, options, help. What the commands do is handed in. */
 import { Argument, Command, InvalidArgumentError, Option } from "commander";
 import type { Locale } from "../core/errors.ts";
+import { addCompareCommands, type CompareActions } from "./compare.ts";
 import type { KeyCreateOptions, KeyListOptions } from "./keys.ts";
 import { addModelsCommands, type ModelsActions } from "./models.ts";
 
@@ -44,10 +45,10 @@ export interface FitsOptions {
 
 export interface DoctorOptions {
   json?: boolean;
-}
   /** What the machine has learned, instead of how it is. */
   profile?: boolean;
   resetProfile?: boolean;
+}
 
 export interface BotRunOptions {
   api?: string;
@@ -59,7 +60,7 @@ export interface ManifestOptions {
 }
 
 /** Each resolves to the process's exit code. */
-export interface CliActions extends ModelsActions {
+export interface CliActions extends ModelsActions, CompareActions {
   start(options: StartOptions): Promise<number>;
   engine(options: EngineOptions): Promise<number>;
   chat(prompt: string, options: ChatCommandOptions): Promise<number>;
@@ -256,11 +257,12 @@ export function createProgram(
     .command("doctor")
     .description(t.doctor)
     .option("--json", t.json)
-    .action(async (options: DoctorOptions) => finish(await actions.doctor(options)));
     .option("--profile", t.profile)
     .option("--reset-profile", t.resetProfile)
+    .action(async (options: DoctorOptions) => finish(await actions.doctor(options)));
 
   addModelsCommands(program, actions, locale, finish);
+  addCompareCommands(program, actions, locale, finish);
 
   const bots = program.command("bots").description(t.bots);
   for (const platform of ["discord", "slack"] as const) {

@@ -39,6 +39,27 @@ export function createProgressBar(label: string, output: ProgressOutput, now: ()
   };
 }
 
+/**
+ * The same for work that is counted in steps.
+ *
+ * @returns a function to call with what is being done and the share that is done, 0 to 1; without a label the bar goes away
+ */
+export function createStepBar(output: ProgressOutput) {
+  let shown = "";
+  return (label: string | undefined, share: number) => {
+    if (label === undefined) {
+      if (output.isTTY && shown !== "") output.write("\r\x1b[K");
+      return;
+    }
+    const full = Math.round(Math.min(1, Math.max(0, share)) * barCells);
+    const bar = "█".repeat(full) + "░".repeat(barCells - full);
+    const text = output.isTTY ? `${bar} ${Math.floor(share * 100)} %  ${label}` : label;
+    if (text === shown) return;
+    shown = text;
+    output.write(output.isTTY ? `\r\x1b[K${text}` : `${text}\n`);
+  };
+}
+
 function line(
   label: string,
   progress: { bytesDone: number; bytesTotal: number | undefined },

@@ -35,7 +35,12 @@ export type EngineOperation =
   /** Running answers may end within `drainMs`. */
   | { verb: "unload"; model: string; drainMs?: number }
   /** Takes no new requests until told otherwise. */
-  | { verb: "drain"; draining: boolean };
+  | { verb: "drain"; draining: boolean }
+  /** Measures a model at several precisions (src/fit/compare-report.ts); answered by the job, which goes on. */
+  | { verb: "compare"; request: Record<string, unknown> }
+  /** How the job is getting on, and in the end its report. */
+  | { verb: "comparison"; id: string }
+  | { verb: "cancel_comparison"; id: string };
 
 export interface ModelListing {
   id: string;

@@ -1,6 +1,7 @@
 /** The routes by which operators look into a running engine and drive it. */
 import type { Context, Hono, MiddlewareHandler } from "hono";
-import { adminBodyBytesMax } from "../core/limits.ts";
+import { AppError } from "../core/errors.ts";
+import { adminBodyBytesMax, compareBodyBytesMax } from "../core/limits.ts";
 import { readJsonBody } from "../http/json-body.ts";
 import { parseOperation, parsePlanQuestion } from "../http/operations.ts";
 import { metricsContentType, renderEngineMetrics } from "./metrics.ts";
@@ -32,6 +33,21 @@ export function addAdminRoutes(
   app.post("/admin/load", mayDrive, drive("load"));
   app.post("/admin/unload", mayDrive, drive("unload"));
   app.post("/admin/drain", mayDrive, drive("drain"));
+  app.post("/compare", mayDrive, async (context) => {
+    const request = asObject(await readJsonBody(context.req.raw, compareBodyBytesMax));
+    return context.json(await carryOut(control, { verb: "compare", request }), 202);
+  });
+  app.get("/compare/:id", mayLook, async (context) =>
+    context.json(await carryOut(control, { verb: "comparison", id: context.req.param("id") }), 200, noStore),
+  );
+  app.delete("/compare/:id", mayDrive, async (context) =>
+    context.json(await carryOut(control, { verb: "cancel_comparison", id: context.req.param("id") })),
+  );
 }
 
 const noStore = { "cache-control": "no-store" };
+
+function asObject(body: unknown): Record<string, unknown> {
+  if (typeof body === "object" && body !== null && !Array.isArray(body)) return { ...body };
+  throw new AppError("invalid_request", "body must be a JSON object.", { param: "body" });
+}

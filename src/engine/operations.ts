@@ -1,6 +1,9 @@
 /** What operators ask of an engine, carried out: the same behind its own routes and behind an API in front of it. */
+import { AppError } from "../core/errors.ts";
 import { drainMsMax } from "../core/limits.ts";
 import type { ChatEngine, EngineOperation } from "../core/ports.ts";
+import { parseCompareRequest } from "../fit/compare-report.ts";
+import type { CompareDesk } from "./compare/desk.ts";
 import type { LoadForecast } from "./registry.ts";
 import type { ModelStatus } from "./registry-entry.ts";
 import { reportEngine } from "./status.ts";
@@ -8,6 +11,8 @@ import { reportEngine } from "./status.ts";
 /** The part of the registry that operators drive. */
 export interface EngineControl extends ChatEngine {
   readonly draining: boolean;
+  /** Absent where nothing can be measured. */
+  readonly comparisons?: CompareDesk | undefined;
   status(): ModelStatus[];
   plan(name: string): Promise<LoadForecast>;
   load(name: string, options: { pinned?: boolean }): Promise<ModelStatus>;
@@ -38,5 +43,31 @@ export async function carryOut(control: EngineControl, operation: EngineOperatio
       const { active, queued } = await control.health();
       return { draining, active, queued };
     }
+    case "compare": {
+      const request = parseCompareRequest(operation.request);
+      requireModelName(request.model);
+      return { ...(await comparisonsOf(control).start(request)) };
+    }
+    case "comparison":
+      return { ...comparisonsOf(control).get(operation.id) };
+    case "cancel_comparison":
+      return { ...(await comparisonsOf(control).cancel(operation.id)) };
   }
+}
+
+function comparisonsOf({ comparisons }: EngineControl): CompareDesk {
+  if (comparisons !== undefined) return comparisons;
+  throw new AppError("not_found", "This engine makes no comparisons.");
+}
+
+/** Over the network models are named: paths and addresses would let the caller look into this machine and its network. */
+function requireModelName(model: string): void {
+  if (/^(?:hf:[\w.-]+\/)?[\w.+-]+(?::[\w.+-]+)?$/.test(model) && !/\.gguf$/i.test(model)) return;
+  throw new AppError(
+    "invalid_request",
+    "model must be the name of a model on the engine's machine, or hf:owner/repo.",
+    {
+      param: "model",
+    },
+  );
 }

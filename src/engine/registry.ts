@@ -16,6 +16,7 @@ import type {
 } from "../core/ports.ts";
 import type { Embeddings, EmbeddingsRequest, Ranking, RerankRequest } from "../core/vectors.ts";
 import { unavailableBecause } from "./client-reason.ts";
+import type { CompareDesk } from "./compare/desk.ts";
 import { cheapestSet, withFreed } from "./eviction.ts";
 import type { LocalEngine } from "./local-engine.ts";
 import { carryOut } from "./operations.ts";
@@ -39,6 +40,8 @@ export interface RegistryOptions {
   lookUp(wanted: string | undefined): Promise<PulledModel | undefined>;
   /** Plans a model for the machine as the reading has it. Throws AppError model_does_not_fit. */
   open(model: PulledModel, reading: HardwareReading): Promise<PlannedEngine>;
+  /** Models measured on this machine at several precisions. */
+  comparisons?: CompareDesk;
   /** The machine as it is now. */
   read(): Promise<HardwareReading>;
   clock: Clock;
@@ -217,6 +220,10 @@ export class ModelRegistry implements ChatEngine {
     return this.#entries.map(statusOf);
   }
 
+  get comparisons(): CompareDesk | undefined {
+    return this.#options.comparisons;
+  }
+
   get draining(): boolean {
     return this.#draining;
   }
@@ -298,6 +305,7 @@ export class ModelRegistry implements ChatEngine {
   async stop({ drainMs = drainMsMax }: { drainMs?: number } = {}): Promise<void> {
     this.#draining = true;
     this.#stopped.abort();
+    await this.#options.comparisons?.stop();
     const engines = this.#entries.flatMap((entry) => {
       clearTimeout(entry.idleTimer);
       return entry.planned?.engine ?? [];

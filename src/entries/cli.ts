@@ -68,6 +68,9 @@ const program = createProgram(
       (await import("./models.ts")).removeModel(name, options, settingsWith({}), terminal),
     modelInfo: async (name, options) =>
       (await import("./models.ts")).modelInfo(name, options, settingsWith({}), terminal),
+    compare: async (model, options) =>
+      (await import("./compare.ts")).compare(model, options, settingsWith({}), terminal),
+    bench: async (model, options) => (await import("./compare.ts")).bench(model, options, settingsWith({}), terminal),
     doctor: async (options) => (await import("./doctor.ts")).doctor(options, terminal),
     runBot: async (platform, options) =>
       (await import("./bot-commands.ts")).runBot(platform, options, parseSettings(process.env)),

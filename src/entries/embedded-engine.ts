@@ -1,15 +1,19 @@
 /** The engine in this process tree: finds the models, plans them for this machine, supervises the llama children. */
 import type { AppError } from "../core/errors.ts";
 import { toAppError } from "../core/errors.ts";
-import type { Clock, HardwareReading, Logger } from "../core/ports.ts";
+import type { Clock, EngineHealth, HardwareReading, Logger } from "../core/ports.ts";
 import { findLlamaServer } from "../engine/backend.ts";
+import { compareModel } from "../engine/compare/compare.ts";
+import { CompareDesk } from "../engine/compare/desk.ts";
 import { createHardwareProbe, readVramFree } from "../engine/hardware.ts";
 import { MachineLearning } from "../engine/learning.ts";
 import { openPlannedEngine } from "../engine/planned-engine.ts";
 import { ModelRegistry } from "../engine/registry.ts";
-import { type DownloadProgress, ModelStore } from "../engine/store.ts";
+import type { DownloadProgress } from "../engine/store.ts";
+import { createCompareTools } from "./compare-tools.ts";
 import type { BackendSettings } from "./load-settings.ts";
-import { demoModelPath, engineBuilds, llamaChildProgram, llamaServerProgram } from "./package-files.ts";
+import { createModelStore } from "./model-store.ts";
+import { engineBuilds, llamaChildProgram, llamaServerProgram } from "./package-files.ts";
 import type { Settings } from "./settings.ts";
 
 export interface EmbeddedEngine {
@@ -29,18 +33,23 @@ export interface EmbeddedEngineOptions {
   onProgress?: (progress: DownloadProgress) => void;
 }
 
-/** Our own folder, and other programs' to look into. */
-export function createModelStore({ dataDir, places }: Pick<Settings, "dataDir" | "places">): ModelStore {
-  return new ModelStore({ dataDir, demoPath: demoModelPath, ...places });
-}
-
 /** Never rejects: what keeps the model from loading is told by `ready`, `health` and every chat. */
 export async function startEmbeddedEngine(options: EmbeddedEngineOptions): Promise<EmbeddedEngine> {
   const { settings, clock, logger, signal, onProgress } = options;
   const store = createModelStore(settings);
   const learning = await MachineLearning.open(settings.dataDir, logger);
   const read = readings(options.hardware);
-  const engine = new ModelRegistry({
+  const comparisons = new CompareDesk({
+    compare: (request, compareOptions) => {
+      const isBusy = async () => isAnswering(await engine.health());
+      return compareModel(request, createCompareTools(settings, { learning, clock, isBusy }), compareOptions);
+    },
+    health: () => engine.health(),
+    clock,
+    logger,
+  });
+  const engine: ModelRegistry = new ModelRegistry({
+    comparisons,
     models: modelNames(settings.model).map((wanted) => ({ wanted, pinned: isPinned(wanted, settings.pinned) })),
     resolve: (wanted, { signal: stopped, onProgress: tell }) =>
       store.get(wanted, {
@@ -84,6 +93,10 @@ export async function startEmbeddedEngine(options: EmbeddedEngineOptions): Promi
 async function serverOf({ wanted, serverPath }: BackendSettings) {
   const path = wanted === "node-llama-cpp" ? undefined : await findLlamaServer(serverPath);
   return { wanted, path, program: path === undefined ? undefined : llamaServerProgram(path) };
+}
+
+function isAnswering({ active, queued }: EngineHealth): boolean {
+  return active + queued > 0;
 }
 
 /** The reading of the start serves the first load; afterwards memory has moved. */

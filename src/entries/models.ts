@@ -3,8 +3,8 @@ import { type ModelsOptions, renderModelInfo, renderModelList, renderPulled, ren
 import { createProgressBar } from "../cli/progress.ts";
 import type { Terminal } from "../cli/terminal.ts";
 import { createHardwareProbe } from "../engine/hardware.ts";
-import { createModelStore } from "./embedded-engine.ts";
 import { catchInterrupts } from "./interrupt.ts";
+import { createModelStore } from "./model-store.ts";
 import { llamaChildProgram } from "./package-files.ts";
 import type { Settings } from "./settings.ts";
 

@@ -24,7 +24,7 @@ const context = z
   .min(16, "must be at least 16 tokens")
   .max(contextTokensMeasuredMax, `must be at most ${contextTokensMeasuredMax} tokens`);
 
-const requestSchema = z.strictObject(
+export const compareRequestSchema = z.strictObject(
   {
     model: z.string("must be a model's name").trim().min(1, "is missing").max(modelNameCharsMax, "is too long"),
     quantizations: z.array(quantization).min(1, "needs one at least").max(compareQuantizationsMax).optional(),
@@ -39,11 +39,11 @@ const requestSchema = z.strictObject(
   "must be a JSON object",
 );
 
-export type CompareRequest = z.infer<typeof requestSchema>;
+export type CompareRequest = z.infer<typeof compareRequestSchema>;
 
 /** @throws AppError invalid_request; `param` is the field at fault */
 export function parseCompareRequest(body: unknown): CompareRequest {
-  const parsed = requestSchema.safeParse(body);
+  const parsed = compareRequestSchema.safeParse(body);
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0]!;
   if (issue.code === "unrecognized_keys") {

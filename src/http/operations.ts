@@ -36,11 +36,20 @@ export function parsePlanQuestion(name: string | undefined): EngineOperation {
 }
 
 /** The request that carries an operation to an engine elsewhere. */
-export function renderOperation(operation: EngineOperation): { method: "GET" | "POST"; path: string; body?: object } {
+export function renderOperation(operation: EngineOperation): {
+  method: "GET" | "POST" | "DELETE";
+  path: string;
+  body?: object;
+} {
   const { verb, ...body } = operation;
   if (verb === "status") return { method: "GET", path: "/status" };
   if (operation.verb === "plan") {
     return { method: "GET", path: `/plan?model=${encodeURIComponent(operation.model)}` };
+  }
+  if (operation.verb === "compare") return { method: "POST", path: "/compare", body: operation.request };
+  if (operation.verb === "comparison" || operation.verb === "cancel_comparison") {
+    const path = `/compare/${encodeURIComponent(operation.id)}`;
+    return { method: operation.verb === "comparison" ? "GET" : "DELETE", path };
   }
   return { method: "POST", path: `/admin/${verb}`, body };
 }
