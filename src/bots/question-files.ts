@@ -62,7 +62,7 @@ export function decodeText(bytes: Uint8Array): string | undefined {
   const marked = marks.find(([first, second]) => bytes[0] === first && bytes[1] === second)?.[2];
   for (const encoding of marked === undefined ? ["utf-8", "gb18030"] : [marked]) {
     try {
-      const text = new TextDecoder(encoding, { fatal: true }).decode(bytes);
+      const text = new TextDecoder(encoding, { fatal: true, ignoreBOM: false }).decode(bytes);
       // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what tells binary data from text
       if (!/[\u0000-\u0008\u000e-\u001a\u001c-\u001f\ufffe\uffff]/.test(text)) return text;
     } catch {

@@ -10,14 +10,17 @@ import { createSessionStore } from "../api/session-store.ts";
 import { createUsageStore } from "../api/usage/store.ts";
 import { AppError } from "../core/errors.ts";
 import { interruptedAfterMs } from "../core/limits.ts";
-import type { UsageReceipt } from "../core/ports.ts";
+import type { KeyStore, UsageReceipt } from "../core/ports.ts";
 import { version } from "../core/version.ts";
 import { prepareAnswers } from "../fit/prepare.ts";
 import { respondWithError } from "../http/server.ts";
+import { ChatRoomBody, type RoomState } from "./chat-room.ts";
+import type { OpenApi } from "./chat-room-bots.ts";
 import { createD1Database } from "./d1.ts";
 import { createFitDesk } from "./fit-desk.ts";
 import { tidyLedger } from "./ledger-upkeep.ts";
 import { systemTimer } from "./timer.ts";
+import { createBotEndpoints } from "./worker-bots.ts";
 import { createWorkerEngines, linkObject } from "./worker-engines.ts";
 import type { WorkerEnvironment } from "./worker-environment.ts";
 import { workerLogger } from "./worker-logger.ts";
@@ -47,9 +50,13 @@ const clock = { now: () => Date.now() };
 /** One app per isolate: the environment object lives as long as the isolate does. */
 const apps = new WeakMap<WorkerEnvironment, ReturnType<typeof createWorkerApp>>();
 
-function createWorkerApp(environment: WorkerEnvironment) {
+function openKeyStore({ DB, SNUG_ADMIN_KEY: adminKey }: WorkerEnvironment): KeyStore {
+  const keyStore = createKeyStore(createD1Database(DB));
+  return adminKey ? withAdminSecret(keyStore, adminKey) : keyStore;
+}
+
+function createWorkerApp(environment: WorkerEnvironment, keyStore = openKeyStore(environment)) {
   const database = createD1Database(environment.DB);
-  const keyStore = createKeyStore(database);
   const engineStore = createEngineStore(database);
   const { SNUG_ENGINE_URL: urls, SNUG_ENGINE_TOKEN: token, ENGINE_LINK: links } = environment;
   const openEngine = createWorkerEngines(links);
@@ -74,7 +81,7 @@ function createWorkerApp(environment: WorkerEnvironment) {
     sessionStore: createSessionStore(database),
     feedback: createBotStateStore(database),
     usageStore: createUsageStore(database),
-    keyStore: environment.SNUG_ADMIN_KEY ? withAdminSecret(keyStore, environment.SNUG_ADMIN_KEY) : keyStore,
+    keyStore,
     fits: createFitDesk(),
     clock,
     logger: workerLogger,
@@ -101,8 +108,37 @@ async function isFlood(request: Request, { ADDRESS_GUARD }: WorkerEnvironment): 
   return !(await ADDRESS_GUARD.limit({ key: address })).success;
 }
 
+const endpoints = new WeakMap<WorkerEnvironment, ReturnType<typeof createBotEndpoints>>();
+
+function botEndpoint(environment: WorkerEnvironment, request: Request) {
+  let known = endpoints.get(environment);
+  if (known === undefined) {
+    known = createBotEndpoints(environment, workerLogger);
+    endpoints.set(environment, known);
+  }
+  return request.method === "POST" ? known.get(new URL(request.url).pathname) : undefined;
+}
+
+/** The bots of one platform, in front of the API in the same script. */
+export class ChatRoom extends ChatRoomBody {
+  constructor(state: RoomState, environment: WorkerEnvironment) {
+    const openApi =
+      (waitUntil: (work: Promise<unknown>) => void): OpenApi =>
+      async (makeKey) => {
+        const { keyStore, secret } = await makeKey(openKeyStore(environment));
+        const app = createWorkerApp(environment, keyStore);
+        const context: WorkerContext = { waitUntil, passThroughOnException: () => {}, props: {} };
+        return { secret, fetch: async (request) => await app.fetch(request, environment, context) };
+      };
+    super(state, { environment: { ...environment }, logger: workerLogger, openApi });
+  }
+}
+
 export default {
   async fetch(request: Request, environment: WorkerEnvironment, context: WorkerContext): Promise<Response> {
+    // Chat platforms send everybody's requests from few addresses; their signatures tell floods apart.
+    const endpoint = botEndpoint(environment, request);
+    if (endpoint !== undefined) return endpoint(request);
     if (await isFlood(request, environment)) {
       const error = new AppError("rate_limit_exceeded", "Too many requests came from this address; wait a minute.", {
         retryAfterMs: floodRestMs,

@@ -119,6 +119,35 @@ describe("the import table", () => {
   });
 });
 
+describe("the Worker", () => {
+  /** Type-only imports load nothing. */
+  const loads = (path: string) =>
+    [
+      ...readFileSync(path, "utf8")
+        .replace(/\/\*[\s\S]*?\*\//g, "")
+        .matchAll(/(?:^|\n)(?:import|export) (?!type )[^;]*?["']([^"']+)["'];/g),
+    ].map((match) => match[1]!);
+
+  it("loads neither Node's modules nor the chat platforms' libraries, over any number of files", () => {
+    const seen = new Set<string>();
+    const wrong: string[] = [];
+    const visit = (path: string) => {
+      if (seen.has(path) || !path.endsWith(".ts")) return;
+      seen.add(path);
+      for (const specifier of loads(path)) {
+        if (specifier.startsWith(".")) visit(resolve(dirname(path), specifier));
+        else if (/^(node:|discord\.js|@slack\/|better-sqlite3|@resvg)/.test(specifier)) {
+          wrong.push(`${relative(sourceRoot, path)} loads ${specifier}`);
+        }
+      }
+    };
+    visit(join(sourceRoot, workerEntry));
+    expect(seen.size).toBeGreaterThan(100);
+    expect([...seen].some((path) => path.includes("bots/slack"))).toBe(true);
+    expect(wrong).toEqual([]);
+  });
+});
+
 describe("purity", () => {
   const pureFiles = sourceFiles.filter((path) => /^(core|fit)\//.test(relative(sourceRoot, path)));
 

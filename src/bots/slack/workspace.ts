@@ -28,6 +28,8 @@ export interface WorkspaceOptions {
   apiUrl?: string;
   /** Targets of forms; default in memory. */
   keep?: Keep;
+  /** Who the bot is in the workspace, where that was found out before. */
+  identity?: SlackIdentity;
 }
 
 export interface Workspace {
@@ -35,7 +37,7 @@ export interface Workspace {
   identity: SlackIdentity;
 }
 
-const identitySchema = z.object({
+export const identitySchema = z.object({
   user: z.string().default("snug"),
   user_id: z.string(),
   bot_id: z.string(),
@@ -52,7 +54,7 @@ const targetsRememberedMax = 200;
 export async function openWorkspace(send: SendCall, options: WorkspaceOptions): Promise<Workspace> {
   const { timer, logger, bot } = options;
   const calls = new SlackCalls(send, { tiers: new Tiers(timer), timer, logger });
-  const identity = await readIdentity(calls);
+  const identity = options.identity ?? (await readIdentity(calls));
   const context: SlackContext = {
     bot,
     calls,

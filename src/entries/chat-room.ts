@@ -1,0 +1,188 @@
+/**
+ * The chat bots on Workers: a Durable Object for each platform holds the bot, so that whoever presses Stop reaches the
+ * answer that is being written. Answers outlive the requests they came with: the object's alarm keeps it awake for as
+ * long as one is at work, and takes work up again that a restart of the object cut.
+ * See docs/decisions/2026-11-20-bots-at-the-edge.md
+ */
+import * as z from "zod";
+import { reactAgain, reactOnce } from "../bots/discord/http-interactions.ts";
+import type { Keep } from "../bots/keep.ts";
+import { keptMsMax } from "../core/limits.ts";
+import {
+  createRoomDiscord,
+  createRoomSlack,
+  type OpenApi,
+  type RoomDiscord,
+  type RoomParts,
+  type RoomSlack,
+} from "./chat-room-bots.ts";
+import { systemTimer } from "./timer.ts";
+
+/** The part of a Durable Object's state that is used. */
+export interface RoomState {
+  storage: {
+    get(key: string): Promise<unknown>;
+    put(key: string, value: unknown): Promise<void>;
+    delete(key: string): Promise<boolean>;
+    list(options: { prefix: string; limit?: number }): Promise<Map<string, unknown>>;
+    setAlarm(at: number): Promise<void>;
+  };
+}
+
+export interface RoomOptions extends Pick<RoomParts, "environment" | "logger"> {
+  /** @param waitUntil takes work of the API that outlives its answers */
+  openApi: (waitUntil: (work: Promise<unknown>) => void) => OpenApi;
+}
+
+/** Discord's tokens end after 15 minutes; so does a run of the alarm. */
+const aliveMsMax = 10 * 60_000;
+const jobMsMax = 14 * 60_000;
+const jobTriesMax = 2;
+const tidyEveryMs = 3_600_000;
+
+const jobSchema = z.object({ interaction: z.unknown(), receivedAt: z.number(), tries: z.number() });
+type Job = z.infer<typeof jobSchema>;
+
+const keptSchema = z.object({ value: z.unknown(), at: z.number() });
+
+export class ChatRoomBody {
+  readonly #storage: RoomState["storage"];
+  readonly #options: RoomOptions;
+  readonly #work = new Set<Promise<unknown>>();
+  /** Interactions whose work runs in this life of the object. */
+  readonly #running = new Set<string>();
+  #awake = false;
+  #discord: Promise<RoomDiscord> | undefined;
+  #slack: Promise<RoomSlack> | undefined;
+
+  constructor(state: RoomState, options: RoomOptions) {
+    this.#storage = state.storage;
+    this.#options = options;
+  }
+
+  /** What the Worker hands over: signed, parsed, and not yet acknowledged. */
+  async fetch(request: Request): Promise<Response> {
+    const { pathname } = new URL(request.url);
+    try {
+      if (pathname === "/discord") return await this.#takeInteraction((await request.json()) as Omit<Job, "tries">);
+      return await this.#takeSlack((await request.json()) as Record<string, unknown>);
+    } catch (thrown) {
+      this.#options.logger.error("a chat platform's request could not be taken", { error: String(thrown) });
+      return new Response("Not handled.", { status: 503 });
+    }
+  }
+
+  /** Keeps the object awake while it works; takes up what an earlier life left; forgets what is old. */
+  async alarm(): Promise<void> {
+    this.#awake = true;
+    await this.#resume();
+    const until = systemTimer.now() + aliveMsMax;
+    while (this.#work.size > 0 && systemTimer.now() < until) {
+      const ended = new AbortController();
+      await Promise.race([Promise.all(this.#work), systemTimer.wait(until - systemTimer.now(), ended.signal)]);
+      ended.abort();
+    }
+    const kept = await this.#tidy();
+    this.#awake = false;
+    if (this.#work.size > 0) await this.#storage.setAlarm(systemTimer.now());
+    else if (kept) await this.#storage.setAlarm(systemTimer.now() + tidyEveryMs);
+  }
+
+  async #takeInteraction({ interaction, receivedAt }: Omit<Job, "tries">): Promise<Response> {
+    const { context } = await this.#openDiscord();
+    const reaction = await reactOnce(interaction, receivedAt, context);
+    if (reaction === undefined) return new Response("Taken before.", { status: 409 });
+    if (reaction.later !== undefined) await this.#begin({ interaction, receivedAt, tries: 1 }, reaction.later);
+    return Response.json(reaction.response);
+  }
+
+  /** The work is on record before Discord hears of it. */
+  async #begin(job: Job, work: () => Promise<void>): Promise<void> {
+    const { id } = job.interaction as { id: string };
+    const key = `job ${id}`;
+    this.#running.add(id);
+    await this.#storage.put(key, job);
+    await this.#stayAwake();
+    this.#track(
+      work().finally(async () => {
+        this.#running.delete(id);
+        await this.#storage.delete(key);
+      }),
+    );
+  }
+
+  async #resume(): Promise<void> {
+    for (const [key, value] of await this.#storage.list({ prefix: "job ", limit: 100 })) {
+      if (this.#running.has(key.slice("job ".length))) continue;
+      const job = jobSchema.parse(value);
+      const late = systemTimer.now() - job.receivedAt > jobMsMax;
+      if (late || job.tries >= jobTriesMax) {
+        await this.#storage.delete(key);
+        continue;
+      }
+      this.#options.logger.warn("an answer that was cut is begun again", { job: key });
+      const { context } = await this.#openDiscord();
+      const { later } = await reactAgain(job.interaction, job.receivedAt, context);
+      await this.#begin({ ...job, tries: job.tries + 1 }, later ?? (async () => {}));
+    }
+  }
+
+  async #takeSlack(body: Record<string, unknown>): Promise<Response> {
+    this.#slack ??= createRoomSlack({ ...this.#parts(), readIdentity: () => this.#storage.get("slack identity") });
+    // A failure must not be what every later request meets.
+    this.#slack.catch(() => {
+      this.#slack = undefined;
+    });
+    const { handle, workspace, identity } = await this.#slack;
+    await this.#storage.put("slack identity", identity);
+    this.#track(handle(body).then(async () => void (await Promise.all(workspace.background))));
+    await this.#stayAwake();
+    return new Response("");
+  }
+
+  async #openDiscord(): Promise<RoomDiscord> {
+    this.#discord ??= createRoomDiscord(this.#parts());
+    this.#discord.catch(() => {
+      this.#discord = undefined;
+    });
+    return await this.#discord;
+  }
+
+  #parts() {
+    const { environment, openApi, logger } = this.#options;
+    return {
+      environment,
+      logger,
+      keep: this.#keep,
+      openApi: openApi((work) => this.#track(work)),
+    };
+  }
+
+  #track(work: Promise<unknown>): void {
+    const tracked: Promise<unknown> = work.catch(() => {}).finally(() => this.#work.delete(tracked));
+    this.#work.add(tracked);
+  }
+
+  async #stayAwake(): Promise<void> {
+    if (!this.#awake) await this.#storage.setAlarm(systemTimer.now());
+  }
+
+  /** @returns whether something is left to forget later */
+  async #tidy(): Promise<boolean> {
+    let left = false;
+    for (const [key, value] of await this.#storage.list({ prefix: "keep ", limit: 1000 })) {
+      const { at } = keptSchema.parse(value);
+      if (systemTimer.now() - at > keptMsMax) await this.#storage.delete(key);
+      else left = true;
+    }
+    return left;
+  }
+
+  readonly #keep: Keep = {
+    put: (key, value) => this.#storage.put(`keep ${key}`, { value, at: systemTimer.now() }),
+    get: async (key) => {
+      const kept = keptSchema.safeParse(await this.#storage.get(`keep ${key}`));
+      return kept.success && systemTimer.now() - kept.data.at <= keptMsMax ? kept.data.value : undefined;
+    },
+  };
+}
