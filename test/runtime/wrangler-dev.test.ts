@@ -130,4 +130,16 @@ describe("the Worker under wrangler dev", () => {
       { settled: true, aborted: false, engineId: "fake", usage: { completionTokens: tokens } },
     ]);
   });
+
+  it("serves the admin page with its styles and scripts", async () => {
+    const signIn = await fetch(`${url}/admin`);
+    const html = await signIn.text();
+    expect([signIn.status, html.includes('name="key"')]).toEqual([401, true]);
+    for (const name of ["admin.css", "admin.js", "htmx.min.js", "uPlot.iife.min.js", "uPlot.min.css"]) {
+      const file = await fetch(`${url}/admin/static/${name}?v=1`);
+      expect([name, file.status]).toEqual([name, 200]);
+      expect(file.headers.get("content-type")).toMatch(/^text\/(?:css|javascript)/);
+      await file.arrayBuffer();
+    }
+  });
 });

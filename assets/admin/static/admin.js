@@ -111,8 +111,11 @@
   document.addEventListener("snug-refresh", () => window.htmx.trigger("#live", "refresh"));
   document.addEventListener("snug-field", (event) => {
     const { form, name } = event.detail;
-    const field = document.getElementById(form)?.elements.namedItem(name);
-    if (!(field instanceof HTMLElement)) return;
+    // "scopes.0" is a box of the group "scopes".
+    const { elements } = document.getElementById(form);
+    const found = elements.namedItem(name) ?? elements.namedItem(name.replace(/\.\d+$/, ""));
+    const field = found instanceof RadioNodeList ? found[0] : found;
+    if (field === null) return;
     field.setAttribute("aria-invalid", "true");
     field.closest("details")?.setAttribute("open", "");
     field.focus();

@@ -278,7 +278,7 @@ function page(context: AdminContext, content: { toString(): string }, status: 20
 
 /** Never an address elsewhere. */
 function safePath(path: string | undefined): string {
-  return path !== undefined && /^\/admin(?:[/?][\w\-./?=&%]*)?$/.test(path) ? path : "/admin";
+  return path !== undefined && !path.includes("..") && /^\/admin(?:[/?][\w\-./?=&%]*)?$/.test(path) ? path : "/admin";
 }
 
 /** A part of a page that has lost its session sends the whole page to sign in. */
