@@ -9,6 +9,7 @@ import { fitBodyBytesMax } from "../core/limits.ts";
 import { answerQuery, type FitsAnswer } from "../fit/answer.ts";
 import { renderPicture } from "../fit/answer-picture.ts";
 import { answerFitsRequestOrThrow, type DoorDependencies, readQueryModel } from "../fit/door.ts";
+import { taughtHardware } from "../fit/learned.ts";
 import { type FitsQuery, parseQuery } from "../fit/query.ts";
 import { renderMarkdown } from "../fit/render.ts";
 import { renderTerminal } from "../fit/render-terminal.ts";
@@ -66,8 +67,9 @@ async function answerQuestion(context: Context, fits: FitDesk, version: string):
     theme,
   };
   const headers: Record<string, string> = { vary: "Accept, Accept-Language" };
-  // A file may change behind its name; everything else follows from the question.
-  if (query.model?.kind === "gguf") headers["cache-control"] = "no-store";
+  const isOwn = query.hardware !== undefined && taughtHardware(query.hardware, fits.machine?.()) !== undefined;
+  // A file may change behind its name, and this machine learns; everything else follows from the question.
+  if (query.model?.kind === "gguf" || isOwn) headers["cache-control"] = "no-store";
   else {
     headers["cache-control"] = cacheControl;
     headers.etag = await tagOf([version, query.text, ...Object.values(dress)]);
@@ -83,7 +85,11 @@ async function answerQuestion(context: Context, fits: FitDesk, version: string):
 
 async function answerOf(query: FitsQuery, fits: FitDesk): Promise<FitsAnswer> {
   const model = await readQueryModel(query, fits);
-  return answerQuery(query, model === undefined ? {} : { model });
+  const machine = fits.machine?.();
+  return answerQuery(query, {
+    ...(model === undefined ? {} : { model }),
+    ...(machine === undefined ? {} : { machine }),
+  });
 }
 
 function renderAnswer(answer: FitsAnswer, { format, locale, columns, theme }: Dress): string {

@@ -6,7 +6,7 @@ import { constantsFor, deviceRates, ramBandwidthDefault, SPEED_CONSTANTS } from 
 import { fitCorrection } from "../fit/speed-measured.ts";
 import type { Backend, GpuDevice, Hardware } from "../fit/types.ts";
 import type { MachineLearning } from "./learning.ts";
-import { learnedLoad, type MemoryRecord } from "./memory-records.ts";
+import { cardsOf, learnedLoad, type MemoryRecord } from "./memory-records.ts";
 import { learnedRun, type SpeedRecord } from "./speed-records.ts";
 
 export interface LearnedEntry {
@@ -58,7 +58,7 @@ function describe(
     loads: loads.map(learnedLoad),
     runs: runs.map(learnedRun),
   };
-  const hardware: Hardware = { backend, gpus: gpusOf(device, backend), learned };
+  const hardware: Hardware = { backend, gpus: gpusOf(device), learned };
   const correction = memoryCorrection(hardware, architecture, { buildFamily }, gpuRuntimeBytes(backend));
   return {
     loads: loads.length,
@@ -72,24 +72,19 @@ function describe(
   };
 }
 
-/** The cards of a `deviceKey`, with what the table knows of them; the driver's version stands behind each name. */
-function gpusOf(device: string, backend: Backend): GpuDevice[] {
-  if (backend === "cpu") return [];
-  return device
-    .slice(backend.length + 1)
-    .split(" + ")
-    .map((text, index) => {
-      const name = text.replace(/ [\d.]+$/, "");
-      const facts = findGpu(name)?.gpu;
-      const rate = facts?.bandwidthBytesPerSecond;
-      return {
-        id: `gpu${index}`,
-        name,
-        vramBytesTotal: facts?.vramBytes[0] ?? 2 ** 33,
-        ...(rate === undefined ? {} : { bandwidthBytesPerSecond: rate }),
-        ...(facts === undefined ? {} : { generation: facts.generation }),
-      };
-    });
+/** The cards with what the table knows of them. */
+function gpusOf(device: string): GpuDevice[] {
+  return cardsOf(device).map((name, index) => {
+    const facts = findGpu(name)?.gpu;
+    const rate = facts?.bandwidthBytesPerSecond;
+    return {
+      id: `gpu${index}`,
+      name,
+      vramBytesTotal: facts?.vramBytes[0] ?? 2 ** 33,
+      ...(rate === undefined ? {} : { bandwidthBytesPerSecond: rate }),
+      ...(facts === undefined ? {} : { generation: facts.generation }),
+    };
+  });
 }
 
 function speedOf(

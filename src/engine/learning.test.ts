@@ -12,6 +12,7 @@ import { specFromGguf } from "../fit/model.ts";
 import { estimateSpeed } from "../fit/speed.ts";
 import { readModelHeader } from "./check-model.ts";
 import { MachineLearning, resetLearning } from "./learning.ts";
+import { describeLearning } from "./learning-profile.ts";
 import { hardwareOf } from "./load-plan.ts";
 import type { LocalEngine } from "./local-engine.ts";
 import { openPlannedEngine } from "./planned-engine.ts";
@@ -178,6 +179,23 @@ describe("samples of answers alike", () => {
     const again = await MachineLearning.open(folder, listLogger(log));
     expect(again.learned(key)).toEqual(learning.learned(key));
     expect(log).toEqual([]);
+  });
+
+  test("of the machine that answers questions are found without asking a driver which machine it is", async () => {
+    const learning = await MachineLearning.open(folder, listLogger(log));
+    expect(learning.latestMachine()).toBeUndefined();
+    const cards = "cuda NVIDIA GeForce RTX 3060 550.54.14 + AMD Radeon RX 7600";
+    learning.speed.add({ ...sample(40), at: 1 });
+    learning.speed.add({ ...sample(50), at: 2, device: cards, work: { ...sample(1).work, gpus: [work, work] } });
+    expect(learning.latestMachine()).toMatchObject({
+      gpuNames: ["NVIDIA GeForce RTX 3060", "AMD Radeon RX 7600"],
+      learned: { backend: "cuda", buildFamily: "node-llama-cpp", runs: [{ decodeTokensPerSecond: 50 }] },
+    });
+    expect(describeLearning(learning)).toMatchObject([
+      { device: "cpu CPU", runs: 1 },
+      { device: cards, build: key.build, runs: 1, loads: 0 },
+    ]);
+    await learning.settled();
   });
 
   test("are bounded, the newest kept", async () => {

@@ -3,9 +3,10 @@ import { existsSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { HardwareReading, Logger } from "../core/ports.ts";
-import type { LearnedMachine } from "../fit/learned.ts";
+import type { KnownMachine, LearnedMachine } from "../fit/learned.ts";
+import type { Backend } from "../fit/types.ts";
 import type { EngineBackend } from "./ipc.ts";
-import { deviceKey, learnedLoad, MemoryRecords } from "./memory-records.ts";
+import { cardsOf, deviceKey, learnedLoad, MemoryRecords } from "./memory-records.ts";
 import { learnedRun, SpeedRecords } from "./speed-records.ts";
 
 const memoryFile = "engine-memory.json";
@@ -15,7 +16,7 @@ const speedFile = "engine-speed.json";
 export interface LearningKey {
   reading: HardwareReading;
   buildFamily: EngineBackend;
-  /** The family with its version. */
+  /** The family, and behind it its version where that is known. */
   build: string;
 }
 
@@ -41,22 +42,41 @@ export class MachineLearning {
 
   /** Undefined when this machine has taught nothing with that build yet. */
   learned({ reading, buildFamily, build }: LearningKey): LearnedMachine | undefined {
-    const key = `${deviceKey(reading)}\n${build}`;
+    return this.#learned(deviceKey(reading), buildFamily, build, reading.gpus.length);
+  }
+
+  #learned(device: string, buildFamily: EngineBackend, build: string, gpuCount: number): LearnedMachine | undefined {
+    const key = `${device}\n${build}`;
     const [loads, runs] = [this.memory.all, this.speed.all];
     const known = this.#known;
     if (known?.key === key && known.loads === loads && known.runs === runs) return known.learned;
-    const device = deviceKey(reading);
     const own = (record: { device: string; build?: string | undefined }) =>
       record.device === device && record.build === build;
     const machine: LearnedMachine = {
-      backend: reading.backend,
+      // A device's key begins with its backend.
+      backend: device.split(" ")[0] as Backend,
       buildFamily,
       loads: loads.filter(own).map(learnedLoad),
-      runs: runs.filter((run) => own(run) && run.work.gpus.length === reading.gpus.length).map(learnedRun),
+      runs: runs.filter((run) => own(run) && run.work.gpus.length === gpuCount).map(learnedRun),
     };
     const learned = machine.loads.length + machine.runs.length === 0 ? undefined : machine;
     this.#known = { key, loads, runs, learned };
     return learned;
+  }
+
+  /**
+   * The machine as its latest record has it, without asking any driver: for questions about it. Undefined before the
+   * first load.
+   */
+  latestMachine(): KnownMachine | undefined {
+    const records = [...this.memory.all, ...this.speed.all];
+    const [last] = records.sort((left, right) => right.at - left.at);
+    if (last?.build === undefined) return undefined;
+    const { device, build } = last;
+    const gpuNames = cardsOf(device);
+    const buildFamily = build.startsWith("llama-server") ? "llama-server" : "node-llama-cpp";
+    const learned = this.#learned(device, buildFamily, build, gpuNames.length);
+    return learned === undefined ? undefined : { gpuNames, learned };
   }
 
   /** Resolves when all is written. */

@@ -47,6 +47,16 @@ export function deviceKey(reading: HardwareReading): string {
   return cards.length === 0 ? `${reading.backend} ${reading.cpu.name}` : `${reading.backend} ${cards.join(" + ")}`;
 }
 
+/** The cards of a `deviceKey` by name; a driver's version stands behind each where it is known. */
+export function cardsOf(device: string): string[] {
+  const [backend = "", ...rest] = device.split(" ");
+  if (backend === "cpu") return [];
+  return rest
+    .join(" ")
+    .split(" + ")
+    .map((card) => card.replace(/ \d+(?:\.\d+)+$/, ""));
+}
+
 export class MemoryRecords {
   readonly #file: RecordFile<typeof recordSchema>;
 

@@ -6,9 +6,11 @@ import type { FitsOptions } from "../cli/program.ts";
 import type { Terminal } from "../cli/terminal.ts";
 import { AppError, type Locale } from "../core/errors.ts";
 import { fitBodyBytesMax } from "../core/limits.ts";
+import { MachineLearning } from "../engine/learning.ts";
 import { answerQuery, type FitsAnswer } from "../fit/answer.ts";
 import { renderPicture } from "../fit/answer-picture.ts";
 import { answerFitsLine, type DoorDependencies, readQueryModel } from "../fit/door.ts";
+import type { KnownMachine } from "../fit/learned.ts";
 import { measuredRuns, parseMeasuredRows } from "../fit/measured.ts";
 import { type FitsQuery, parseQuery } from "../fit/query.ts";
 import { renderTerminal } from "../fit/render-terminal.ts";
@@ -28,8 +30,16 @@ function createDependencies(): DoorDependencies {
   return { loadGguf: (location) => loadGguf(location, options) };
 }
 
+/** What this machine learned while it served; `snug fits` starts nothing and asks no driver for it. */
+async function readMachine(dataDir: string): Promise<KnownMachine | undefined> {
+  const silent = () => {};
+  const logger = { debug: silent, info: silent, warn: silent, error: silent };
+  return (await MachineLearning.open(dataDir, logger)).latestMachine();
+}
+
 export async function fits(text: string, options: FitsOptions, terminal: Terminal): Promise<number> {
-  const dependencies = createDependencies();
+  const machine = await readMachine(process.env.SNUG_DATA_DIR || "./data");
+  const dependencies: DoorDependencies = { ...createDependencies(), machine: () => machine };
   if (options.batch) return answerLines(text, options, dependencies, terminal);
   const query = parseQuery(text);
   // Who asks in Chinese is answered in Chinese, whatever the terminal's language.
@@ -39,6 +49,7 @@ export async function fits(text: string, options: FitsOptions, terminal: Termina
   const answer = answerQuery(query, {
     ...(model !== undefined && { model }),
     ...(measured !== undefined && { measured }),
+    ...(machine !== undefined && { machine }),
   });
   await writePictures(answer, options, locale);
   if (options.json) terminal.print(JSON.stringify(answer, null, 2));

@@ -12,6 +12,7 @@ import type { FitsAnswer, TermEntry, Verdict } from "./answer-types.ts";
 import { CATALOGUE_MODELS, type CatalogueModel, specFromCatalogue } from "./catalogue.ts";
 import { estimateFrameworkSpeed } from "./framework-speed.ts";
 import { launchRecipes, type ModelFiles } from "./launch.ts";
+import { type KnownMachine, learnedNote, taughtHardware } from "./learned.ts";
 import { specFromParameterCount } from "./model.ts";
 import type { SpeedPoint } from "./picture.ts";
 import { GLOSSARY } from "./query-terms.ts";
@@ -29,6 +30,8 @@ export interface AnswerOptions {
   model?: ModelSpec;
   /** Runs measured on this machine; they correct the speed. */
   measured?: readonly MeasuredRun[];
+  /** The machine that answers; questions about it are answered with what it has learned. */
+  machine?: KnownMachine;
 }
 
 /**
@@ -36,6 +39,20 @@ export interface AnswerOptions {
  * quantization), model_not_found for a file whose header was not given and whose name says nothing.
  */
 export function answerQuery(query: FitsQuery, options: AnswerOptions = {}): FitsAnswer {
+  const { hardware } = query;
+  const taught = hardware === undefined ? undefined : taughtQuestion(query, hardware, options.machine);
+  if (taught === undefined) return answerPlainly(query, options);
+  const answer = answerPlainly({ ...query, hardware: taught }, options);
+  // What was learned stays here: the answer names the machine as the question did.
+  return { ...answer, query, hardware: hardware!, notes: [...answer.notes, learnedNote(options.machine!.learned)] };
+}
+
+function taughtQuestion(query: FitsQuery, hardware: Hardware, machine: KnownMachine | undefined): Hardware | undefined {
+  const usable = machine?.learned.buildFamily === buildFamilyOf(query.framework);
+  return usable && pythonFrameworkOf(query.framework) === undefined ? taughtHardware(hardware, machine) : undefined;
+}
+
+function answerPlainly(query: FitsQuery, options: AnswerOptions): FitsAnswer {
   switch (query.kind) {
     case "term":
       return answerTerm(query);

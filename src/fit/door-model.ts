@@ -4,6 +4,7 @@ import { projectorNote, textOnly } from "./answer-text-only.ts";
 import { type CatalogueModel, findCatalogueModel, specFromCatalogue, suggestModels } from "./catalogue.ts";
 import type { FitsPlanRequest } from "./door-schema.ts";
 import type { LoadedGguf } from "./gguf-load.ts";
+import type { KnownMachine } from "./learned.ts";
 import { specFromConfig, specFromGguf, specFromMetadata, specFromParameterCount } from "./model.ts";
 import { type FitsQuery, type ModelReference, parseQuery } from "./query.ts";
 import { recommendModels } from "./recommend.ts";
@@ -12,6 +13,8 @@ import type { Hardware, ModelSpec, Wish } from "./types.ts";
 export interface DoorDependencies {
   /** Reads the header behind a path, a URL or an `hf:` reference; throws AppError for what it will not or cannot read. */
   loadGguf(location: string): Promise<LoadedGguf>;
+  /** The machine that answers, where it has learned something. */
+  machine?(): KnownMachine | undefined;
 }
 
 export interface DoorModel {

@@ -20,6 +20,7 @@ import {
   type FitsSettings,
   fitsSettingsSchema,
 } from "./door-schema.ts";
+import { learnedNote, taughtHardware } from "./learned.ts";
 import { type FitsQuery, type Framework, parseQuery } from "./query.ts";
 import type { FitPlan, FitRefusal, Hardware, ModelSpec, Wish } from "./types.ts";
 
@@ -84,7 +85,11 @@ type Answer = { plan: FitsPlanReply } | { refusal: FitsRefusalReply } | { answer
 async function answerText(text: string, notes: readonly string[], dependencies: DoorDependencies): Promise<Answer> {
   const query = parseQuery(text);
   const model = await readQueryModel(query, dependencies);
-  const answer = answerQuery(query, model === undefined ? {} : { model });
+  const machine = dependencies.machine?.();
+  const answer = answerQuery(query, {
+    ...(model !== undefined && { model }),
+    ...(machine !== undefined && { machine }),
+  });
   if (query.kind !== "fit") return { answer: { ...answer, assumptions: [...answer.assumptions, ...notes] } };
   const said = [...answer.notes.map(({ en }) => en), ...notes];
   const { plan, refusal, alternatives } = answer;
@@ -98,8 +103,12 @@ async function answerPlan(
   notes: readonly string[],
   dependencies: DoorDependencies,
 ): Promise<Answer> {
-  const hardware = hardwareOf(request.hardware);
   const format = formatOf(nameOfFormat(request), request.framework);
+  const named = hardwareOf(request.hardware);
+  const machine = dependencies.machine?.();
+  const taught =
+    machine?.learned.buildFamily === buildFamilyOf(format.framework) ? taughtHardware(named, machine) : undefined;
+  const hardware = taught ?? named;
   const { promptTokens, generatedTokens, frameworkVersion, ...rest } = request.settings ?? {};
   const question: PlanQuestion = withoutUndefined({ promptTokens, generatedTokens, frameworkVersion });
   const wish = wishOf(rest, format.framework, format.quantization);
@@ -122,7 +131,8 @@ async function answerPlan(
   // A load described in full is asked about as it is.
   const described = framework === undefined && wish.gpuLayers !== undefined && wish.contextLength !== undefined;
   const alternatives = described ? [] : alternativesFor(around);
-  const said = [...found.notes, ...format.notes, ...notes];
+  const learned = taught?.learned === undefined ? [] : [learnedNote(taught.learned).en];
+  const said = [...found.notes, ...format.notes, ...notes, ...learned];
   return planned.kind === "plan"
     ? { plan: planReply(planned, alternatives, said) }
     : {

@@ -1,10 +1,13 @@
 import { describe, expect, it } from "vitest";
 import { MIB } from "../core/units.ts";
+import { answerQuery } from "./answer.ts";
 import { findCatalogueModel, specFromCatalogue } from "./catalogue.ts";
+import { answerFitsRequest } from "./door.ts";
 import { parseHardwareName } from "./gpus.ts";
-import { type LearnedLoad, type LearnedMachine, type LearnedRun, memoryCorrection } from "./learned.ts";
+import { type LearnedLoad, type LearnedMachine, type LearnedRun, memoryCorrection, taughtHardware } from "./learned.ts";
 import { specFromConfig } from "./model.ts";
 import { planFit } from "./plan.ts";
+import { parseQuery } from "./query.ts";
 import { estimateSpeed } from "./speed.ts";
 import { tokenWork } from "./speed-work.ts";
 import type { FitPlan, Hardware, ModelSpec, RuntimeSettings, Wish } from "./types.ts";
@@ -169,5 +172,47 @@ describe("what answers teach about speed", () => {
       expect(1000 / predicted.decodeTokensPerSecond / ms, `${quantization} at ${depth}`).toBeGreaterThan(0.9);
       expect(1000 / predicted.decodeTokensPerSecond / ms, `${quantization} at ${depth}`).toBeLessThan(1.1);
     }
+  });
+});
+
+describe("a question about the machine that answers", () => {
+  const own = parseHardwareName("rtx 3060")!;
+  const known = (gpuNames: string[], loads: LearnedLoad[] = [driver(900)]) => ({ gpuNames, learned: machine(loads) });
+
+  it("is recognised by the driver's names for its cards, in their number", () => {
+    expect(taughtHardware(own, known(["NVIDIA GeForce RTX 3060"]))?.learned).toBeDefined();
+    expect(taughtHardware(own, known(["NVIDIA GeForce RTX 3070"]))).toBeUndefined();
+    expect(taughtHardware(own, known(["NVIDIA GeForce RTX 3060", "NVIDIA GeForce RTX 3060"]))).toBeUndefined();
+    expect(taughtHardware(parseHardwareName("12gb")!, known(["NVIDIA GeForce RTX 3060"]))).toBeUndefined();
+    expect(taughtHardware(own, undefined)).toBeUndefined();
+  });
+
+  it("is answered with what was learned, which the notes say and the answer itself does not hold", () => {
+    const query = parseQuery("llama 3.1 8b q4_k_m rtx 3060");
+    const plain = answerQuery(query);
+    const answer = answerQuery(query, { machine: known(["NVIDIA GeForce RTX 3060"]) });
+    expect(answer.plan!.devices[0]!.runtimeBytes).toBe(900 * MIB);
+    expect(plain.plan!.devices[0]!.runtimeBytes).toBe(usual);
+    expect(answer.notes.at(-1)).toMatchObject({ en: expect.stringContaining("learned from 1 loads") });
+    expect(plain.notes.some(({ en }) => en.includes("learned"))).toBe(false);
+    expect(answer.query).toBe(query);
+    expect(JSON.stringify(answer)).not.toContain('"loads"');
+    const other = answerQuery(parseQuery("llama 3.1 8b q4_k_m rtx 3070"), {
+      machine: known(["NVIDIA GeForce RTX 3060"]),
+    });
+    expect(other.notes.some(({ en }) => en.includes("learned"))).toBe(false);
+  });
+
+  it("is answered so at the machine door too", async () => {
+    const dependencies = {
+      loadGguf: () => Promise.reject(new Error("no files here")),
+      machine: () => known(["NVIDIA GeForce RTX 3060"]),
+    };
+    const request = { id: 1, model: "Llama 3.1 8B", hardware: "rtx 3060", quantization: "Q4_K_M" };
+    const reply = await answerFitsRequest(request, dependencies);
+    if (!("plan" in reply)) throw new Error(JSON.stringify(reply));
+    expect(reply.plan.devices[0]!.runtimeBytes).toBe(900 * MIB);
+    expect(reply.plan.assumptions.at(-1)).toContain("what this machine learned");
+    expect(JSON.stringify(reply)).not.toContain('"loads"');
   });
 });

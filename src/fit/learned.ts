@@ -3,6 +3,7 @@
  * GPU, a factor on compute buffers, and runs for the speed model. Which file it is kept in is the engine's business.
  */
 import { MIB } from "../core/units.ts";
+import { findGpu } from "./gpus.ts";
 import type { SpeedRun } from "./speed-measured.ts";
 import type { Backend, BuildFamily, Hardware, RuntimeSettings } from "./types.ts";
 
@@ -35,6 +36,13 @@ export interface LearnedMachine {
   buildFamily: BuildFamily;
   loads: readonly LearnedLoad[];
   runs: readonly LearnedRun[];
+}
+
+/** The machine that answers questions, for those about it. */
+export interface KnownMachine {
+  /** As its drivers call them. */
+  gpuNames: readonly string[];
+  learned: LearnedMachine;
 }
 
 /** What the planner puts in place of its own figures. */
@@ -148,6 +156,31 @@ function keptWith<Value>(
   const known = all.get(learned) ?? new Map<string, Value>();
   all.set(learned, known);
   return known;
+}
+
+/**
+ * The machine a question describes with what was learned, when it is the one that answers: the same cards by name and
+ * number, or none, and the same backend. Undefined for every other.
+ */
+export function taughtHardware(hardware: Hardware, machine: KnownMachine | undefined): Hardware | undefined {
+  if (machine === undefined || hardware.learned !== undefined) return undefined;
+  const { gpuNames, learned } = machine;
+  if (hardware.backend !== learned.backend || hardware.gpus.length !== gpuNames.length) return undefined;
+  const called = (name: string) => findGpu(name)?.gpu.name;
+  const own = gpuNames.map(called);
+  const same = hardware.gpus.every(({ name }, index) => {
+    const asked = name === undefined ? undefined : called(name);
+    return asked !== undefined && asked === own[index];
+  });
+  return same ? { ...hardware, learned } : undefined;
+}
+
+/** Said with an answer that was planned with it. */
+export function learnedNote({ loads, runs }: LearnedMachine): Record<"en" | "zh", string> {
+  return {
+    en: `Memory and speed are corrected by what this machine learned from ${loads.length} loads and ${runs.length} kinds of answers.`,
+    zh: `内存和速度已按本机 ${loads.length} 次加载、${runs.length} 种回答学到的数据修正。`,
+  };
 }
 
 export function median(values: readonly number[]): number {
