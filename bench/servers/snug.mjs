@@ -13,6 +13,7 @@ import { createUsageStore } from "../../dist/api/usage/store.js";
 import { createFitDesk } from "../../dist/entries/fit-desk.js";
 import { sendOverHttp } from "../../dist/entries/http-send.js";
 import { listen } from "../../dist/entries/listen.js";
+import { respondWithSource } from "../../dist/entries/node-streams.js";
 import { openSqlite } from "../../dist/entries/sqlite.js";
 import { systemTimer } from "../../dist/entries/timer.js";
 import { createHttpEngine } from "../../dist/http/client.js";
@@ -49,6 +50,7 @@ const app = createApp({
   clock,
   logger: silent,
   randomId: randomUUID,
+  respond: respondWithSource,
   randomBytes,
   addressOf: () => undefined,
   background: () => {},

@@ -9,6 +9,7 @@ import {
   keyGuessesPerMinute,
 } from "../core/limits.ts";
 import type { BotStateStore, Clock, EngineStore, KeyStore, Logger, SessionStore, UsageStore } from "../core/ports.ts";
+import type { StreamResponder } from "../http/answer-stream.ts";
 import { readJsonBody } from "../http/json-body.ts";
 import { renderModels } from "../http/models.ts";
 import { parseOperation, parsePlanQuestion } from "../http/operations.ts";
@@ -59,6 +60,8 @@ export interface AppDependencies {
    * a set to wait for at shutdown on Node.
    */
   background: (work: Promise<void>, context: Context) => void;
+  /** How streams are written; default over a web stream. */
+  respond?: StreamResponder;
   /** Largest chat body; default `requestBodyBytesMax`. */
   bodyBytesMax?: number;
   /** Longest waits for the first word and for a whole answer; left out: as long as engines take. */
@@ -177,7 +180,7 @@ export function createApp(dependencies: AppDependencies): Hono<ApiEnvironment> {
     });
   }
 
-  app.use("/v1/compare/*", adminKey!);
+  app.use("/v1/compare/*", requireScope(door, "compare"));
   app.route("/", createCompareRoutes(desk));
 
   if (dependencies.link !== undefined) {

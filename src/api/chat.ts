@@ -3,6 +3,7 @@ import type { Context } from "hono";
 import type { ChatRequest } from "../core/chat.ts";
 import { requestBodyBytesMax } from "../core/limits.ts";
 import type { ChatEngine, Logger } from "../core/ports.ts";
+import type { StreamResponder } from "../http/answer-stream.ts";
 import { type ChatCall, parseChatCall } from "../http/chat-request.ts";
 import { completionsDialect, parseCompletionCall } from "../http/completions.ts";
 import { withDeadlines } from "../http/deadlines.ts";
@@ -24,6 +25,8 @@ export interface ChatDependencies extends AdmissionDependencies {
   logger: Logger;
   background: (work: Promise<void>, context: Context) => void;
   bodyBytesMax?: number;
+  /** How a stream is written; default over a web stream. */
+  respond?: StreamResponder | undefined;
 }
 
 /** One of OpenAI's ways to ask for an answer. */
@@ -96,6 +99,7 @@ export async function chat(context: KeyedContext, dependencies: ChatDependencies
     clientSignal: context.req.raw.signal,
     requestId,
     ...(form.dialect === undefined ? {} : { dialect: form.dialect }),
+    respond: dependencies.respond,
     onFault: (cause) => logger.error("A chat engine broke its contract.", { requestId, cause }),
   });
 }

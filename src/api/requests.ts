@@ -1,6 +1,5 @@
 /** What every request gets on its way in and out: an id, a log line, headers, and errors in the right dress. */
 import type { Context } from "hono";
-import { cors } from "hono/cors";
 import { createMiddleware } from "hono/factory";
 import { routePath } from "hono/route";
 import { type AppError, renderProblem, toAppError } from "../core/errors.ts";
@@ -59,28 +58,42 @@ export const securityHeaders = createMiddleware(async (context, next) => {
     headers.set("content-security-policy", "default-src 'none'; frame-ancestors 'none'");
 });
 
-const anyOrigin = cors({
-  origin: "*",
-  allowMethods: ["GET", "POST", "PATCH", "DELETE"],
-  exposeHeaders: [
-    "etag",
-    "x-request-id",
-    "openai-processing-ms",
-    "retry-after",
-    "retry-after-ms",
-    "x-should-retry",
-    ...["limit", "remaining", "reset"].flatMap((what) => [
-      `x-ratelimit-${what}-requests`,
-      `x-ratelimit-${what}-tokens`,
-    ]),
-  ],
-  maxAge: 600,
-});
+const exposedHeaders = [
+  "etag",
+  "x-request-id",
+  "openai-processing-ms",
+  "retry-after",
+  "retry-after-ms",
+  "x-should-retry",
+  ...["limit", "remaining", "reset"].flatMap((what) => [`x-ratelimit-${what}-requests`, `x-ratelimit-${what}-tokens`]),
+].join(",");
 
-/** Any page may call the API with a key it was given; the admin page alone has cookies and is nobody else's to call. */
+/** A browser's question beforehand: which methods and headers another page may use. */
+function answerPreflight(context: Context): Response {
+  const headers: Record<string, string> = {
+    "access-control-allow-origin": "*",
+    "access-control-allow-methods": "GET,POST,PATCH,DELETE",
+    "access-control-max-age": "600",
+  };
+  const asked = context.req.header("access-control-request-headers");
+  if (asked !== undefined && /^[\w\-, ]{1,1000}$/.test(asked)) {
+    headers["access-control-allow-headers"] = asked;
+    headers.vary = "access-control-request-headers";
+  }
+  return new Response(null, { status: 204, headers });
+}
+
+/**
+ * Any page may call the API with a key it was given; the admin page alone has cookies and is nobody else's to call.
+ * Headers are set on the reply, not before it: a reply that must be merged with earlier headers is made twice.
+ */
 export const crossOrigin = createMiddleware(async (context, next) => {
-  const { path } = context.req;
-  return path === "/admin" || path.startsWith("/admin/") ? await next() : await anyOrigin(context, next);
+  const { path, method } = context.req;
+  if (path === "/admin" || path.startsWith("/admin/")) return await next();
+  if (method === "OPTIONS") return answerPreflight(context);
+  await next();
+  context.res.headers.set("access-control-allow-origin", "*");
+  context.res.headers.set("access-control-expose-headers", exposedHeaders);
 });
 
 /** Our own routes under /v1 speak problem+json; OpenAI's clients only parse what OpenAI defined. */

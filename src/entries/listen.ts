@@ -1,8 +1,10 @@
 /** A Hono app on a TCP port, with a close that waits for answers under way. */
-import type { Server } from "node:http";
+import type { Server, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { serve, type WebSocketServerLike } from "@hono/node-server";
+import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
 import { AppError } from "../core/errors.ts";
+import { sourceOf, writeSource } from "./node-streams.ts";
 
 export interface Listener {
   address: string;
@@ -25,7 +27,9 @@ export async function listen(
 ): Promise<Listener> {
   const websocket = webSockets === undefined ? {} : { websocket: { server: webSockets } };
   const server = await new Promise<Server>((resolve, reject) => {
-    const starting = serve({ fetch: fetch as never, hostname: host, port, ...websocket }, () => resolve(starting as Server));
+    const starting = serve({ fetch: writingStreams(fetch) as never, hostname: host, port, ...websocket }, () =>
+      resolve(starting as Server),
+    );
     starting.once("error", (error: NodeJS.ErrnoException) => reject(listenError(error, host, port)));
   });
   const { port: bound } = server.address() as AddressInfo;
@@ -34,6 +38,17 @@ export async function listen(
     address: `http://${shown}:${bound}`,
     refuse: () => void server.close(),
     close: (waitMs) => closeServer(server, waitMs),
+  };
+}
+
+/** Answers that stream are written here; all others go their way. */
+function writingStreams(fetch: FetchHandler) {
+  return async (request: Request, bindings: { outgoing: ServerResponse }): Promise<Response> => {
+    const response = await fetch(request, bindings as never);
+    const source = sourceOf(response);
+    if (source === undefined) return response;
+    void writeSource(source, response, bindings.outgoing);
+    return RESPONSE_ALREADY_SENT;
   };
 }
 

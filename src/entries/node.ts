@@ -26,6 +26,7 @@ import { sendOverHttp } from "./http-send.ts";
 import { tidyLedger } from "./ledger-upkeep.ts";
 import { createLinkServer, createLinkUpgrade } from "./link-socket.ts";
 import { type FetchHandler, type Listener, listen } from "./listen.ts";
+import { respondWithSource } from "./node-streams.ts";
 import { packageVersion } from "./package-files.ts";
 import type { Settings } from "./settings.ts";
 import { openSqlite } from "./sqlite.ts";
@@ -88,11 +89,12 @@ export async function startServer(options: ServerOptions): Promise<SnugServer> {
       assets: readAdminAsset,
       usageStore,
       keyStore: bots.keyStore,
-      fits: options.fits,
+      fits: { ...options.fits, machine: backend.machine },
       version: packageVersion,
       clock,
       logger,
       randomId: randomUUID,
+      respond: respondWithSource,
       randomBytes,
       deadlines: settings.deadlines,
       link: createLinkUpgrade(hub),
@@ -154,7 +156,7 @@ async function openEngine(options: ServerOptions) {
   const { settings, hardware, logger, signal, onProgress } = options;
   const facts = { origin: "settings", weight: 1, draining: false } as const;
   if (settings.engineUrl === undefined) {
-    const { engine, ready, stop } = await startEmbeddedEngine({
+    const { engine, ready, machine, stop } = await startEmbeddedEngine({
       settings,
       hardware,
       clock,
@@ -163,7 +165,7 @@ async function openEngine(options: ServerOptions) {
       ...(onProgress === undefined ? {} : { onProgress }),
     });
     const slots = async () => (await engine.health()).slots;
-    return { members: [{ ...facts, name: "local", named: false, engine }] satisfies MemberFacts[], slots, ready, stop };
+    return { members: [{ ...facts, name: "local", named: false, engine }] satisfies MemberFacts[], slots, ready, machine, stop };
   }
   const token = settings.engineToken === undefined ? {} : { token: settings.engineToken };
   const members: MemberFacts[] = parseEngineList(settings.engineUrl).map(({ name, url, named }) => ({
@@ -173,7 +175,13 @@ async function openEngine(options: ServerOptions) {
     named,
     engine: openRemote({ name, url, ...token }),
   }));
-  return { members, slots: async () => undefined, ready: Promise.resolve(undefined), stop: async () => {} };
+  return {
+    members,
+    slots: async () => undefined,
+    ready: Promise.resolve(undefined),
+    machine: () => undefined,
+    stop: async () => {},
+  };
 }
 
 function openRemote({ name, url, token }: Pick<EngineRecord, "name" | "url" | "token">): ChatEngine {

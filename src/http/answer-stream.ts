@@ -1,4 +1,4 @@
-/** A chat's events up to its last one, and as the body of a response whose status is spent. */
+/** A chat's events up to its last one, and as what is written to a client whose status is spent. */
 import { batchesOf } from "../core/batches.ts";
 import { type ChatEvent, isTerminal } from "../core/chat.ts";
 import { AppError, toAppError } from "../core/errors.ts";
@@ -55,76 +55,104 @@ export function readToTerminal(
   };
 }
 
-export interface AnswerStreamOptions {
+/** An answer whose status is spent, piece by piece, for whoever writes it to the client. */
+export interface AnswerSource {
+  /** The next frames; undefined after the last. One read at a time: a slow reader slows the engine. Never rejects. */
+  read(): Promise<string | undefined>;
+  /** True once the last piece was read. */
+  readonly ended: boolean;
+  /** The client left: the engine stops, and what it still says is read without anybody listening. */
+  leave(): void;
+  /** Longest silence before `keepAlive` is sent. */
+  keepAliveMs: number;
+  keepAlive: string;
+}
+
+/** Makes the response of an answer; runtimes that can write to a socket themselves have one of their own. */
+export type StreamResponder = (source: AnswerSource, headers: Record<string, string>) => Response;
+
+export interface AnswerSourceOptions {
   /** Server-sent frames of each event, in order; the terminal event's frames are the last. */
   writer: { write(event: ChatEvent): Iterable<string> };
-  /** Aborts when the client leaves, and is aborted by cancelling the body. */
+  /** Aborts when the client leaves, and is aborted by `leave`. */
   controller: AbortController;
-  /** Longest silence before a comment is sent. */
   keepAliveMs: number;
   onFault?: ((thrown: unknown) => void) | undefined;
 }
 
 /** @param first what was read before the status was spent */
-export function streamAnswer(
+export function createAnswerSource(
   first: readonly ChatEvent[],
   events: AnswerEvents,
-  { writer, controller, keepAliveMs, onFault }: AnswerStreamOptions,
-): ReadableStream<Uint8Array> {
+  { writer, controller, keepAliveMs, onFault }: AnswerSourceOptions,
+): AnswerSource {
+  let pending: readonly ChatEvent[] | undefined = first;
+  let ended = false;
+
+  const drain = () => void exhaust(events).catch((thrown) => onFault?.(thrown));
+  if (controller.signal.aborted) drain();
+  else controller.signal.addEventListener("abort", drain, { once: true });
+
+  return {
+    get ended() {
+      return ended;
+    },
+    keepAliveMs,
+    keepAlive: renderSseComment("keep-alive"),
+    async read() {
+      if (ended) return undefined;
+      const batch = pending ?? (await events.next());
+      pending = undefined;
+      if (batch === undefined || isTerminal(batch.at(-1)!)) {
+        ended = true;
+        controller.signal.removeEventListener("abort", drain);
+      }
+      if (batch === undefined) return undefined;
+      let text = "";
+      for (const event of batch) for (const frame of writer.write(event)) text += frame;
+      return text;
+    },
+    leave() {
+      if (!ended) controller.abort();
+    },
+  };
+}
+
+/** A response over a web stream, for every runtime. */
+export const streamOverWeb: StreamResponder = (source, headers) => {
   const encoder = new TextEncoder();
-  let pulling = false;
-  let closed = false;
+  let reading = false;
   let silences: ReturnType<typeof setInterval> | undefined;
-  let leave = () => {};
-
-  const render = (batch: readonly ChatEvent[]): Uint8Array => {
-    let text = "";
-    for (const event of batch) for (const frame of writer.write(event)) text += frame;
-    return encoder.encode(text);
-  };
-  const close = (stream?: ReadableStreamDefaultController<Uint8Array>) => {
-    if (closed) return;
-    closed = true;
-    clearInterval(silences);
-    controller.signal.removeEventListener("abort", leave);
-    stream?.close();
-  };
-
-  return new ReadableStream<Uint8Array>(
+  const body = new ReadableStream<Uint8Array>(
     {
       start(stream) {
         // One timer per stream, not per token.
         silences = setInterval(() => {
-          if (pulling && !closed) stream.enqueue(encoder.encode(renderSseComment("keep-alive")));
-        }, keepAliveMs);
-        leave = () => {
-          exhaust(events)
-            .catch((thrown) => onFault?.(thrown))
-            .finally(() => close(stream));
-        };
-        stream.enqueue(render(first));
-        if (isTerminal(first.at(-1)!)) close(stream);
-        else if (controller.signal.aborted) leave();
-        else controller.signal.addEventListener("abort", leave, { once: true });
+          if (reading) stream.enqueue(encoder.encode(source.keepAlive));
+        }, source.keepAliveMs);
       },
       async pull(stream) {
-        pulling = true;
-        const batch = await events.next();
-        pulling = false;
-        if (closed) return;
-        if (batch !== undefined) stream.enqueue(render(batch));
-        if (batch === undefined || isTerminal(batch.at(-1)!)) close(stream);
+        reading = true;
+        const text = await source.read();
+        // Cancelled in the meantime.
+        if (!reading) return;
+        reading = false;
+        if (text !== undefined) stream.enqueue(encoder.encode(text));
+        if (!source.ended) return;
+        clearInterval(silences);
+        stream.close();
       },
       cancel() {
-        if (closed) return;
-        controller.abort();
-        close();
+        reading = false;
+        clearInterval(silences);
+        source.leave();
       },
     },
-    // One batch per pull: a slow reader slows the engine instead of filling memory.
+    // One piece per pull: a slow reader slows the engine instead of filling memory.
     { highWaterMark: 0 },
   );
-}
+  return new Response(body, { headers });
+};
 
 /** Reads what an aborted engine still says; one that goes on talking is left after a while. */
 async function exhaust(events: AnswerEvents): Promise<void> {

@@ -17,11 +17,12 @@ import { asAmount, asObject, asText, defined } from "./chat-wire.ts";
 import { renderCompletionBody } from "./completions.ts";
 import { connectionError, errorOfBody, errorOfReply, parseJson } from "./engine-errors.ts";
 import { readBytes } from "./json-body.ts";
+import { parseDevices } from "./devices.ts";
 import { parseModels } from "./models.ts";
 import { renderOperation } from "./operations.ts";
 import { renderTermsHeaders } from "./service-terms.ts";
-import { readSse } from "./sse.ts";
-import type { HttpReply, HttpSend } from "./transport.ts";
+import { createSseParser, type SseItem } from "./sse.ts";
+import type { HttpBodyReader, HttpReply, HttpSend } from "./transport.ts";
 import { type UpstreamWatch, watchUpstream } from "./upstream-watch.ts";
 import { createVectorsClient } from "./vectors-client.ts";
 
@@ -159,9 +160,11 @@ async function* runChat(
       if (events.length === 0) continue;
       // While the caller holds events it is not the engine that is slow.
       watch.pause();
+      const last = events.at(-1)!;
+      whole = last.type === "finish";
       yield events;
       watch.resume();
-      if (isTerminal(events.at(-1)!)) return;
+      if (isTerminal(last)) return;
     }
     whole = true;
     yield [reader.complete ? reader.finish() : reader.fail(truncated().toFacts())];
@@ -189,31 +192,65 @@ async function* readReply(
     if (completion !== undefined) yield reader.readData(JSON.stringify(completion));
     return;
   }
-  for await (const items of readSse(reply.body)) {
-    const events: ChatEvent[] = [];
-    let done = false;
-    let broken: unknown;
-    try {
-      for (const item of items) {
-        if (events.length > 0 && isTerminal(events.at(-1)!)) break;
-        if (item.type === "comment") events.push(...reader.readComment(item.text));
-        else events.push(...reader.readData(item.data));
-        done ||= item.type === "event" && item.data === "[DONE]";
+  const body = reply.body.getReader();
+  const parser = createSseParser();
+  let open = true;
+  try {
+    while (open) {
+      const { value, done } = await body.read();
+      const { events, hungUp, broken } = readItems(
+        done || value === undefined ? parser.end() : parser.push(value),
+        reader,
+      );
+      open = done === false && !hungUp;
+      if (hungUp) {
+        events.push(reader.finish());
+        void readToEnd(body);
       }
-    } catch (thrown) {
-      broken = thrown;
+      // What was whole before something unreadable is still part of the answer.
+      if (events.length > 0) yield events;
+      if (broken !== undefined) throw broken;
+      watch.expectWithin(silenceMsMax, "The engine fell silent in the middle of its answer.");
     }
-    // What was whole before something unreadable is still part of the answer.
-    if (events.length > 0) yield events;
-    if (broken !== undefined) throw broken;
-    // Read on to the end after [DONE]: a connection whose body is read whole serves the next request too.
-    if (done) watch.expectWithin(closeMsMax, "The engine did not hang up.");
-    else watch.expectWithin(silenceMsMax, "The engine fell silent in the middle of its answer.");
+  } finally {
+    // Cancelling a body that already failed rejects with that failure, which was reported.
+    if (open) body.cancel().catch(() => {});
+  }
+}
+
+/** Events of what arrived together. Nothing counts after an error, nor after `[DONE]`. */
+function readItems(items: readonly SseItem[], reader: ChatReader) {
+  const events: ChatEvent[] = [];
+  try {
+    for (const item of items) {
+      if (item.type === "event" && item.data === "[DONE]") {
+        reader.readData(item.data);
+        return { events, hungUp: true };
+      }
+      events.push(...(item.type === "comment" ? reader.readComment(item.text) : reader.readData(item.data)));
+      const last = events.at(-1);
+      if (last !== undefined && isTerminal(last)) break;
+    }
+    return { events, hungUp: false };
+  } catch (broken) {
+    return { events, hungUp: false, broken };
+  }
+}
+
+/** After `[DONE]`: a connection whose body is read to its end serves the next request too. */
+async function readToEnd(body: HttpBodyReader): Promise<void> {
+  const timer = setTimeout(() => void body.cancel().catch(() => {}), hangUpMsMax);
+  try {
+    while (!(await body.read()).done);
+  } catch {
+    // The answer was whole.
+  } finally {
+    clearTimeout(timer);
   }
 }
 
 /** Between `[DONE]` and the end of the body. */
-const closeMsMax = 250;
+const hangUpMsMax = 250;
 
 async function readJson(reply: HttpReply): Promise<unknown> {
   const bytes = await readBytes(reply.body, engineReplyBytesMax);
@@ -231,6 +268,7 @@ function parseHealth(body: unknown): EngineHealth | undefined {
     active: asAmount(health.active) ?? 0,
     queued: asAmount(health.queued) ?? 0,
     slots: asAmount(health.slots) ?? 1,
+    ...defined({ devices: parseDevices(health.devices) }),
   };
 }
 

@@ -2,7 +2,13 @@
 import { type ChatEvent, isDelta, type Producer, type TokenLogprob } from "../core/chat.ts";
 import { AppError, ERROR_TABLE, type ErrorFacts, renderOpenAiError } from "../core/errors.ts";
 import { keepAliveMs, retryWaitMsMax } from "../core/limits.ts";
-import { type AnswerEvents, readToTerminal, streamAnswer } from "./answer-stream.ts";
+import {
+  type AnswerEvents,
+  createAnswerSource,
+  readToTerminal,
+  type StreamResponder,
+  streamOverWeb,
+} from "./answer-stream.ts";
 import type { ChatCall } from "./chat-request.ts";
 import {
   createMessage,
@@ -29,6 +35,8 @@ export interface AnswerOptions {
   keepAliveMs?: number;
   /** Default: chat completions. */
   dialect?: AnswerDialect;
+  /** Default: over a web stream. */
+  respond?: StreamResponder | undefined;
   /** What an engine threw in breach of its contract; the client sees `internal` only. */
   onFault?: (thrown: unknown) => void;
 }
@@ -135,20 +143,20 @@ async function answerStream(
   if (first[0].type === "error" || first[0].type === "cancelled") {
     return respondWithoutAnswer(first[0], controller.signal, options);
   }
-  const body = streamAnswer(first, events, {
+  const source = createAnswerSource(first, events, {
     writer: (options.dialect ?? chatCompletions).createWriter(call, options),
     controller,
     keepAliveMs: options.keepAliveMs ?? keepAliveMs,
     onFault: options.onFault,
   });
-  return new Response(body, {
-    headers: {
-      "content-type": "text/event-stream; charset=utf-8",
-      "cache-control": "no-cache, no-transform",
-      "x-accel-buffering": "no",
-    },
-  });
+  return (options.respond ?? streamOverWeb)(source, streamHeaders);
 }
+
+const streamHeaders = {
+  "content-type": "text/event-stream; charset=utf-8",
+  "cache-control": "no-cache, no-transform",
+  "x-accel-buffering": "no",
+};
 
 function respondWithoutAnswer(
   event: Extract<ChatEvent, { type: "error" | "cancelled" }>,
@@ -191,9 +199,14 @@ function renderCompletion(
   };
 }
 
+/** Stands for a chunk's text where the same chunk is written again and again. */
+const textMark = "\u0000text\u0000";
+
 function createChunkWriter(call: ChatCall, options: AnswerOptions) {
   let producer: Producer = { model: call.request.model };
   let roleSent = false;
+  /** What stands around the text of a chunk, as long as the producer is the same. */
+  let around: [head: string, tail: string] | undefined;
 
   const chunk = (choices: JsonObject[], extras: JsonObject = {}) =>
     renderSseEvent(
@@ -227,6 +240,7 @@ function createChunkWriter(call: ChatCall, options: AnswerOptions) {
     }
     if (event.type === "start") {
       producer = event.producer;
+      around = undefined;
       const counts = renderUsage(
         defined({ promptTokens: event.promptTokens, cachedPromptTokens: event.cachedPromptTokens }),
       );
@@ -238,6 +252,11 @@ function createChunkWriter(call: ChatCall, options: AnswerOptions) {
       // A chunk is one token to a counting reader unless it says otherwise.
       const counted = event.tokenCount === undefined || event.tokenCount === 1;
       const logprobs = event.type === "text" ? event.logprobs : undefined;
+      if (event.type === "text" && counted && logprobs === undefined) {
+        around ??= chunk(choice({ content: textMark })).split(JSON.stringify(textMark)) as [string, string];
+        yield `${around[0]}${JSON.stringify(event.text)}${around[1]}`;
+        return;
+      }
       yield chunk(choice(renderDelta(event), { logprobs }), counted ? {} : { snug: { tokens: event.tokenCount } });
       return;
     }
@@ -253,8 +272,9 @@ function createChunkWriter(call: ChatCall, options: AnswerOptions) {
 }
 
 /** A comment: readers who do not know it pass over it. */
-export function renderQueued({ position, estimatedWaitMs }: Extract<ChatEvent, { type: "queued" }>): string {
-  return renderSseComment(`queued ${JSON.stringify({ position, estimated_wait_ms: estimatedWaitMs })}`);
+export function renderQueued(event: Extract<ChatEvent, { type: "queued" }>): string {
+  const { position, estimatedWaitMs, preparing } = event;
+  return renderSseComment(`queued ${JSON.stringify({ position, estimated_wait_ms: estimatedWaitMs, preparing })}`);
 }
 
 export function renderFailure(

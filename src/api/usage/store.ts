@@ -17,7 +17,7 @@ import {
 } from "drizzle-orm";
 import type { AnySQLiteColumn } from "drizzle-orm/sqlite-core";
 import { answerMsMax, usageRowsDefault, usageRowsMax } from "../../core/limits.ts";
-import type { Consumption, UsageAdmission, UsageQuery, UsageReceipt, UsageRow, UsageStore } from "../../core/ports.ts";
+import type { Consumption, UsageQuery, UsageReceipt, UsageRow, UsageStore } from "../../core/ports.ts";
 import { forgetRows, readGroups, rollUpDays } from "./daily.ts";
 import { connect, type Database, known, type SqlStatement, translated } from "./database.ts";
 import { usage } from "./schema.ts";
