@@ -1,14 +1,27 @@
 // Builds `llama-server` (with `llama-quantize` and `llama-perplexity`) from the llama.cpp source that the installed
 // node-llama-cpp carries, so that both backends run the same release.
 //
-//   node scripts/build-llama-server.mjs [--cuda | --vulkan | --metal] [--jobs n] [--portable] [--where]
+//   node scripts/build-llama-server.mjs [--cuda | --vulkan | --metal] [--jobs n] [--portable | --binding-kernels] [--where]
 //
+// --portable leaves out what only this processor can do. --binding-kernels computes with node-llama-cpp's own CPU
+// kernels instead of freshly compiled ones, so that benches compare programs and not compilers.
 // Needs git, cmake and a C++17 compiler; ninja is used where present. The result is kept in
 // <cache>/snug/llama-server/<release>-<variant>/bin, and a second call only prints its place. A call that was cut goes on
 // where it stopped. On 2 cores it takes about ten minutes.
 import { spawnSync } from "node:child_process";
-import { accessSync, constants, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { availableParallelism, homedir, platform } from "node:os";
+import {
+  accessSync,
+  constants,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { arch, availableParallelism, homedir, platform } from "node:os";
 import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -20,7 +33,8 @@ const suffix = platform() === "win32" ? ".exe" : "";
 const packageFolder = fileURLToPath(new URL("../node_modules/node-llama-cpp/llama", import.meta.url));
 const release = JSON.parse(readFileSync(join(packageFolder, "binariesGithubRelease.json"), "utf8")).release;
 const portable = flags.includes("--portable");
-const variant = `${gpu ?? "cpu"}${portable ? "-portable" : ""}`;
+const bindingKernels = flags.includes("--binding-kernels");
+const variant = `${gpu ?? "cpu"}${portable ? "-portable" : ""}${bindingKernels ? "-binding" : ""}`;
 const folder = join(cacheFolder(), "snug", "llama-server", `${release}-${variant}`);
 const server = join(folder, "bin", `llama-server${suffix}`);
 
@@ -79,8 +93,10 @@ function build(source) {
   const work = join(folder, "build");
   const options = [
     "-DCMAKE_BUILD_TYPE=Release",
-    "-DBUILD_SHARED_LIBS=OFF",
-    `-DGGML_NATIVE=${portable ? "OFF" : "ON"}`,
+    `-DBUILD_SHARED_LIBS=${bindingKernels ? "ON" : "OFF"}`,
+    `-DGGML_BACKEND_DL=${bindingKernels ? "ON" : "OFF"}`,
+    `-DGGML_NATIVE=${portable || bindingKernels ? "OFF" : "ON"}`,
+    "-DCMAKE_BUILD_RPATH_USE_ORIGIN=ON",
     "-DLLAMA_BUILD_TESTS=OFF",
     "-DLLAMA_BUILD_EXAMPLES=OFF",
     "-DLLAMA_BUILD_APP=OFF",
@@ -105,12 +121,34 @@ function build(source) {
 function keep(work) {
   const bin = join(folder, "bin");
   mkdirSync(bin, { recursive: true });
+  if (bindingKernels) keepLibraries(join(work, "bin"), bin);
   for (const name of [...programs].reverse()) {
     const built = ["bin", join("bin", "Release")].map((place) => join(work, place, name + suffix)).find(existsSync);
     if (built === undefined) fail(`The build made no ${name}.`);
     run("cmake", ["-E", "copy", built, join(bin, name + suffix)]);
   }
   rmSync(join(folder, "build"), { recursive: true, force: true });
+}
+
+/** Our libraries, and beside them the binding's kernels, of which the server loads the best for this processor. */
+function keepLibraries(built, bin) {
+  const binaries = `${platform() === "darwin" ? "mac" : "linux"}-${arch()}`;
+  const kernels = fileURLToPath(
+    new URL(`../node_modules/@node-llama-cpp/${binaries}/bins/${binaries}`, import.meta.url),
+  );
+  const isLibrary = (name) => /\.so(\.|$)|\.dylib$/.test(name);
+  for (const name of readdirSync(built)) {
+    if (isLibrary(name) && !name.includes("ggml-cpu"))
+      cpSync(join(built, name), join(bin, name), { dereference: true });
+  }
+  for (const name of readdirSync(kernels)) {
+    if (isLibrary(name) && name.includes("ggml-cpu")) cpSync(join(kernels, name), join(bin, name));
+  }
+  // The kernels ask for it by the name without a version, and must not get a second one.
+  const base = readdirSync(bin).find((name) => /^libggml-base\.so\.\d+$/.test(name));
+  if (base === undefined) return;
+  rmSync(join(bin, "libggml-base.so"), { force: true });
+  symlinkSync(base, join(bin, "libggml-base.so"));
 }
 
 if (flags.includes("--where")) {

@@ -35,6 +35,17 @@ describe("the batch strategy", () => {
     expect(planned.map((item) => item.processAmount)).toEqual([1, 1, 1, 1]);
   });
 
+  test("a step is in the order of its sequences, so that llama.cpp computes them together", () => {
+    const at = (evaluationPriority: number, length = 1) => ({ tokens: Array(length).fill(1), evaluationPriority });
+    const planned = strategyWith(4).plan([at(3), at(0), at(2, 300), at(1)], 512);
+    expect(planned.map(({ item, processAmount }) => [item.evaluationPriority, processAmount])).toEqual([
+      [0, 1],
+      [1, 1],
+      [2, 128],
+      [3, 1],
+    ]);
+  });
+
   test("it waits for streams on their way, but not for ever", () => {
     const strategy = strategyWith(2);
     let turns = 0;

@@ -3,12 +3,16 @@
  *
  * node-llama-cpp asks a strategy before every step. Its own leaves one stream out (it looks while the last finished
  * stream has not queued its next token yet) and lets a long prompt freeze every running answer. This one waits a few
- * turns until every running stream is there, decodes first, and lets prompts fill up what is left under a cap.
+ * turns until every running stream is there, decodes first, lets prompts fill up what is left under a cap, and puts the
+ * step in the order of its sequences: llama.cpp computes neighbours together and starts over wherever the order breaks, so
+ * that eight answers in any other order read the model's weights up to eight times.
  */
 
 /** A stream's tokens waiting for evaluation; one token is an answer going on, more are a prompt. */
 interface BatchItem {
   readonly tokens: readonly unknown[];
+  /** The sequence's number: the library does not look at it itself, and hands a strategy nothing else to know it by. */
+  readonly evaluationPriority?: number;
 }
 
 interface PlannedItem<Item> {
@@ -61,6 +65,10 @@ export class BatchStrategy {
       planned.push({ item, processAmount });
       left -= processAmount;
     }
-    return planned;
+    return planned.sort((first, second) => placeIn(first) - placeIn(second));
   }
+}
+
+function placeIn({ item }: PlannedItem<BatchItem>): number {
+  return item.evaluationPriority ?? 0;
 }

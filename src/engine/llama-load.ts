@@ -1,5 +1,6 @@
 /** Opening llama.cpp, loading a file and making its context: the part of node-llama-cpp that fails for many reasons. */
 import {
+  type EvaluationPriority,
   getLlama,
   InsufficientMemoryError,
   type Llama,
@@ -81,6 +82,16 @@ export async function createContext(
     failedCreationRemedy: false,
     batching: { itemPrioritizationStrategy: ({ items, size }) => batch.plan(items, size) },
   });
+}
+
+/** For `BatchStrategy`: see there. */
+export interface SequencePlace {
+  evaluationPriority: EvaluationPriority;
+}
+
+/** @param index sequences have the numbers in which they were created */
+export function placeOf(index: number): SequencePlace {
+  return { evaluationPriority: index as EvaluationPriority };
 }
 
 /** The library compares its own forecast with these before it allocates; what it really took is compared afterwards. */

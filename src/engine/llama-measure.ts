@@ -2,6 +2,7 @@
 import type { LlamaContextSequence, Token } from "node-llama-cpp";
 import { prefillChunkTokens } from "../core/limits.ts";
 import type { BatchStrategy } from "./batching.ts";
+import { placeOf, type SequencePlace } from "./llama-load.ts";
 import type { MeasuredSpeed, MeasureTask } from "./task.ts";
 
 export interface TaskHooks {
@@ -25,8 +26,12 @@ export async function measureSpeed(
   };
   for (const _ of sequences) batch.enter();
   try {
-    const prefillMs = await timed(() => together(sequences, (one) => fill(one, depthTokens, filler, signal, advance)));
-    const decodeMs = await timed(() => together(sequences, (one) => write(one, decodeTokens, filler, signal, advance)));
+    const prefillMs = await timed(() =>
+      together(sequences, (one, index) => fill(one, placeOf(index), depthTokens, filler, signal, advance)),
+    );
+    const decodeMs = await timed(() =>
+      together(sequences, (one, index) => write(one, placeOf(index), decodeTokens, filler, signal, advance)),
+    );
     return {
       depthTokens,
       sequenceCount: sequences.length,
@@ -49,7 +54,7 @@ async function timed(work: () => Promise<void>): Promise<number> {
 /** Waits for all, also when one fails: none may go on after the others' caches are cleared. */
 async function together(
   sequences: readonly LlamaContextSequence[],
-  work: (sequence: LlamaContextSequence) => Promise<void>,
+  work: (sequence: LlamaContextSequence, index: number) => Promise<void>,
 ): Promise<void> {
   const ended = await Promise.allSettled(sequences.map(work));
   for (const end of ended) if (end.status === "rejected") throw end.reason;
@@ -57,6 +62,7 @@ async function together(
 
 async function fill(
   sequence: LlamaContextSequence,
+  place: SequencePlace,
   depthTokens: number,
   filler: readonly Token[],
   signal: AbortSignal,
@@ -66,7 +72,7 @@ async function fill(
     signal.throwIfAborted();
     const count = Math.min(prefillChunkTokens, depthTokens - at);
     const tokens = Array.from({ length: count }, (_, index) => filler[(at + index) % filler.length]!);
-    await sequence.evaluateWithoutGeneratingNewTokens(tokens);
+    await sequence.evaluateWithoutGeneratingNewTokens(tokens, place);
     advance(count);
   }
 }
@@ -74,6 +80,7 @@ async function fill(
 /** An answer that ends is begun again until all tokens are written: the number is fixed, the text is nobody's. */
 async function write(
   sequence: LlamaContextSequence,
+  place: SequencePlace,
   decodeTokens: number,
   filler: readonly Token[],
   signal: AbortSignal,
@@ -81,7 +88,7 @@ async function write(
 ): Promise<void> {
   for (let written = 0; written < decodeTokens; ) {
     const start = filler[written % filler.length]!;
-    for await (const _ of sequence.evaluate([start], { temperature: 0, yieldEogToken: true })) {
+    for await (const _ of sequence.evaluate([start], { ...place, temperature: 0, yieldEogToken: true })) {
       signal.throwIfAborted();
       advance(1);
       if (++written >= decodeTokens) return;

@@ -28,7 +28,9 @@ import {
   loadModel,
   measureMemory,
   openLlama,
+  placeOf,
   probeDevices,
+  type SequencePlace,
   translateLoadError,
 } from "./llama-load.ts";
 import { LogprobTeller } from "./llama-logprobs.ts";
@@ -55,6 +57,8 @@ export interface Prompt extends RenderedPrompt, CountedPrompt {
 
 interface Slot {
   sequence: LlamaContextSequence;
+  /** Goes with everything it evaluates. */
+  place: SequencePlace;
   lastUsed: number;
   busy: boolean;
 }
@@ -81,9 +85,10 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
     this.#model = parts.model;
     this.#template = parts.template;
     this.#batch = parts.batch;
-    this.#slots = Array.from({ length: parts.facts.sequenceCount }, () => ({
+    this.#slots = Array.from({ length: parts.facts.sequenceCount }, (_, index) => ({
       // Checkpoints of sliding-window models are copies of their cache in RAM; 32 of them, the default, add up.
       sequence: parts.context.getSequence({ checkpoints: { max: 2 } }),
+      place: placeOf(index),
       lastUsed: 0,
       busy: false,
     }));
@@ -193,7 +198,7 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
     const slot = this.#takeSlot(prompt.tokens);
     if (slot === undefined) return account.failed(new AppError("engine_overloaded", "No sequence is free; try again."));
     try {
-      return await this.#generate(prompt, account, slot.sequence, hooks);
+      return await this.#generate(prompt, account, slot, hooks);
     } catch (thrown) {
       // The sequence's state is unknown now; it must not serve as a prefix.
       await slot.sequence.clearHistory().catch(() => {});
@@ -257,20 +262,16 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
     return slot;
   }
 
-  async #generate(
-    prompt: Prompt,
-    account: AnswerAccount,
-    sequence: LlamaContextSequence,
-    hooks: AnswerHooks,
-  ): Promise<AnswerEnd> {
+  async #generate(prompt: Prompt, account: AnswerAccount, slot: Slot, hooks: AnswerHooks): Promise<AnswerEnd> {
+    const { sequence } = slot;
     // At least the last token is evaluated again: its logits choose the first word.
     await sequence.adaptStateToTokens(prompt.tokens.slice(0, -1), false);
     account.cachedPromptTokens = sequence.nextTokenIndex;
     hooks.started(account.cachedPromptTokens);
     this.#batch.enter();
     try {
-      const rest = await this.#prefill(prompt.tokens, sequence, hooks);
-      return rest === undefined ? account.cancelled() : await this.#decode(prompt, account, sequence, rest, hooks);
+      const rest = await this.#prefill(prompt.tokens, slot, hooks);
+      return rest === undefined ? account.cancelled() : await this.#decode(prompt, account, slot, rest, hooks);
     } finally {
       this.#batch.leave();
     }
@@ -284,13 +285,13 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
    */
   async #prefill(
     tokens: readonly Token[],
-    sequence: LlamaContextSequence,
+    { sequence, place }: Slot,
     hooks: AnswerHooks,
   ): Promise<Token[] | undefined> {
     let rest = tokens.slice(sequence.nextTokenIndex);
     while (rest.length > prefillChunkTokens) {
       if (hooks.signal.aborted) return undefined;
-      await sequence.evaluateWithoutGeneratingNewTokens(rest.slice(0, prefillChunkTokens));
+      await sequence.evaluateWithoutGeneratingNewTokens(rest.slice(0, prefillChunkTokens), place);
       rest = rest.slice(prefillChunkTokens);
       hooks.progress(tokens.length - rest.length);
     }
@@ -300,13 +301,18 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
   async #decode(
     prompt: Prompt,
     account: AnswerAccount,
-    sequence: LlamaContextSequence,
+    { sequence, place }: Slot,
     rest: Token[],
     hooks: AnswerHooks,
   ): Promise<AnswerEnd> {
     const answer = await AnswerWriter.create(prompt, this.#llama, this.#model);
     const sampling = createSampling(prompt.request, this.#model);
-    const options = { ...sampling.options, ...answer.grammarOptions, yieldEogToken: true };
+    const options = {
+      ...sampling.options,
+      ...answer.grammarOptions,
+      ...place,
+      yieldEogToken: true,
+    };
     const { logprobs } = prompt.request;
     const teller = logprobs === undefined ? undefined : new LogprobTeller(this.#model, logprobs.top);
     const steps: AsyncIterable<{ token: Token; probabilities?: ReadonlyMap<Token, number> }> =
