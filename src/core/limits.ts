@@ -500,6 +500,9 @@ export const chartGroupsMax = 7;
 export const adminRowsMax = 20;
 export const adminFailuresMax = 8;
 
+/** Age of the GPUs' free memory at which it is read again for those who look; a driver takes some ten milliseconds. */
+export const memoryViewMsMax = 10_000;
+
 /** Precisions side by side: more columns than anybody reads, and hours of work. */
 export const compareQuantizationsMax = 8;
 

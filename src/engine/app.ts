@@ -43,10 +43,12 @@ export function createEngineApp({ engine, token, clock, logger, control, deadlin
     return respondWithError(new AppError("not_found", message));
   });
 
-  // Open, so that a load balancer can look; why a model failed names files and is for those who have the token.
+  // Open, so that a load balancer can look; why a model failed names files, and like the machine's memory is for
+  // those who have the token.
   app.get("/health", async (context) => {
-    const { reason, ...health } = await engine.health();
-    const told = reason !== undefined && mayEnter(context) ? { ...health, reason } : health;
+    const { reason, devices, ...health } = await engine.health();
+    const inside = { ...(reason === undefined ? {} : { reason }), ...(devices === undefined ? {} : { devices }) };
+    const told = mayEnter(context) ? { ...health, ...inside } : health;
     return context.json(told, health.state === "ready" ? 200 : 503, { "cache-control": "no-store" });
   });
 

@@ -174,8 +174,13 @@ function readMemory(): Pick<HardwareReading, "ramBytesTotal" | "ramBytesFree"> {
   const total = totalmem();
   return {
     ramBytesTotal: limit !== undefined && limit > 0 ? Math.min(total, limit) : total,
-    ramBytesFree: process.availableMemory(),
+    ramBytesFree: readRamFree(),
   };
+}
+
+/** Main memory that programs may still take, bytes. */
+export function readRamFree(): number {
+  return process.availableMemory();
 }
 
 async function readTextFile(path: string): Promise<string | undefined> {

@@ -19,6 +19,7 @@ import { unavailableBecause } from "./client-reason.ts";
 import type { CompareDesk } from "./compare/desk.ts";
 import { cheapestSet, withFreed } from "./eviction.ts";
 import type { LocalEngine } from "./local-engine.ts";
+import type { MemoryView } from "./memory-view.ts";
 import { carryOut } from "./operations.ts";
 import type { PlannedEngine } from "./planned-engine.ts";
 import { type Entry, holdingOf, isDemo, type ModelStatus, nameOf, newEntry, statusOf } from "./registry-entry.ts";
@@ -44,6 +45,8 @@ export interface RegistryOptions {
   comparisons?: CompareDesk;
   /** The machine as it is now. */
   read(): Promise<HardwareReading>;
+  /** Its memory for those who look; without it health tells none. */
+  memoryView?: MemoryView;
   clock: Clock;
   logger: Logger;
   /** Idle time after which a model that is not pinned is sent out; undefined keeps it. */
@@ -213,6 +216,7 @@ export class ModelRegistry implements ChatEngine {
       active: sum("active"),
       queued: Math.max(sum("queued"), waiting),
       slots: sum("slots"),
+      ...(this.#options.memoryView === undefined ? {} : { devices: this.#options.memoryView(this.status()) }),
     };
   }
 

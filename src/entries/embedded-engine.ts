@@ -5,11 +5,18 @@ import type { Clock, EngineHealth, HardwareReading, Logger } from "../core/ports
 import { findLlamaServer } from "../engine/backend.ts";
 import { compareModel } from "../engine/compare/compare.ts";
 import { CompareDesk } from "../engine/compare/desk.ts";
-import { createHardwareProbe, readVramFree } from "../engine/hardware.ts";
+import { readGpuConditions } from "../engine/gpu-condition.ts";
+import { createHardwareProbe, readRamFree, readVramFree } from "../engine/hardware.ts";
 import { MachineLearning } from "../engine/learning.ts";
+import { createMachineDesk } from "../engine/machine-desk.ts";
+import { readMachineFacts } from "../engine/machine-facts.ts";
+import { createMemoryView } from "../engine/memory-view.ts";
+import { Monitor } from "../engine/monitor.ts";
 import { openPlannedEngine } from "../engine/planned-engine.ts";
 import { ModelRegistry } from "../engine/registry.ts";
 import type { DownloadProgress } from "../engine/store.ts";
+import { EngineWarnings } from "../engine/warnings.ts";
+import type { KnownMachine } from "../fit/learned.ts";
 import { createCompareTools } from "./compare-tools.ts";
 import type { BackendSettings } from "./load-settings.ts";
 import { createModelStore } from "./model-store.ts";
@@ -20,6 +27,8 @@ export interface EmbeddedEngine {
   engine: ModelRegistry;
   /** Resolves when the first model answers, or with the reason why it does not. */
   ready: Promise<AppError | undefined>;
+  /** This machine with what it has learned, for questions about it; undefined before the first load. */
+  machine(): KnownMachine | undefined;
   stop(options?: { drainMs?: number }): Promise<void>;
 }
 
@@ -39,6 +48,16 @@ export async function startEmbeddedEngine(options: EmbeddedEngineOptions): Promi
   const store = createModelStore(settings);
   const learning = await MachineLearning.open(settings.dataDir, logger);
   const read = readings(options.hardware);
+  const warnings = new EngineWarnings(() => clock.now());
+  const monitor = new Monitor({ read: () => readGpuConditions(), warnings, clock });
+  void monitor.start();
+  const machine = createMachineDesk({
+    monitor,
+    readFacts: async () => {
+      const { dataDir, backend } = settings;
+      return await readMachineFacts({ hardware: await read(), dataDir, backend });
+    },
+  });
   const comparisons = new CompareDesk({
     compare: (request, compareOptions) => {
       const isBusy = async () => isAnswering(await engine.health());
@@ -50,6 +69,7 @@ export async function startEmbeddedEngine(options: EmbeddedEngineOptions): Promi
   });
   const engine: ModelRegistry = new ModelRegistry({
     comparisons,
+    machine,
     models: modelNames(settings.model).map((wanted) => ({ wanted, pinned: isPinned(wanted, settings.pinned) })),
     resolve: (wanted, { signal: stopped, onProgress: tell }) =>
       store.get(wanted, {
@@ -70,6 +90,7 @@ export async function startEmbeddedEngine(options: EmbeddedEngineOptions): Promi
         smallerFiles: await store.smallerFiles(model.path),
         learning,
         builds: engineBuilds,
+        warnings,
         readVramFree: () => readVramFree(),
         program: llamaChildProgram,
         server: await serverOf(settings.backend),
@@ -78,15 +99,17 @@ export async function startEmbeddedEngine(options: EmbeddedEngineOptions): Promi
         engineId: "local",
       }),
     read,
+    memoryView: createMemoryView({ hardware: options.hardware, readVramFree, readRamFree, clock }),
     clock,
     logger,
     ...(settings.keepAliveMs === undefined ? {} : { keepAliveMs: settings.keepAliveMs }),
   });
   const stop = async (stopOptions?: { drainMs?: number }) => {
+    monitor.stop();
     await engine.stop(stopOptions);
     await learning.settled();
   };
-  return { engine, ready: started(engine), stop };
+  return { engine, ready: started(engine), machine: () => learning.latestMachine(), stop };
 }
 
 /** Looked for at each load: one that was just installed is found. Throws AppError for a configured one that is not there. */

@@ -1,10 +1,13 @@
 /** Keys: who may ask, a form for a new one, and its secret shown once. */
 import type { FC } from "hono/jsx";
-import type { ApiKey, QuotaLimits } from "../../core/ports.ts";
+import type { ApiKey, KeyScope, QuotaLimits } from "../../core/ports.ts";
 import { keyState, scopes } from "../keys.ts";
 import { limitNames } from "./form.ts";
 import { Empty, Moment, Page } from "./layout.tsx";
 import type { SignedView } from "./view.ts";
+
+/** What a key has unless another choice is made. */
+const usualScopes: readonly KeyScope[] = ["chat", "fits", "usage"];
 
 export const KeysPage: FC<{ view: SignedView; keys: ApiKey[] }> = ({ view, keys }) => (
   <Page view={view} section="keys" lead={view.t.keysLead}>
@@ -190,7 +193,7 @@ const KeyForm: FC<{ view: SignedView }> = ({ view }) => {
                     type="checkbox"
                     name="scopes"
                     value={scope}
-                    checked={scope !== "admin" && scope !== "engine"}
+                    checked={usualScopes.includes(scope)}
                   />
                   <span>
                     <span class="strong">{scope}</span> <span class="muted small">{t.scopeNames[scope]}</span>

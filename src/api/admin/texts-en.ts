@@ -150,6 +150,7 @@ export const textsEn = {
     fits: "plan",
     usage: "read own usage",
     engine: "answer as an engine that dials in",
+    compare: "compare precisions on an engine's machine",
     admin: "everything, this page too",
   },
   models: "Models",

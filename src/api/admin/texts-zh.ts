@@ -145,6 +145,7 @@ export const textsZh: Texts = {
     fits: "规划",
     usage: "查看自己的用量",
     engine: "作为引擎接入",
+    compare: "在引擎的机器上对比精度",
     admin: "全部权限，含本页面",
   },
   models: "模型",
