@@ -12,7 +12,7 @@ import type { BotStateStore, Clock, EngineStore, KeyStore, Logger, SessionStore,
 import type { StreamResponder } from "../http/answer-stream.ts";
 import { readJsonBody } from "../http/json-body.ts";
 import { renderModels } from "../http/models.ts";
-import { parseOperation, parsePlanQuestion } from "../http/operations.ts";
+import { parseDoctorQuestion, parseOperation, parsePlanQuestion } from "../http/operations.ts";
 import { createAddressLimit } from "./address-limit.ts";
 import type { AssetReader } from "./admin/assets.ts";
 import { createAdminPages } from "./admin/pages.tsx";
@@ -173,6 +173,13 @@ export function createApp(dependencies: AppDependencies): Hono<ApiEnvironment> {
   app.get("/v1/engines/:name/plan", adminKey!, async (context) =>
     context.json(await desk.operate(context.req.param("name"), parsePlanQuestion(context.req.query("model")))),
   );
+  app.get("/v1/engines/:name/doctor", adminKey!, async (context) =>
+    context.json(await desk.operate(context.req.param("name"), parseDoctorQuestion(context.req.query("lang")))),
+  );
+  app.get("/v1/engines/:name/monitoring", adminKey!, async (context) =>
+    context.json(await desk.operate(context.req.param("name"), { verb: "monitoring" })),
+  );
+  app.get("/v1/warnings", usageKey!, async (context) => context.json({ warnings: await desk.warnings() }));
   for (const verb of ["load", "unload", "drain"] as const) {
     app.post(`/v1/engines/:name/${verb}`, adminKey!, async (context) => {
       const operation = parseOperation(verb, await readJsonBody(context.req.raw, adminBodyBytesMax));

@@ -79,7 +79,7 @@ describe("comparisons over the API", () => {
     expect(await following.text()).toContain('"code":"model_not_found"');
   });
 
-  it("are for administrators", async () => {
+  it("are for keys with that scope", async () => {
     const { secret } = await api.makeKey(["chat", "fits", "usage"]);
     for (const [method, path] of [
       ["POST", "/v1/compare"],
@@ -90,6 +90,9 @@ describe("comparisons over the API", () => {
       expect(refused.status).toBe(403);
       expect((await api.app.request(path, { method })).status).toBe(401);
     }
+    const own = await api.makeKey(["compare"]);
+    const headers = { authorization: `Bearer ${own.secret}` };
+    expect((await api.app.request("/v1/compare/fake:cmp-1", { headers })).status).toBe(404);
   });
 
   it("refuse to disturb a running answer unless forced", async () => {

@@ -1,4 +1,4 @@
-/** Comparisons of precisions as jobs of an engine: begun, followed and cancelled by administrators. */
+/** Comparisons of precisions as jobs of an engine: begun, followed and cancelled by keys with that scope. */
 import { type Context, Hono } from "hono";
 import * as z from "zod";
 import { AppError, toAppError } from "../core/errors.ts";
@@ -11,7 +11,7 @@ import type { EngineDesk } from "./engines.ts";
 
 const engineSchema = z.string("must be an engine's name").regex(/^[\w.-]{1,64}$/, "must be an engine's name");
 
-/** For administrators alone; the caller sees to that. */
+/** For keys with the scope alone; the caller sees to that. */
 export function createCompareRoutes(desk: EngineDesk, lookMs = compareLookMs): Hono {
   const app = new Hono();
   app.post("/v1/compare", async (context) => {

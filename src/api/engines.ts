@@ -1,7 +1,8 @@
 /** Engines as administrators handle them: listed, registered, set aside, removed. */
 import * as z from "zod";
 import { AppError } from "../core/errors.ts";
-import { enginesMax } from "../core/limits.ts";
+import { enginesMax, warningsMax } from "../core/limits.ts";
+import type { EngineWarning } from "../core/monitoring.ts";
 import type { Clock, DeviceMemory, EngineHealth, EngineOperation, EngineRecord, EngineStore } from "../core/ports.ts";
 import { isEngineUrl } from "./engine-list.ts";
 import { parseParameters } from "./parameters.ts";
@@ -64,12 +65,32 @@ export interface EngineView {
   models: { id: string; loaded: boolean; quantization?: string; contextLength?: number }[];
 }
 
+export const warningSchema = z.object({
+  id: z.string().max(200),
+  kind: z.enum(["spill_suspected", "thermal_throttle"]),
+  /** Milliseconds since the epoch. */
+  since: z.number(),
+  text: z.object({ en: z.string().max(1000), zh: z.string().max(1000) }),
+});
+
+export interface EngineWarningView extends EngineWarning {
+  engine: string;
+}
+
+/** An engine may be of another version, or lie: what is not understood is no warning. */
+function readWarnings(report: Record<string, unknown> | undefined): EngineWarning[] {
+  const told = Array.isArray(report?.warnings) ? report.warnings.slice(0, warningsMax) : [];
+  return told.flatMap((one) => warningSchema.safeParse(one).data ?? []);
+}
+
 export interface EngineDesk {
   list(): Promise<EngineView[]>;
   /** Adds an engine, or replaces the registered one of that name. */
   add(body: unknown): Promise<EngineView>;
   change(name: string, body: unknown): Promise<EngineView>;
   remove(name: string): Promise<void>;
+  /** What is wrong with engines' machines now, oldest first; engines that do not tell are left out. */
+  warnings(): Promise<EngineWarningView[]>;
   /** Passes an operator's wish on to the engine itself. */
   operate(name: string, operation: EngineOperation): Promise<Record<string, unknown>>;
 }
@@ -125,6 +146,16 @@ export function createEngineDesk(router: Router, store: EngineStore, clock: Cloc
       }
       if (change.draining !== undefined) router.drain(name, change.draining);
       return viewEngine(member);
+    },
+    async warnings() {
+      const members = await router.members();
+      const told = await Promise.all(
+        members.map(async ({ name, engine }) => {
+          const report = await engine.operate?.({ verb: "monitoring" }).catch(() => undefined);
+          return readWarnings(report).map((warning) => ({ engine: name, ...warning }));
+        }),
+      );
+      return told.flat().sort((left, right) => left.since - right.since);
     },
     async operate(name, operation) {
       const { engine } = await find(name);

@@ -6,7 +6,7 @@ import type { ApiKey, KeyScope, KeyStore, QuotaLimits } from "../core/ports.ts";
 import { createKey, createSecret, type KeyMaking } from "./auth.ts";
 import { parseParameters, timeSchema } from "./parameters.ts";
 
-export const scopes: [KeyScope, ...KeyScope[]] = ["chat", "fits", "usage", "engine", "admin"];
+export const scopes: [KeyScope, ...KeyScope[]] = ["chat", "fits", "usage", "engine", "compare", "admin"];
 
 const amount = z.int("must be a whole number").min(1, "must be at least 1; leave it out for no limit").optional();
 

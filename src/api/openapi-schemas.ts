@@ -371,7 +371,7 @@ const limits = named(
 const keyMembers = {
   id: z.string(),
   name: z.string(),
-  scopes: z.array(z.enum(["chat", "fits", "usage", "engine", "admin"])),
+  scopes: z.array(z.enum(["chat", "fits", "usage", "engine", "compare", "admin"])),
   fingerprint: z.string(),
   state: z.enum(["active", "expired", "revoked"]),
   createdAt: time,
@@ -492,3 +492,51 @@ export const compareJob = z.strictObject({
     .optional(),
   error: z.looseObject({ code: z.string(), message: z.string() }).optional(),
 });
+
+export const doctorReport = named(
+  "DoctorReport",
+  z.strictObject({
+    verdict: z.enum(["ok", "warning", "problem"]),
+    findings: z.array(
+      z.strictObject({
+        check: z.string(),
+        verdict: z.enum(["ok", "warning", "problem"]),
+        text: z.string(),
+        remedy: z.string().optional(),
+      }),
+    ),
+  }),
+);
+
+const sentences = z.strictObject({ en: z.string(), zh: z.string() });
+const warning = {
+  id: z.string(),
+  kind: z.enum(["spill_suspected", "thermal_throttle"]),
+  /** Milliseconds since the epoch. */
+  since: amount,
+  text: sentences,
+};
+export const engineWarning = named("EngineWarning", z.strictObject({ engine: z.string(), ...warning }));
+
+const column = z.array(amount.nullable());
+export const monitoringReport = named(
+  "MonitoringReport",
+  z.strictObject({
+    everyMs: amount,
+    /** Columns of the same length, oldest first; null where a look told nothing. */
+    gpus: z.array(
+      z.strictObject({
+        gpu: count,
+        name: z.string(),
+        vramBytesTotal: amount.optional(),
+        at: z.array(amount),
+        vramBytesUsed: column,
+        utilization: column,
+        temperatureCelsius: column,
+        powerWatts: column,
+        throttle: z.array(z.enum(["thermal", "power_cap", "power_brake"])),
+      }),
+    ),
+    warnings: z.array(z.strictObject(warning)),
+  }),
+);

@@ -12,7 +12,7 @@ import { engineChangeSchema, engineRequestSchema } from "./engines.ts";
 import { keyRequestSchema } from "./keys.ts";
 import * as answers from "./openapi-schemas.ts";
 
-type Scope = "none" | "chat" | "usage" | "admin";
+type Scope = "none" | "chat" | "usage" | "compare" | "admin";
 type Parameter = [name: string, schema: object, description: string];
 
 interface Operation {
@@ -233,6 +233,25 @@ export const operations: Record<string, Operation> = {
     query: [["model", text, "Name as the engine's models list it"]],
     answers: { "application/json": answers.loadForecast },
   },
+  "GET /v1/engines/{name}/doctor": {
+    summary: "How the engine's machine is: driver, memory, Resizable BAR, power, heat, disk, each with a remedy",
+    scope: "admin",
+    errors: "problem",
+    query: [["lang", z.enum(["en", "zh"]), "Language of the sentences; default en"]],
+    answers: { "application/json": answers.doctorReport },
+  },
+  "GET /v1/engines/{name}/monitoring": {
+    summary: "Memory, use, heat and power of the engine's GPUs over the last day, a look a minute",
+    scope: "admin",
+    errors: "problem",
+    answers: { "application/json": answers.monitoringReport },
+  },
+  "GET /v1/warnings": {
+    summary: "What is wrong with engines' machines now: a suspected spill, a card that slows down from heat",
+    scope: "usage",
+    errors: "problem",
+    answers: { "application/json": z.strictObject({ warnings: z.array(answers.engineWarning) }) },
+  },
   "POST /v1/engines/{name}/load": {
     summary: "Load a model on the engine, fetching it if need be; answers when it is ready",
     scope: "admin",
@@ -279,7 +298,7 @@ export const operations: Record<string, Operation> = {
   },
   "DELETE /v1/compare/{id}": {
     summary: "Cancel a comparison; answers when nothing of it is left",
-    scope: "admin",
+    scope: "compare",
     errors: "problem",
     answers: { "application/json": answers.compareJob },
   },
@@ -291,13 +310,13 @@ export const operations: Record<string, Operation> = {
   },
   "DELETE /v1/requests/{id}": {
     summary: "End a chat",
-    scope: "admin",
+    scope: "compare",
     errors: "problem",
     answers: { "application/json": answers.liveRequest },
   },
   "GET /metrics": {
     summary: "Counters, gauges and histograms for Prometheus",
-    scope: "admin",
+    scope: "compare",
     errors: "problem",
     answers: { "text/plain": "Prometheus exposition format 0.0.4" },
   },
@@ -332,6 +351,7 @@ export function describeApi(version: string): object {
       version,
       description: "Chat with models on one's own GPUs, in OpenAI's form; keys, quotas, usage and engines beside it.",
       license: { name: "MIT", identifier: "MIT" },
+  compare: "Needs a key with the scope compare.",
     },
     servers: [{ url: "/" }],
     paths,

@@ -2,6 +2,7 @@
  * The bot behind every chat platform. Adapters turn their events into the calls below and never decide anything
  * themselves; nothing here knows which platform it is.
  */
+import { AppError, toAppError } from "../core/errors.ts";
 import { eventsRememberedMax, interruptedNoteMsMax, modelListAgeMsMax, questionCharsMax } from "../core/limits.ts";
 import type {
   BotStateStore,
@@ -13,15 +14,17 @@ import type {
   ModelListing,
   Timer,
 } from "../core/ports.ts";
+import { type CompareRequest, parseCompareRequest } from "../fit/compare-report.ts";
 import { type AccessRules, isAllowed } from "./access.ts";
 import { AnswerBook, type AnswerRecord } from "./answer-book.ts";
-import { AnswerRun } from "./answer-run.ts";
+import { AnswerRun, chooseModel } from "./answer-run.ts";
 import { BoundedSet } from "./bounded-set.ts";
 import { parseButton } from "./buttons.ts";
-import { type CommandCall, type CommandPorts, replyToCommand } from "./command-replies.ts";
+import { type CommandCall, type CommandPorts, channelModel, refusalOf, replyToCommand } from "./command-replies.ts";
 import { availableCommands, type Capability, type CommandSpec, type OptionSpec } from "./commands.ts";
+import { type ComparePort, CompareRun } from "./compare-run.ts";
 import type { DrawPng, FitsPort } from "./fits-answer.ts";
-import { TEXTS } from "./locale/locale.ts";
+import { errorSentence, TEXTS } from "./locale/locale.ts";
 import type { BotLocale } from "./locale/texts.ts";
 import { Pace, type PaceRules } from "./pace.ts";
 import type { Asker, Question, Whereabouts } from "./question.ts";
@@ -45,6 +48,8 @@ export interface ChatBotOptions {
   /** Model of channels that chose none; undefined takes the first that is loaded. */
   defaultModel?: string;
   capabilities?: readonly Capability[];
+  /** Without it nothing can be compared. */
+  compare?: ComparePort;
   /** Without it /stats has no picture. */
   drawPng?: DrawPng;
   /** Called with what is known of an answer once it ended. */
@@ -69,6 +74,7 @@ export class ChatBot {
   readonly #waits = new WaitEstimate();
   readonly #seen = new BoundedSet(eventsRememberedMax);
   readonly #runs = new Set<Promise<void>>();
+  readonly #comparisons = new Map<string, { comparison: CompareRun; askerId: string }>();
   #draining = false;
   #models: { list: Promise<ModelListing[]>; at: number } | undefined;
 
@@ -106,6 +112,7 @@ export class ChatBot {
     const button = parseButton(buttonId);
     const record = button === undefined ? undefined : this.#book.find(button.answerId);
     if (button === undefined) return { ack: { kind: "notice", text: texts.answerOver } };
+    if (button.verb === "halt") return this.#pressHalt(button.answerId, asker, locale);
     if (button.verb === "stop") return this.#pressStop(record, asker, locale);
     if (!this.allows(asker, where)) return { ack: { kind: "notice", text: texts.notAllowedHere } };
     if (button.verb === "again") return this.#pressAgain(record, asker, locale);
@@ -178,6 +185,71 @@ export class ChatBot {
     );
   }
 
+  /**
+   * Measures a model at several precisions and writes how it is getting on in a place. Never rejects, and resolves when
+   * the report is written.
+   */
+  async compare(call: Omit<CommandCall, "mention" | "platform">, place: ChatPlace): Promise<void> {
+    const { newId, timer, logger, compare: port, drawPng } = this.#options;
+    const id = newId();
+    const texts = TEXTS[call.locale];
+    const refusal = this.#draining
+      ? texts.restarting
+      : this.allows(call.asker, call.where)
+        ? refusalOf(call)
+        : texts.notAllowedHere;
+    if (refusal !== undefined || port === undefined) {
+      await this.#say(place, texts.failure(refusal ?? texts.notAllowedHere, id));
+      return;
+    }
+    const request = await this.#compareRequest(call).catch((thrown) => toAppError(thrown));
+    if (request instanceof AppError) {
+      const sentence = `${errorSentence(request, call.locale)} (${request.message})`;
+      await this.#say(place, texts.failure(sentence, id));
+      return;
+    }
+    const comparison = new CompareRun(place, { id, request, locale: call.locale, port, drawPng, timer, logger });
+    this.#comparisons.set(id, { comparison, askerId: call.asker.id });
+    const run = comparison.run();
+    this.#runs.add(run);
+    try {
+      await run;
+    } finally {
+      this.#runs.delete(run);
+      this.#comparisons.delete(id);
+    }
+  }
+
+  async #compareRequest({ options, where }: Pick<CommandCall, "options" | "where">): Promise<CompareRequest> {
+    const { state, defaultModel } = this.#options;
+    const typed = (key: string) => {
+      const value = options[key];
+      return typeof value === "string" && value.trim() !== "" ? value.trim() : undefined;
+    };
+    const chosen = typed("model") ?? (await channelModel({ where }, { state, defaultModel }));
+    const model = chosen ?? chooseModel(await this.#modelList(), undefined, undefined).id;
+    const quantizations = typed("quantizations")
+      ?.split(/[\s,，、]+/)
+      .filter((name) => name !== "");
+    const prompt = typed("prompt");
+    return parseCompareRequest({
+      model,
+      ...(quantizations === undefined ? {} : { quantizations }),
+      ...(prompt === undefined ? {} : { prompts: [prompt] }),
+      ...(options.force === true ? { force: true } : {}),
+    });
+  }
+
+  #pressHalt(id: string, asker: Asker, locale: BotLocale): Press {
+    const running = this.#comparisons.get(id);
+    if (running === undefined) return { ack: { kind: "notice", text: TEXTS[locale].compareOver } };
+    if (!asker.isAdmin && running.askerId !== asker.id) {
+      return { ack: { kind: "notice", text: TEXTS[locale].onlyAskerMayStop } };
+    }
+    running.comparison.stop();
+    return { ack: { kind: "silent" } };
+  }
+
   /** Suggestions for what is being typed; never rejects. */
   async suggest(option: OptionSpec, typed: string, countMax: number): Promise<string[]> {
     if (option.suggests === "fits") return this.#options.fits.suggest(typed, countMax);
@@ -226,6 +298,7 @@ export class ChatBot {
     await Promise.race([Promise.all(this.#runs), waiting]);
     ended.abort();
     for (const record of this.#book.running()) record.stop?.("restart");
+    for (const { comparison } of this.#comparisons.values()) comparison.stop();
     // A platform that is away must not keep the program from ending.
     await Promise.race([Promise.all(this.#runs), this.#options.timer.wait(interruptedNoteMsMax)]);
   }

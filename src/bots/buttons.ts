@@ -2,9 +2,10 @@
 import type { ChatButton, FeedbackVote } from "../core/ports.ts";
 import type { Texts } from "./locale/texts.ts";
 
-export type ButtonVerb = "stop" | "again" | FeedbackVote;
+/** "halt" ends a comparison, "stop" an answer. */
+export type ButtonVerb = "stop" | "halt" | "again" | FeedbackVote;
 
-const verbs: readonly string[] = ["stop", "again", "up", "down"] satisfies ButtonVerb[];
+const verbs: readonly string[] = ["stop", "halt", "again", "up", "down"] satisfies ButtonVerb[];
 
 export function answerButtons(answerId: string, phase: "running" | "answered" | "failed", texts: Texts): ChatButton[] {
   const { stop, regenerate, up, down } = texts.buttons;
@@ -16,6 +17,10 @@ export function answerButtons(answerId: string, phase: "running" | "answered" | 
     { id: `up:${answerId}`, label: up, emoji: "👍", tone: "quiet" },
     { id: `down:${answerId}`, label: down, emoji: "👎", tone: "quiet" },
   ];
+}
+
+export function comparisonButtons(id: string, texts: Texts): ChatButton[] {
+  return [{ id: `halt:${id}`, label: texts.buttons.stop, emoji: "⏹️", tone: "danger" }];
 }
 
 /** Undefined for buttons that are not ours. */

@@ -89,6 +89,13 @@ export async function replyToCommand(call: CommandCall, ports: CommandPorts): Pr
   }
 }
 
+/** Why the caller may not use the command; undefined when nothing hinders. */
+export function refusalOf(
+  call: Pick<CommandCall, "command" | "asker" | "where" | "options" | "locale">,
+): string | undefined {
+  return refuseByPermission(call, TEXTS[call.locale]);
+}
+
 /** The planner says in every language what it did not understand, which helps more than the table's sentence. */
 function ownSentence({ details }: AppError, locale: BotLocale): string | undefined {
   const sentences = details?.sentences as { en?: unknown; zh?: unknown } | undefined;
@@ -96,7 +103,10 @@ function ownSentence({ details }: AppError, locale: BotLocale): string | undefin
   return typeof sentence === "string" ? sentence : undefined;
 }
 
-function refuseByPermission({ command, asker, where, options }: CommandCall, texts: Texts): string | undefined {
+function refuseByPermission(
+  { command, asker, where, options }: Pick<CommandCall, "command" | "asker" | "where" | "options">,
+  texts: Texts,
+): string | undefined {
   if (command.permission === "admins" && !asker.isAdmin) return texts.adminsOnly;
   const changes = Object.values(options).some((value) => value !== undefined && value !== false);
   const mayManage = asker.isManager || asker.isAdmin || where.direct;
@@ -165,9 +175,9 @@ async function replyModel(call: CommandCall, texts: Texts, ports: CommandPorts):
   return { text: texts.modelSet(model.id) };
 }
 
-async function channelModel(
-  { where }: CommandCall,
-  { state, defaultModel }: CommandPorts,
+export async function channelModel(
+  { where }: Pick<CommandCall, "where">,
+  { state, defaultModel }: Pick<CommandPorts, "state" | "defaultModel">,
 ): Promise<string | undefined> {
   const own = await state.channelSettings(where.source, where.channelId);
   const above =

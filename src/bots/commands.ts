@@ -2,7 +2,7 @@
  * The commands, as data. Platforms render them for their own registry; names and descriptions come from the locale
  * texts, so that a command without a translation does not compile.
  */
-import { fitQueryCharsMax, personaCharsMax, questionCharsMax } from "../core/limits.ts";
+import { comparePromptCharsMax, fitQueryCharsMax, personaCharsMax, questionCharsMax } from "../core/limits.ts";
 import { TEXTS } from "./locale/locale.ts";
 import type { BotLocale, CommandTextKey, OptionTexts } from "./locale/texts.ts";
 
@@ -61,7 +61,18 @@ export const COMMANDS: readonly CommandSpec[] = [
     audience: "everybody",
     options: [{ key: "query", kind: "text", required: true, charsMax: fitQueryCharsMax, suggests: "fits" }],
   },
-  { key: "compare", permission: "everybody", audience: "everybody", options: [prompt], needs: "compare" },
+  {
+    key: "compare",
+    permission: "admins",
+    audience: "everybody",
+    options: [
+      { key: "model", kind: "text", charsMax: 100, suggests: "models" },
+      { key: "quantizations", kind: "text", charsMax: 100 },
+      { key: "prompt", kind: "text", charsMax: comparePromptCharsMax },
+      { key: "force", kind: "flag" },
+    ],
+    needs: "compare",
+  },
   { key: "models", permission: "everybody", audience: "caller", options: [] },
   {
     key: "model",

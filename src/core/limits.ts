@@ -98,6 +98,9 @@ export const charsPerTokenMax = 64;
 /** A driver that does not say what devices there are within this time is taken for absent. */
 export const deviceProbeMsMax = 20_000;
 
+/** Warnings of one engine that are passed on; it has one for each model and each GPU. */
+export const warningsMax = 50;
+
 /** A minute shows heat and memory moving; a day of minutes is a hundred kilobytes for each GPU. */
 export const monitorEveryMs = 60_000;
 export const monitorSamplesMax = 1440;
@@ -524,6 +527,12 @@ export const compareTokensMax = 1024;
 
 /** Deepest cache that is filled for a measurement. */
 export const contextTokensMeasuredMax = 1_048_576;
+/** Beginning a comparison looks at files, ending one waits for a process to end. */
+export const compareReplyMsMax = 30_000;
+
+/** Between two edits of a comparison's message in a chat. */
+export const compareEditMs = 3000;
+
 
 /** Comparisons and their reports kept in memory. */
 export const compareJobsKept = 8;

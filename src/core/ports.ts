@@ -268,7 +268,7 @@ export interface UsageStore {
 }
 
 /** "engine": connects engines, and nothing else. */
-export type KeyScope = "chat" | "fits" | "usage" | "engine" | "admin";
+export type KeyScope = "chat" | "fits" | "usage" | "engine" | "compare" | "admin";
 
 /** What may be asked in how long; left out is without bound. Minutes and days are those of the UTC clock. */
 export interface QuotaLimits {

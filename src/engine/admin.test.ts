@@ -1,15 +1,43 @@
 /** The operator's side of an engine, over HTTP, with a real model behind it. */
+import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { prepareRegistry, type TestRegistry } from "../../test/support/registry.ts";
 import { createEngineApp } from "./app.ts";
+import { parseNvidiaXml } from "./gpu-condition.ts";
+import { createMachineDesk } from "./machine-desk.ts";
+import { Monitor } from "./monitor.ts";
+import { EngineWarnings } from "./warnings.ts";
 
 const token = "operator-token";
 const quiet = { debug() {}, info() {}, warn() {}, error() {} };
 let test_: TestRegistry;
 let app: ReturnType<typeof createEngineApp>;
 
+const card = parseNvidiaXml(
+  readFileSync(new URL("../../test/fixtures/gpu/nvidia-smi-rtx-3080.xml", import.meta.url), "utf8"),
+);
+const warnings = new EngineWarnings(() => 5);
+const monitor = new Monitor({ read: async () => card, warnings, clock: { now: () => 7 } });
+const machine = createMachineDesk({
+  monitor,
+  readFacts: async () => ({
+    nodeVersion: "v20.19.0",
+    hardware: {
+      cpu: { name: "CPU", coresPhysical: 2, coresUsable: 2 },
+      ramBytesTotal: 2 ** 34,
+      ramBytesFree: 2 ** 33,
+      gpus: [],
+      backend: "cuda",
+    },
+    gpus: card,
+    disk: { path: ".", bytesFree: 2 ** 40 },
+  }),
+});
+
 beforeAll(async () => {
-  test_ = await prepareRegistry({ ann: { shape: "tiny", brain: "script" }, bob: { shape: "tiny", brain: "script" } });
+  await monitor.look();
+  const models = { ann: { shape: "tiny", brain: "script" }, bob: { shape: "tiny", brain: "script" } } as const;
+  test_ = await prepareRegistry(models, { machine });
   const { registry } = test_;
   await registry.start();
   app = createEngineApp({ engine: registry, control: registry, token, clock: { now: () => 0 }, logger: quiet });
@@ -139,5 +167,19 @@ describe("an operator", () => {
     }
     expect((await post("/admin/unload", { model: "eve" })).status).toBe(404);
     expect((await post("/admin/load", { model: "x".repeat(100_000) })).status).toBe(413);
+  });
+
+  test("hears how the machine is, in either language, and how its GPUs did", async () => {
+    const told = (await (await get("/doctor?lang=zh")).json()) as { verdict: string; findings: { text: string }[] };
+    expect(told.verdict).toBe("ok");
+    expect(told.findings.some(({ text }) => text.includes("占用者：Xorg"))).toBe(true);
+    expect((await get("/doctor?lang=fr")).status).toBe(400);
+    expect(await (await get("/monitoring")).json()).toMatchObject({
+      gpus: [{ name: "NVIDIA GeForce RTX 3080", at: [7], powerWatts: [22.78] }],
+      warnings: [],
+    });
+    const metrics = await (await get("/metrics")).text();
+    expect(metrics).toContain('snug_engine_gpu_temperature_celsius{gpu="0",name="NVIDIA GeForce RTX 3080"} 31');
+    expect(metrics).toContain('snug_engine_gpu_throttled{gpu="0",name="NVIDIA GeForce RTX 3080"} 0');
   });
 });

@@ -3,7 +3,7 @@ import type { Context, Hono, MiddlewareHandler } from "hono";
 import { AppError } from "../core/errors.ts";
 import { adminBodyBytesMax, compareBodyBytesMax } from "../core/limits.ts";
 import { readJsonBody } from "../http/json-body.ts";
-import { parseOperation, parsePlanQuestion } from "../http/operations.ts";
+import { parseDoctorQuestion, parseOperation, parsePlanQuestion } from "../http/operations.ts";
 import { metricsContentType, renderEngineMetrics } from "./metrics.ts";
 import { carryOut, type EngineControl } from "./operations.ts";
 
@@ -20,11 +20,17 @@ export function addAdminRoutes(
     context.json(await carryOut(control, { verb: "status" }), 200, noStore),
   );
   app.get("/metrics", mayLook, async () => {
-    const text = renderEngineMetrics(await control.health(), control.status());
+    const text = renderEngineMetrics(await control.health(), control.status(), control.machine?.latest);
     return new Response(text, { headers: { ...noStore, "content-type": metricsContentType } });
   });
   app.get("/plan", mayLook, async (context) =>
     context.json(await carryOut(control, parsePlanQuestion(context.req.query("model"))), 200, noStore),
+  );
+  app.get("/doctor", mayLook, async (context) =>
+    context.json(await carryOut(control, parseDoctorQuestion(context.req.query("lang"))), 200, noStore),
+  );
+  app.get("/monitoring", mayLook, async (context) =>
+    context.json(await carryOut(control, { verb: "monitoring" }), 200, noStore),
   );
   const drive = (verb: "load" | "unload" | "drain") => async (context: Context) => {
     const operation = parseOperation(verb, await readJsonBody(context.req.raw, adminBodyBytesMax));

@@ -1,4 +1,5 @@
 /** An engine's figures in Prometheus' text form (exposition format 0.0.4). */
+import type { GpuSample } from "../core/gpu-condition.ts";
 import type { EngineHealth } from "../core/ports.ts";
 import type { ModelStatus } from "./registry-entry.ts";
 
@@ -8,7 +9,11 @@ type Labels = Record<string, string>;
 type Sample = [labels: Labels, value: number];
 
 /** Counters begin anew with each load of a model, as Prometheus expects of a restarted process. */
-export function renderEngineMetrics(health: EngineHealth, models: readonly ModelStatus[]): string {
+export function renderEngineMetrics(
+  health: EngineHealth,
+  models: readonly ModelStatus[],
+  gpus: readonly GpuSample[] = [],
+): string {
   const text = new MetricsText();
   text.add("snug_engine_ready", "gauge", "1 when requests are answered.", [[{}, health.state === "ready" ? 1 : 0]]);
   text.add("snug_engine_slots", "gauge", "Answers at once.", [[{}, health.slots]]);
@@ -25,6 +30,7 @@ export function renderEngineMetrics(health: EngineHealth, models: readonly Model
   addAnswers(text, models);
   addMemory(text, models);
   return text.toString();
+  addGpus(text, gpus);
 }
 
 function addAnswers(text: MetricsText, models: readonly ModelStatus[]): void {
@@ -84,6 +90,25 @@ function addMemory(text: MetricsText, models: readonly ModelStatus[]): void {
 }
 
 class MetricsText {
+/** As the driver told at the last look, once a minute; what it does not tell is left out. */
+function addGpus(text: MetricsText, gpus: readonly GpuSample[]): void {
+  const add = (name: string, help: string, read: (sample: GpuSample) => number | undefined) => {
+    const samples = gpus.flatMap((sample): Sample[] => {
+      const value = read(sample);
+      return value === undefined ? [] : [[{ gpu: String(sample.gpu), name: sample.name }, value]];
+    });
+    text.add(name, "gauge", help, samples);
+  };
+  add("snug_engine_gpu_memory_bytes", "Memory of the GPU.", ({ vramBytesTotal }) => vramBytesTotal);
+  add("snug_engine_gpu_memory_used_bytes", "Memory in use, by anybody.", usedBytes);
+  add("snug_engine_gpu_utilization_ratio", "Share of time in use, 0 to 1.", ({ utilization }) => utilization);
+  add("snug_engine_gpu_temperature_celsius", "Temperature.", ({ temperatureCelsius }) => temperatureCelsius);
+  add("snug_engine_gpu_power_watts", "Power drawn.", ({ powerWatts }) => powerWatts);
+  add("snug_engine_gpu_throttled", "1 while heat or power holds the clock down.", ({ throttle }) =>
+    throttle === undefined ? undefined : Number(throttle.length > 0),
+  );
+}
+
   readonly #lines: string[] = [];
 
   /** Nothing is written for a family without samples. */

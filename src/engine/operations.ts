@@ -4,6 +4,7 @@ import { drainMsMax } from "../core/limits.ts";
 import type { ChatEngine, EngineOperation } from "../core/ports.ts";
 import { parseCompareRequest } from "../fit/compare-report.ts";
 import type { CompareDesk } from "./compare/desk.ts";
+import type { MachineDesk } from "./machine-desk.ts";
 import type { LoadForecast } from "./registry.ts";
 import type { ModelStatus } from "./registry-entry.ts";
 import { reportEngine } from "./status.ts";
@@ -13,6 +14,8 @@ export interface EngineControl extends ChatEngine {
   readonly draining: boolean;
   /** Absent where nothing can be measured. */
   readonly comparisons?: CompareDesk | undefined;
+  /** Absent where nobody looks at the machine. */
+  readonly machine?: MachineDesk | undefined;
   status(): ModelStatus[];
   plan(name: string): Promise<LoadForecast>;
   load(name: string, options: { pinned?: boolean }): Promise<ModelStatus>;
@@ -52,7 +55,16 @@ export async function carryOut(control: EngineControl, operation: EngineOperatio
       return { ...comparisonsOf(control).get(operation.id) };
     case "cancel_comparison":
       return { ...(await comparisonsOf(control).cancel(operation.id)) };
+    case "doctor":
+      return { ...(await machineOf(control).doctor(operation.locale)) };
+    case "monitoring":
+      return { ...machineOf(control).monitoring() };
   }
+}
+
+function machineOf({ machine }: EngineControl): MachineDesk {
+  if (machine !== undefined) return machine;
+  throw new AppError("not_found", "This engine does not look at its machine.");
 }
 
 function comparisonsOf({ comparisons }: EngineControl): CompareDesk {

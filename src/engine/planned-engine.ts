@@ -5,6 +5,7 @@ import type { Clock, HardwareReading, Logger } from "../core/ports.ts";
 import { formatBytes } from "../core/units.ts";
 import { gpuRuntimeBytes } from "../fit/memory.ts";
 import { specFromGguf } from "../fit/model.ts";
+import { estimateSpeed } from "../fit/speed.ts";
 import { tokenWork } from "../fit/speed-work.ts";
 import type { FitPlan, ModelSpec } from "../fit/types.ts";
 import { type BackendChoice, type BackendWish, backendNeeds, chooseBackend } from "./backend.ts";
@@ -31,6 +32,7 @@ import {
 import { deviceKey } from "./memory-records.ts";
 import type { ChildProgram } from "./supervisor.ts";
 import { taskOf, vectorWish } from "./vector-models.ts";
+import type { EngineWarnings } from "./warnings.ts";
 
 export interface PlannedEngineOptions extends Pick<LocalEngineOptions, "program" | "engineId" | "limits" | "times"> {
   model: { id: string; path: string; demo?: boolean };
@@ -45,6 +47,8 @@ export interface PlannedEngineOptions extends Pick<LocalEngineOptions, "program"
   learning: MachineLearning;
   /** Versions of what runs models, as each is remembered; default: its name alone. */
   builds?: Partial<Record<EngineBackend, string>>;
+  /** Told of answers of models that lie wholly on GPUs. */
+  warnings?: Pick<EngineWarnings, "noteAnswer">;
   /** Free bytes of every GPU by its driver, undefined where none tells. */
   readVramFree(): Promise<number[] | undefined>;
   logger: Logger;
@@ -259,6 +263,7 @@ class PlannedLoad {
     const devices = this.#devices(settings);
     const planned = this.#plainPlanOf(settings).settings;
     const depthTokens = Math.round(promptTokens + completionTokens / 2);
+    this.#watchSpeed(settings, depthTokens, rate);
     const evaluated = promptTokens - cachedPromptTokens;
     const { prefillTokensPerSecond } = timings;
     this.#options.learning.speed.add({
@@ -276,6 +281,15 @@ class PlannedLoad {
         ? {}
         : { prefill: { promptTokens: evaluated, tokensPerSecond: prefillTokensPerSecond } }),
     });
+  }
+
+  /** Against the tables, not against what was learned: a machine that always spills has learned to be slow. */
+  #watchSpeed(settings: LoadSettings, depthTokens: number, decodeTokensPerSecond: number): void {
+    const plan = this.#plainPlanOf(settings);
+    const hardware = hardwareOf(this.#devices(settings));
+    if (plan.offload !== "full" || hardware.gpus.length === 0) return;
+    const { decodeLow: expectedLow } = estimateSpeed({ model: this.#spec, plan, hardware, depthTokens });
+    this.#options.warnings?.noteAnswer({ model: this.#options.model.id, decodeTokensPerSecond, expectedLow });
   }
 
   #report(engine: LocalEngine): LoadReport {

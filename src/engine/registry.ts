@@ -27,6 +27,7 @@ import type { DownloadProgress, PulledModel } from "./store.ts";
 import { cancelled } from "./vector-desk.ts";
 
 export interface RegistryModel {
+import type { MachineDesk } from "./machine-desk.ts";
   /** As in the settings: a name, a path, a reference, or undefined for the demo model. */
   wanted: string | undefined;
   /** Stays loaded whatever happens, and is loaded at the start. */
@@ -60,6 +61,8 @@ export interface ResolveOptions {
   onProgress(progress: DownloadProgress): void;
 }
 
+  /** What is known of the machine it runs on. */
+  machine?: MachineDesk;
 export interface RegistryTimes {
   /** Longest wait of a request for a busy model to become idle before it is sent out; requests for it are grouped. */
   swapWaitMsMax: number;
@@ -269,6 +272,10 @@ export class ModelRegistry implements ChatEngine {
   /** Will it fit now, and what would have to go? Throws AppError model_not_found. */
   async plan(name: string): Promise<LoadForecast> {
     const entry = this.#find(name);
+  get machine(): MachineDesk | undefined {
+    return this.#options.machine;
+  }
+
     if (entry === undefined) throw this.#notHere(name);
     const model = nameOf(entry);
     if (entry.planned !== undefined) {

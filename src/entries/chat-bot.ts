@@ -11,10 +11,11 @@ import { hubHeaderMsMax } from "../core/limits.ts";
 import type { BotStateStore, ChatEngine, Clock, Logger, Timer, UsageSource } from "../core/ports.ts";
 import { loadRemoteGguf } from "../fit/gguf-load.ts";
 import { createHttpEngine } from "../http/client.ts";
+import { createCompareOverHttp } from "./compare-over-http.ts";
 import { type ApiAccess, createUsageOverHttp } from "./usage-over-http.ts";
 
-/** What this program can do beyond answering; /compare is registered once it is here. */
-export const capabilities: readonly Capability[] = [];
+/** What this program can do beyond answering. */
+export const capabilities: readonly Capability[] = ["compare"];
 
 /** Settings that every platform shares. */
 export interface ChatBotSettings extends AccessRules {
@@ -26,7 +27,7 @@ export interface ChatBotSettings extends AccessRules {
 
 export interface ChatBotParts {
   settings: ChatBotSettings;
-  /** The API that answers. Its key needs the scopes chat and usage, and admin for /stats to count everybody. */
+  /** The API that answers. Its key needs the scopes chat and usage, compare for /compare, and admin for /stats to count everybody. */
   api: ApiAccess;
   state: BotStateStore;
   logger: Logger;
@@ -50,6 +51,7 @@ export function createChatBot(source: UsageSource, parts: ChatBotParts, timer: T
         }),
       drawPng: draw,
     }),
+    compare: createCompareOverHttp(api),
     drawPng: draw,
     timer,
     logger,

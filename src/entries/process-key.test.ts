@@ -27,7 +27,7 @@ test("the key opens the door under the bot's name, with a limit per person", asy
   const { keyStore, secret } = await open();
   expect(await findKey({ keyStore, clock }, `Bearer ${secret}`)).toMatchObject({
     id: "discord",
-    scopes: ["chat", "fits", "usage"],
+    scopes: ["chat", "fits", "usage", "compare"],
     userLimits: { requestsPerDay: 5 },
   });
 });

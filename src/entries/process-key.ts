@@ -21,7 +21,7 @@ export async function withProcessKey(
   const secret = createSecret(randomBytes);
   const { hash: ownHash, ...made } = await createKey(secret, {
     name,
-    scopes: ["chat", "fits", "usage"],
+    scopes: ["chat", "fits", "usage", "compare"],
     createdAt: clock.now(),
     ...(Object.keys(userLimits).length === 0 ? {} : { userLimits }),
   });

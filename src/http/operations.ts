@@ -35,6 +35,13 @@ export function parsePlanQuestion(name: string | undefined): EngineOperation {
   throw new AppError("invalid_request", "Ask as plan?model=NAME.", { param: "model" });
 }
 
+/** @throws AppError invalid_request */
+export function parseDoctorQuestion(language: string | undefined): EngineOperation {
+  const locale = language ?? "en";
+  if (locale === "en" || locale === "zh") return { verb: "doctor", locale };
+  throw new AppError("invalid_request", "lang must be en or zh.", { param: "lang" });
+}
+
 /** The request that carries an operation to an engine elsewhere. */
 export function renderOperation(operation: EngineOperation): {
   method: "GET" | "POST" | "DELETE";
@@ -42,7 +49,8 @@ export function renderOperation(operation: EngineOperation): {
   body?: object;
 } {
   const { verb, ...body } = operation;
-  if (verb === "status") return { method: "GET", path: "/status" };
+  if (verb === "status" || verb === "monitoring") return { method: "GET", path: `/${verb}` };
+  if (operation.verb === "doctor") return { method: "GET", path: `/doctor?lang=${operation.locale}` };
   if (operation.verb === "plan") {
     return { method: "GET", path: `/plan?model=${encodeURIComponent(operation.model)}` };
   }

@@ -199,18 +199,9 @@ async function reply(
   place: ChatPlace,
 ): Promise<void> {
   const locale = localeOf(interaction);
-  const post: ChatPost = await context.bot.command(
-    {
-      command,
-      options,
-      asker,
-      where: whereaboutsOf(interaction),
-      locale,
-      platform: discordPlatform,
-      showsPictures: true,
-    },
-    `<@${routes.applicationId}>`,
-  );
+  const asked = { command, options, asker, where: whereaboutsOf(interaction), locale, platform: discordPlatform };
+  if (command.key === "compare") return await context.bot.compare(asked, place);
+  const post: ChatPost = await context.bot.command({ ...asked, showsPictures: true }, `<@${routes.applicationId}>`);
   try {
     await place.post(post);
   } catch (thrown) {

@@ -71,18 +71,20 @@ async function runCommand(interaction: ChatInputCommandInteraction, context: Dis
     await bot.ask(questionOfCommand(interaction, command, context), place);
     return;
   }
-  const post = await bot.command(
-    {
-      command,
-      options: readOptions(interaction, command),
-      asker: askerOfInteraction(interaction, admins),
-      where: whereaboutsOf(interaction, interaction.channel),
-      locale,
-      platform: discordPlatform,
-      showsPictures: true,
-    },
-    `<@${context.botId}>`,
-  );
+  const call = {
+    command,
+    options: readOptions(interaction, command),
+    asker: askerOfInteraction(interaction, admins),
+    where: whereaboutsOf(interaction, interaction.channel),
+    locale,
+    platform: discordPlatform,
+    showsPictures: true,
+  };
+  if (command.key === "compare") {
+    await bot.compare(call, place);
+    return;
+  }
+  const post = await bot.command(call, `<@${context.botId}>`);
   try {
     await place.post(post);
   } catch (thrown) {

@@ -21,8 +21,13 @@ export const en: Texts = {
     },
     compare: {
       name: "compare",
-      description: "The same question to several quantizations, side by side",
-      options: { prompt: { name: "prompt", description: "What you want to know" } },
+      description: "One model at several precisions on this machine: speed, memory, quality",
+      options: {
+        model: { name: "model", description: "A model from /models; empty: the channel's" },
+        quantizations: { name: "quantizations", description: "Such as f16,q8_0,q4_k_m; empty: what is there" },
+        prompt: { name: "prompt", description: "A question for all of them" },
+        force: { name: "force", description: "Although people are being answered" },
+      },
     },
     models: { name: "models", description: "The models that can answer here" },
     model: {
@@ -64,6 +69,10 @@ export const en: Texts = {
   thinking: "Thinking …",
   queued: (position, seconds) =>
     `⏳ Number ${position} in line${seconds === undefined ? "" : `, about ${seconds} s`} …`,
+  preparing: (step, share) =>
+    step === "load"
+      ? "⏳ Loading the model …"
+      : `⏳ Fetching the model${share === undefined ? "" : `, ${Math.floor(share * 100)} %`} …`,
   thoughts: "Thoughts",
   stopped: "stopped",
   questionDeleted: "stopped: the question was deleted",
@@ -152,6 +161,11 @@ export const en: Texts = {
   statsMore: (count) => `and ${count.toLocaleString("en")} more`,
 
   fitsNeedsQuery: "Name a model and a card, such as `/fits 13b 6gb`.",
+  compareBegins: (model) => `Comparing the precisions of **${model}** …`,
+  compareStep: (label, percent) => `${label} (${percent} %)`,
+  compareCancelled: "The comparison was cancelled.",
+  compareOver: "This comparison is over.",
+  comparePicture: "Bars: speed, memory, first token and perplexity by precision",
   fitsPicture: "Memory bar: what fills the card",
 
   help: (commands, mention) =>

@@ -35,6 +35,8 @@ export interface Texts {
 
   thinking: string;
   queued(position: number, waitSeconds: number | undefined): string;
+  /** @param share of the download, 0 to 1 */
+  preparing(step: "download" | "load", share: number | undefined): string;
   thoughts: string;
   stopped: string;
   questionDeleted: string;
@@ -112,6 +114,12 @@ export interface Texts {
   statsPicture: { title(days: number): string; read: string; written: string; description: string };
 
   fitsNeedsQuery: string;
+  /** Markdown. */
+  compareBegins(model: string): string;
+  compareStep(label: string, percent: number): string;
+  compareCancelled: string;
+  compareOver: string;
+  comparePicture: string;
   fitsPicture: string;
 
   help(commands: readonly { name: string; description: string }[], mention: string): string;

@@ -19,8 +19,13 @@ export const zhCn: Texts = {
     },
     compare: {
       name: "对比",
-      description: "同一个问题交给几种量化，并排比较",
-      options: { prompt: { name: "问题", description: "你想知道什么" } },
+      description: "在这台机器上对比同一模型的多种精度：速度、内存、质量",
+      options: {
+        model: { name: "模型", description: "/models 里的模型，留空则用本频道的模型" },
+        quantizations: { name: "量化", description: "如 f16,q8_0,q4_k_m，留空则用已有的" },
+        prompt: { name: "问题", description: "向所有精度提出的问题" },
+        force: { name: "强制", description: "即使正在回答别人" },
+      },
     },
     models: { name: "模型列表", description: "这里可以回答的模型" },
     model: {
@@ -61,6 +66,10 @@ export const zhCn: Texts = {
 
   thinking: "思考中…",
   queued: (position, seconds) => `⏳ 排队中，第 ${position} 位${seconds === undefined ? "" : `，大约 ${seconds} 秒`}…`,
+  preparing: (step, share) =>
+    step === "load"
+      ? "⏳ 正在加载模型…"
+      : `⏳ 正在下载模型${share === undefined ? "" : `，${Math.floor(share * 100)} %`}…`,
   thoughts: "思考过程",
   stopped: "已停止",
   questionDeleted: "已停止：问题被删除",
@@ -143,6 +152,11 @@ export const zhCn: Texts = {
   statsMore: (count) => `还有 ${count} 项`,
 
   fitsNeedsQuery: "请写出模型和显卡，例如 `/fits 13b 6gb`。",
+  compareBegins: (model) => `正在对比 **${model}** 的多种精度…`,
+  compareStep: (label, percent) => `${label}（${percent} %）`,
+  compareCancelled: "对比已取消。",
+  compareOver: "这次对比已经结束。",
+  comparePicture: "条形图：各精度的速度、内存、首 token 时间和困惑度",
   fitsPicture: "显存条：显存被什么占用",
 
   help: (commands, mention) =>

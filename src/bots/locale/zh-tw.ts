@@ -19,8 +19,13 @@ export const zhTw: Texts = {
     },
     compare: {
       name: "對比",
-      description: "同一個問題交給幾種量化，並排比較",
-      options: { prompt: { name: "問題", description: "你想知道什麼" } },
+      description: "在這台機器上比較同一模型的多種精度：速度、記憶體、品質",
+      options: {
+        model: { name: "模型", description: "/models 裡的模型，留空則用本頻道的模型" },
+        quantizations: { name: "量化", description: "如 f16,q8_0,q4_k_m，留空則用已有的" },
+        prompt: { name: "問題", description: "向所有精度提出的問題" },
+        force: { name: "強制", description: "即使正在回答別人" },
+      },
     },
     models: { name: "模型列表", description: "這裡可以回答的模型" },
     model: {
@@ -61,6 +66,10 @@ export const zhTw: Texts = {
 
   thinking: "思考中…",
   queued: (position, seconds) => `⏳ 排隊中，第 ${position} 位${seconds === undefined ? "" : `，大約 ${seconds} 秒`}…`,
+  preparing: (step, share) =>
+    step === "load"
+      ? "⏳ 正在載入模型…"
+      : `⏳ 正在下載模型${share === undefined ? "" : `，${Math.floor(share * 100)} %`}…`,
   thoughts: "思考過程",
   stopped: "已停止",
   questionDeleted: "已停止：問題被刪除",
@@ -143,6 +152,11 @@ export const zhTw: Texts = {
   statsMore: (count) => `還有 ${count} 項`,
 
   fitsNeedsQuery: "請寫出模型和顯示卡，例如 `/fits 13b 6gb`。",
+  compareBegins: (model) => `正在比較 **${model}** 的多種精度…`,
+  compareStep: (label, percent) => `${label}（${percent} %）`,
+  compareCancelled: "比較已取消。",
+  compareOver: "這次比較已經結束。",
+  comparePicture: "長條圖：各精度的速度、記憶體、首 token 時間和困惑度",
   fitsPicture: "顯存條：顯存被什麼佔用",
 
   help: (commands, mention) =>

@@ -2,7 +2,7 @@
 import * as z from "zod";
 import { toAppError } from "../../core/errors.ts";
 import type { ChatPlace, ChatPost } from "../../core/ports.ts";
-import type { CommandSpec } from "../commands.ts";
+import { type CommandSpec, commandTexts } from "../commands.ts";
 import { errorSentence, localeOfText, TEXTS } from "../locale/locale.ts";
 import type { BotLocale } from "../locale/texts.ts";
 import { ChatPlatformError } from "../platform-error.ts";
@@ -79,6 +79,7 @@ export async function handleSlash(
   };
   try {
     if (command.key === "ask") await ask(call, context);
+    else if (command.key === "compare") await compare(call, context);
     else await reply(call, context);
   } catch (thrown) {
     const requestId = context.newId();
@@ -155,6 +156,15 @@ async function ask(call: SlashCall, context: SlackContext): Promise<void> {
   const author = { id: asker.id, name: asker.name };
   context.memory.add(channel, threadTs, { id, author, own: false, text, at: millisecondsOf(threadTs) });
   await asked;
+}
+
+/** Under what was asked, so that the channel sees one line. */
+async function compare(call: SlashCall, context: SlackContext): Promise<void> {
+  const { command, options, asker, where, locale } = call;
+  const asked = Object.entries(options).flatMap(([, value]) => (typeof value === "string" ? [value] : []));
+  const text = [commandTexts(command, locale).name, ...asked].join(" ");
+  const { place } = await openThread(call, text, context);
+  await context.bot.compare({ command, options, asker, where, locale }, place);
 }
 
 /** The question as a message in the channel; private ones, and those of foreign channels, in direct messages. */
