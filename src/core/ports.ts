@@ -1,6 +1,6 @@
 /** The seams between rooms. Types only: what an implementation must keep is said here and checked by test/contract. */
 import type { ChatEvent, ChatRequest, FinishReason, RequestPriority, Timings, Usage } from "./chat.ts";
-import type { ErrorCode } from "./errors.ts";
+import type { ErrorCode, Locale } from "./errors.ts";
 import type { Embeddings, EmbeddingsRequest, Ranking, RerankRequest } from "./vectors.ts";
 
 /**
@@ -40,7 +40,11 @@ export type EngineOperation =
   | { verb: "compare"; request: Record<string, unknown> }
   /** How the job is getting on, and in the end its report. */
   | { verb: "comparison"; id: string }
-  | { verb: "cancel_comparison"; id: string };
+  | { verb: "cancel_comparison"; id: string }
+  /** How its machine is, each finding with a remedy. */
+  | { verb: "doctor"; locale: Locale }
+  /** How its GPUs did over the last day, and what is wrong with them now. */
+  | { verb: "monitoring" };
 
 export interface ModelListing {
   id: string;

@@ -1,6 +1,7 @@
 /** An engine's figures in Prometheus' text form (exposition format 0.0.4). */
 import type { GpuSample } from "../core/gpu-condition.ts";
 import type { EngineHealth } from "../core/ports.ts";
+import { usedBytes } from "./monitor.ts";
 import type { ModelStatus } from "./registry-entry.ts";
 
 export const metricsContentType = "text/plain; version=0.0.4; charset=utf-8";
@@ -29,8 +30,8 @@ export function renderEngineMetrics(
   );
   addAnswers(text, models);
   addMemory(text, models);
-  return text.toString();
   addGpus(text, gpus);
+  return text.toString();
 }
 
 function addAnswers(text: MetricsText, models: readonly ModelStatus[]): void {
@@ -89,7 +90,6 @@ function addMemory(text: MetricsText, models: readonly ModelStatus[]): void {
   text.add("snug_engine_process_resident_bytes", "gauge", "Main memory of the model's process.", resident);
 }
 
-class MetricsText {
 /** As the driver told at the last look, once a minute; what it does not tell is left out. */
 function addGpus(text: MetricsText, gpus: readonly GpuSample[]): void {
   const add = (name: string, help: string, read: (sample: GpuSample) => number | undefined) => {
@@ -109,6 +109,7 @@ function addGpus(text: MetricsText, gpus: readonly GpuSample[]): void {
   );
 }
 
+class MetricsText {
   readonly #lines: string[] = [];
 
   /** Nothing is written for a family without samples. */
