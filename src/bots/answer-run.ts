@@ -171,10 +171,15 @@ export class AnswerRun {
     return undefined;
   }
 
+  #waiting({ position, estimatedWaitMs, preparing }: Extract<ChatEvent, { type: "queued" }>): string {
+    if (preparing !== undefined) return this.#texts.preparing(preparing.step, preparing.share);
+    const waitMs = estimatedWaitMs ?? this.#options.waits.estimate(position);
+    return this.#texts.queued(position, waitMs === undefined ? undefined : Math.ceil(waitMs / 1000));
+  }
+
   async #hear(event: Exclude<ChatEvent, TerminalChatEvent>): Promise<void> {
     if (event.type === "queued") {
-      const waitMs = event.estimatedWaitMs ?? this.#options.waits.estimate(event.position);
-      this.#status = this.#texts.queued(event.position, waitMs === undefined ? undefined : Math.ceil(waitMs / 1000));
+      this.#status = this.#waiting(event);
       this.#show(true);
     } else if (event.type === "start") {
       this.#producer = event.producer;

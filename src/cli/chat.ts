@@ -1,5 +1,5 @@
 /** `snug chat`: one question, the answer streamed to stdout, everything else on stderr. */
-import type { ChatMessage, TerminalChatEvent } from "../core/chat.ts";
+import type { ChatEvent, ChatMessage, TerminalChatEvent } from "../core/chat.ts";
 import { isTerminal } from "../core/chat.ts";
 import { AppError, type Locale, renderChatError } from "../core/errors.ts";
 import type { ChatEngine } from "../core/ports.ts";
@@ -19,12 +19,16 @@ export interface ChatOptions {
 const texts = {
   en: {
     queued: (position: number) => `Waiting, ${position} ahead …`,
+    download: (percent: string) => `Fetching the model${percent} …`,
+    load: "Loading the model …",
     cut: "(cut at the token limit)",
     stopped: "(stopped)",
     tokens: (count: number) => `${count} tokens`,
   },
   zh: {
     queued: (position: number) => `排队中，前面还有 ${position} 个…`,
+    download: (percent: string) => `正在下载模型${percent}…`,
+    load: "正在加载模型…",
     cut: "（到达 token 上限，已截断）",
     stopped: "（已停止）",
     tokens: (count: number) => `${count} 个 token`,
@@ -54,7 +58,7 @@ export async function runChat(engine: ChatEngine, options: ChatOptions, terminal
   let answer = "";
   let end: TerminalChatEvent | undefined;
   for await (const event of engine.chat(request, { signal })) {
-    if (event.type === "queued") terminal.note(texts[terminal.locale].queued(event.position));
+    if (event.type === "queued") terminal.note(waitingFor(event, terminal.locale));
     if (event.type === "text") {
       answer += event.text;
       if (!options.json) terminal.write(event.text);
@@ -89,4 +93,11 @@ function reportEnd(end: TerminalChatEvent | undefined, terminal: Terminal): void
     ...(timings.timeToFirstTokenMs === undefined ? [] : [`TTFT ${formatDuration(timings.timeToFirstTokenMs)}`]),
   ];
   if (facts.length > 0) terminal.note(terminal.paint("dim", facts.join(" · ")));
+}
+
+function waitingFor({ position, preparing }: Extract<ChatEvent, { type: "queued" }>, locale: Locale): string {
+  const t = texts[locale];
+  if (preparing === undefined) return t.queued(position);
+  if (preparing.step === "load") return t.load;
+  return t.download(preparing.share === undefined ? "" : ` ${Math.floor(preparing.share * 100)} %`);
 }

@@ -164,7 +164,7 @@ export interface Producer {
  * Before `start` nothing was promised: an `error` there can still become an HTTP status.
  */
 export type ChatEvent =
-  | { type: "queued"; position: number; estimatedWaitMs?: number }
+  | { type: "queued"; position: number; estimatedWaitMs?: number; preparing?: Preparation }
   | { type: "start"; producer: Producer; promptTokens?: number; cachedPromptTokens?: number }
   /** `tokenCount` when the text is not exactly one token: what an aborted answer is accounted by. */
   | { type: "text"; text: string; tokenCount?: number; logprobs?: TokenLogprob[] }
@@ -175,6 +175,13 @@ export type ChatEvent =
   | { type: "finish"; finishReason: FinishReason; usage: Usage; timings: Timings }
   | { type: "cancelled"; usage: Usage; timings: Timings }
   | { type: "error"; error: ErrorFacts; usage?: Usage; timings?: Timings };
+
+/** What a request waits for whose model is not loaded. */
+export interface Preparation {
+  step: "download" | "load";
+  /** Of the download's bytes, 0 to 1; left out where the size is not known. */
+  share?: number;
+}
 
 /** An event that carries tokens of the answer. */
 export type ChatDelta = Extract<ChatEvent, { type: "text" | "reasoning" | "tool_call" }>;

@@ -124,6 +124,11 @@ export const vectorReplyBytesMax = 64 * 1024 * 1024;
 export const embeddingInputsMax = 2048;
 export const rerankDocumentsMax = 1024;
 
+/** A request tells that its model is being prepared after this long: a sooner failure can still be an HTTP status. */
+export const preparationToldAfterMs = 2_000;
+/** Between two words about it. */
+export const preparationToldEveryMs = 1_000;
+
 /** Restart delays of a crashed child: first, and the most it grows to by doubling. */
 export const restartDelayMsFirst = 100;
 export const restartDelayMsMax = 30_000;

@@ -46,6 +46,51 @@ describe("the engine's HTTP app", () => {
     expect(await reply.text()).toMatch(/"content":"Hello"[\s\S]*\[DONE\]/);
   });
 
+  test("believes whose request it is from those who show its token, and from nobody else", async () => {
+    const said = {
+      "x-snug-key": "key-1",
+      "x-snug-weight": "3",
+      "x-snug-priority": "batch",
+      "x-snug-total-ms": "90000",
+    };
+    const ask = async (token: string | undefined) => {
+      const engine = new FakeEngine();
+      const init = chatBody();
+      const headers = {
+        ...init.headers,
+        ...said,
+        ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+      };
+      const reply = await appOf(engine, token).request("/v1/chat/completions", { ...init, headers });
+      expect(reply.status).toBe(200);
+      return engine.requests[0]?.terms;
+    };
+    expect(await ask("its-token")).toEqual({ keyId: "key-1", weight: 3, priority: "batch", totalMsMax: 90_000 });
+    expect(await ask(undefined)).toEqual({ priority: "batch", totalMsMax: 90_000 });
+  });
+
+  test("ends what takes longer than its own deadline, whatever the caller asks for", async () => {
+    const engine = new FakeEngine({ script: () => [{ text: "one" }, { hold: "never" }] });
+    const app = createEngineApp({ engine, token: undefined, clock, logger: quiet, deadlines: { totalMsMax: 50 } });
+    const init = chatBody();
+    const headers = { ...init.headers, "x-snug-total-ms": "600000" };
+    const reply = await app.request("/v1/chat/completions", { ...init, headers });
+    expect(reply.status).toBe(504);
+    expect(await reply.json()).toMatchObject({ error: { code: "engine_timeout" } });
+    expect(engine.cancelledCount).toBe(1);
+  });
+
+  test("that only chats says so to those who want vectors", async () => {
+    for (const [path, body] of [
+      ["/v1/embeddings", { model: "fake", input: "text" }],
+      ["/v1/rerank", { model: "fake", query: "q", documents: ["d"] }],
+    ] as const) {
+      const reply = await fakeApp().request(path, { ...chatBody(), body: JSON.stringify(body) });
+      expect(reply.status).toBe(404);
+      expect(await reply.json()).toMatchObject({ error: { code: "model_not_found", param: "model" } });
+    }
+  });
+
   test("lists its models", async () => {
     expect(await (await fakeApp().request("/v1/models")).json()).toMatchObject({ data: [{ id: "fake" }] });
   });
@@ -102,7 +147,7 @@ describe("the engine's HTTP app", () => {
   });
 
   test("says what is not there", async () => {
-    const reply = await fakeApp().request("/v1/embeddings", { method: "POST" });
+    const reply = await fakeApp().request("/v1/audio/speech", { method: "POST" });
     expect([reply.status, await reply.json()]).toMatchObject([404, { error: { code: "not_found" } }]);
   });
 

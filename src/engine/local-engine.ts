@@ -92,6 +92,8 @@ export interface EngineStatus {
   ladderSteps: readonly LadderStep[];
   /** Answers ended since the start, and what they cost. */
   totals: EngineTotals;
+  /** Milliseconds one more request would wait for a slot; left out while no answer has ended. */
+  expectedWaitMs?: number;
   /** Completion tokens of the last seconds, per second, over all answers. */
   tokensPerSecond: number;
 }
@@ -247,8 +249,10 @@ class SupervisedEngine implements LocalEngine {
       queued: this.#scheduler.queued,
       slots: this.#slots,
     };
+    const { expectedWaitMs } = this.#scheduler;
     return {
       health,
+      ...(expectedWaitMs === undefined ? {} : { expectedWaitMs }),
       ...(model === undefined ? {} : { model }),
       ...(memory === undefined ? {} : { memory }),
       ...(pid === undefined ? {} : { childPid: pid }),

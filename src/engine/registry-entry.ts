@@ -1,4 +1,5 @@
 /** One model of a registry: what is known of it and what it is doing. */
+import type { Preparation } from "../core/chat.ts";
 import type { AppError } from "../core/errors.ts";
 import type { Holding } from "./eviction.ts";
 import type { EngineStatus, LocalEngine } from "./local-engine.ts";
@@ -86,6 +87,14 @@ export function isDemo({ resolved, wanted }: Entry): boolean {
 function stateOf(entry: Entry): ModelState {
   if (entry.state === "ready" && entry.planned?.engine.status().health.state === "failed") return "failed";
   return entry.state;
+}
+
+/** What those who ask for it wait for; the share changes by whole percents, so that there is not always news. */
+export function preparationOf({ download }: Entry): Preparation {
+  if (download === undefined) return { step: "load" };
+  const { bytesDone, bytesTotal } = download;
+  if (bytesTotal === undefined || bytesTotal === 0) return { step: "download" };
+  return { step: "download", share: Math.floor((bytesDone / bytesTotal) * 100) / 100 };
 }
 
 /** What a loaded model would give back. */

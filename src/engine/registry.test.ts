@@ -1,7 +1,10 @@
 /** Several models on a machine with room for one at a time, with real children. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import { SCRIPT_LINES } from "../../test/support/gguf/vocabulary.ts";
-import type { ModelOptions } from "../../test/support/gguf/write-model.ts";
+import { type ModelOptions, writeModel } from "../../test/support/gguf/write-model.ts";
 import { prepareRegistry, type TestRegistry } from "../../test/support/registry.ts";
 import type { ChatEvent } from "../core/chat.ts";
 import { isTerminal } from "../core/chat.ts";
@@ -80,6 +83,38 @@ describe("models on demand", () => {
     abort.abort();
     expect((await given).end.type).toBe("cancelled");
     expect((await ask(test, "ann")).text).toBe(SCRIPT_LINES[0]);
+  });
+
+  test("that must be fetched first tell how far that is, then that they load", async () => {
+    let arrived = () => {};
+    const arrival = new Promise<void>((resolve) => {
+      arrived = resolve;
+    });
+    const folder = mkdtempSync(join(tmpdir(), "snug-fetched-"));
+    closers.push(async () => rmSync(folder, { recursive: true }));
+    const { path, fileBytes } = writeModel(join(folder, "ann.gguf"), tiny);
+    const { registry } = await prepared(
+      { ann: tiny },
+      {
+        times: { preparationToldAfterMs: 5, preparationToldEveryMs: 5 },
+        resolve: async (_wanted, { onProgress }) => {
+          onProgress({ bytesDone: 255, bytesTotal: 1000 });
+          await arrival;
+          return { id: "ann", path, fileBytes, demo: false, already: false };
+        },
+      },
+    );
+    const events: ChatEvent[] = [];
+    const messages = [{ role: "user" as const, content: "Say it." }];
+    const request = { model: "ann", messages, maxTokens: 2 };
+    for await (const event of registry.chat(request, { signal: new AbortController().signal })) {
+      events.push(event);
+      arrived();
+    }
+    expect(events[0]).toEqual({ type: "queued", position: 1, preparing: { step: "download", share: 0.25 } });
+    const later = events.slice(1).filter((event) => event.type === "queued");
+    for (const event of later) expect(event.preparing?.step ?? "load").toBe("load");
+    expect(events.at(-1)?.type).toBe("finish");
   });
 
   test("that are not here are refused by name", async () => {

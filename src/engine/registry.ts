@@ -2,9 +2,17 @@
  * Several models on one machine, a chat engine made of local engines: loaded when they are asked for, kept while they
  * are used, and sent out when the planner says that another one needs their memory.
  */
+import { setTimeout as delay } from "node:timers/promises";
 import type { ChatEvent, ChatRequest } from "../core/chat.ts";
 import { AppError, toAppError } from "../core/errors.ts";
-import { drainMsMax, loadFailureRestMs, swapDrainMsMax, swapWaitMsMax } from "../core/limits.ts";
+import {
+  drainMsMax,
+  loadFailureRestMs,
+  preparationToldAfterMs,
+  preparationToldEveryMs,
+  swapDrainMsMax,
+  swapWaitMsMax,
+} from "../core/limits.ts";
 import type {
   ChatEngine,
   Clock,
@@ -19,15 +27,24 @@ import { unavailableBecause } from "./client-reason.ts";
 import type { CompareDesk } from "./compare/desk.ts";
 import { cheapestSet, withFreed } from "./eviction.ts";
 import type { LocalEngine } from "./local-engine.ts";
+import type { MachineDesk } from "./machine-desk.ts";
 import type { MemoryView } from "./memory-view.ts";
 import { carryOut } from "./operations.ts";
 import type { PlannedEngine } from "./planned-engine.ts";
-import { type Entry, holdingOf, isDemo, type ModelStatus, nameOf, newEntry, statusOf } from "./registry-entry.ts";
+import {
+  type Entry,
+  holdingOf,
+  isDemo,
+  type ModelStatus,
+  nameOf,
+  newEntry,
+  preparationOf,
+  statusOf,
+} from "./registry-entry.ts";
 import type { DownloadProgress, PulledModel } from "./store.ts";
 import { cancelled } from "./vector-desk.ts";
 
 export interface RegistryModel {
-import type { MachineDesk } from "./machine-desk.ts";
   /** As in the settings: a name, a path, a reference, or undefined for the demo model. */
   wanted: string | undefined;
   /** Stays loaded whatever happens, and is loaded at the start. */
@@ -44,6 +61,8 @@ export interface RegistryOptions {
   open(model: PulledModel, reading: HardwareReading): Promise<PlannedEngine>;
   /** Models measured on this machine at several precisions. */
   comparisons?: CompareDesk;
+  /** What is known of the machine it runs on. */
+  machine?: MachineDesk;
   /** The machine as it is now. */
   read(): Promise<HardwareReading>;
   /** Its memory for those who look; without it health tells none. */
@@ -61,8 +80,6 @@ export interface ResolveOptions {
   onProgress(progress: DownloadProgress): void;
 }
 
-  /** What is known of the machine it runs on. */
-  machine?: MachineDesk;
 export interface RegistryTimes {
   /** Longest wait of a request for a busy model to become idle before it is sent out; requests for it are grouped. */
   swapWaitMsMax: number;
@@ -70,6 +87,9 @@ export interface RegistryTimes {
   swapDrainMsMax: number;
   /** A load that failed is not tried again for a request within this time. */
   loadFailureRestMs: number;
+  /** When a request that waits for its model is first told so, and how often there may be news. */
+  preparationToldAfterMs: number;
+  preparationToldEveryMs: number;
 }
 
 /** The answer to "will it fit now". */
@@ -88,7 +108,13 @@ export interface LoadForecast {
   plan?: PlannedEngine["plan"];
 }
 
-const defaultTimes: RegistryTimes = { swapWaitMsMax, swapDrainMsMax, loadFailureRestMs };
+const defaultTimes: RegistryTimes = {
+  swapWaitMsMax,
+  swapDrainMsMax,
+  loadFailureRestMs,
+  preparationToldAfterMs,
+  preparationToldEveryMs,
+};
 /** Without a load to go by: a disk's rate, and what a process takes to start. */
 const diskBytesPerSecond = 500e6;
 const startMs = 1500;
@@ -143,7 +169,7 @@ export class ModelRegistry implements ChatEngine {
   /** Asks again when the model was sent out while the request still waited in its line. */
   async *#answer(entry: Entry, request: ChatRequest, signal: AbortSignal, waitedMs: () => number) {
     for (;;) {
-      const engine = await this.#engineFor(entry, signal);
+      const engine = yield* this.#tellUntil(this.#engineFor(entry, signal), entry);
       if (engine === undefined) {
         yield { type: "cancelled", usage: { completionTokens: 0 }, timings: { totalMs: waitedMs() } } as const;
         return;
@@ -157,6 +183,25 @@ export class ModelRegistry implements ChatEngine {
         yield event;
       }
       if (!lost || this.#draining) return;
+    }
+  }
+
+  /** What comes of the wait, and meanwhile what is waited for, whenever there is news of it. */
+  async *#tellUntil<T>(waiting: Promise<T>, entry: Entry): AsyncGenerator<ChatEvent, T> {
+    const position = entry.requests;
+    let told = "";
+    for (let ms = this.#times.preparationToldAfterMs; ; ms = this.#times.preparationToldEveryMs) {
+      const pause = new AbortController();
+      const settled = await Promise.race([
+        waiting.finally(() => pause.abort()).then((value) => ({ value })),
+        delay(ms, undefined, { signal: pause.signal }).catch(() => {}),
+      ]);
+      if (settled !== undefined) return settled.value;
+      const preparing = preparationOf(entry);
+      const news = JSON.stringify(preparing);
+      if (news === told) continue;
+      told = news;
+      yield { type: "queued", position, preparing };
     }
   }
 
@@ -227,6 +272,10 @@ export class ModelRegistry implements ChatEngine {
     return this.#entries.map(statusOf);
   }
 
+  get machine(): MachineDesk | undefined {
+    return this.#options.machine;
+  }
+
   get comparisons(): CompareDesk | undefined {
     return this.#options.comparisons;
   }
@@ -272,10 +321,6 @@ export class ModelRegistry implements ChatEngine {
   /** Will it fit now, and what would have to go? Throws AppError model_not_found. */
   async plan(name: string): Promise<LoadForecast> {
     const entry = this.#find(name);
-  get machine(): MachineDesk | undefined {
-    return this.#options.machine;
-  }
-
     if (entry === undefined) throw this.#notHere(name);
     const model = nameOf(entry);
     if (entry.planned !== undefined) {

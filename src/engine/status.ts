@@ -36,6 +36,8 @@ export interface ModelReport
   slots?: number;
   active?: number;
   queued?: number;
+  /** Milliseconds one more request would wait, by the answers so far. */
+  expectedWaitMs?: number;
   tokensPerSecond?: number;
   totals?: object;
   loadMs?: number;
@@ -78,6 +80,7 @@ function reportModel({ engine, load, demo, ...status }: ModelStatus): ModelRepor
     slots,
     active,
     queued,
+    ...(engine.expectedWaitMs === undefined ? {} : { expectedWaitMs: engine.expectedWaitMs }),
     tokensPerSecond: engine.tokensPerSecond,
     totals: engine.totals,
   };

@@ -1,5 +1,14 @@
 /** The chunks of an OpenAI-shaped answer, read as chat events, with what is needed to account for a broken one. */
-import type { ChatDelta, ChatEvent, FinishReason, Producer, TerminalChatEvent, Timings, Usage } from "../core/chat.ts";
+import type {
+  ChatDelta,
+  ChatEvent,
+  FinishReason,
+  Preparation,
+  Producer,
+  TerminalChatEvent,
+  Timings,
+  Usage,
+} from "../core/chat.ts";
 import { AppError, type ErrorFacts } from "../core/errors.ts";
 import type { Clock } from "../core/ports.ts";
 import {
@@ -127,7 +136,7 @@ export function createChatReader(fallback: Producer, clock: Clock, onChunk?: (ch
       const position = asAmount(place?.position);
       if (position === undefined) return [];
       const estimatedWaitMs = asAmount(place?.estimated_wait_ms);
-      return [{ type: "queued", position, ...defined({ estimatedWaitMs }) }];
+      return [{ type: "queued", position, ...defined({ estimatedWaitMs, preparing: readPreparation(place) }) }];
     },
     finish: () => ({
       type: "finish",
@@ -138,6 +147,12 @@ export function createChatReader(fallback: Producer, clock: Clock, onChunk?: (ch
     cancel: () => ({ type: "cancelled", usage: usage(), timings: finalTimings() }),
     fail: (error) => ({ type: "error", error, usage: usage(), timings: finalTimings() }),
   };
+}
+
+function readPreparation(place: JsonObject | undefined): Preparation | undefined {
+  const { step, share } = asObject(place?.preparing) ?? {};
+  if (step !== "download" && step !== "load") return undefined;
+  return { step, ...defined({ share: asAmount(share) }) };
 }
 
 /** What a choice says: a chat's `delta` or `message`, or the `text` of a completion. */

@@ -171,6 +171,11 @@ describe("answers of other servers", () => {
   it("tells the place in the queue when the server does", async () => {
     const { engine } = await upstream(sse(': queued {"position":2}\n\n', ": keep-alive\n\n", role, stop, done));
     expect((await collect(engine))[0]).toEqual({ type: "queued", position: 2 });
+    const preparing = { step: "download", share: 0.42 };
+    const fetching = await upstream(
+      sse(`: queued ${JSON.stringify({ position: 1, preparing })}\n\n`, role, stop, done),
+    );
+    expect((await collect(fetching.engine))[0]).toEqual({ type: "queued", position: 1, preparing });
   });
 });
 
