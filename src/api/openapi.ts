@@ -281,7 +281,7 @@ export const operations: Record<string, Operation> = {
   },
   "POST /v1/compare": {
     summary: "Measure a model at several precisions on an engine's machine; answers with the job",
-    scope: "admin",
+    scope: "compare",
     errors: "problem",
     body: compareRequestSchema.extend({ engine: z.string().optional() }),
     status: 202,
@@ -289,7 +289,7 @@ export const operations: Record<string, Operation> = {
   },
   "GET /v1/compare/{id}": {
     summary: "How a comparison is getting on, and in the end its report; as events where they are accepted",
-    scope: "admin",
+    scope: "compare",
     errors: "problem",
     answers: {
       "application/json": answers.compareJob,
@@ -310,13 +310,13 @@ export const operations: Record<string, Operation> = {
   },
   "DELETE /v1/requests/{id}": {
     summary: "End a chat",
-    scope: "compare",
+    scope: "admin",
     errors: "problem",
     answers: { "application/json": answers.liveRequest },
   },
   "GET /metrics": {
     summary: "Counters, gauges and histograms for Prometheus",
-    scope: "compare",
+    scope: "admin",
     errors: "problem",
     answers: { "text/plain": "Prometheus exposition format 0.0.4" },
   },
@@ -332,6 +332,7 @@ const scopeWords: Record<Scope, string> = {
   none: "Open to everybody.",
   chat: "Needs a key with the scope chat.",
   usage: "Needs a key with the scope usage.",
+  compare: "Needs a key with the scope compare.",
   admin: "Needs a key with the scope admin.",
 };
 
@@ -351,7 +352,6 @@ export function describeApi(version: string): object {
       version,
       description: "Chat with models on one's own GPUs, in OpenAI's form; keys, quotas, usage and engines beside it.",
       license: { name: "MIT", identifier: "MIT" },
-  compare: "Needs a key with the scope compare.",
     },
     servers: [{ url: "/" }],
     paths,
