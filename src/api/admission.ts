@@ -144,6 +144,6 @@ function userOf(header: string | undefined): string | undefined {
 const sources: readonly UsageSource[] = ["api", "cli", "discord", "slack"];
 
 /** Our own programs say where a request came from. */
-function sourceOf(header: string | undefined): UsageSource {
+export function sourceOf(header: string | undefined): UsageSource {
   return sources.find((source) => source === header) ?? "api";
 }

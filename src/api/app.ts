@@ -3,6 +3,7 @@ import { type Context, Hono } from "hono";
 import { AppError } from "../core/errors.ts";
 import {
   adminBodyBytesMax,
+  feedbackBodyBytesMax,
   fitQuestionsMax,
   fitQuestionsPerMinute,
   keyGuessesMax,
@@ -16,11 +17,12 @@ import { parseDoctorQuestion, parseOperation, parsePlanQuestion } from "../http/
 import { createAddressLimit } from "./address-limit.ts";
 import type { AssetReader } from "./admin/assets.ts";
 import { createAdminPages } from "./admin/pages.tsx";
-import type { Deadlines } from "./admission.ts";
+import { type Deadlines, sourceOf } from "./admission.ts";
 import { type AuthVariables, findKey, hasScope, requireScope } from "./auth.ts";
 import { chat, chatCompletionsForm, completionsForm, responsesForm } from "./chat.ts";
 import { createCompareRoutes } from "./compare.ts";
 import { createEngineDesk } from "./engines.ts";
+import { takeFeedback } from "./feedback.ts";
 import { createFitRoutes, type FitDesk } from "./fits.ts";
 import { readHealth } from "./health.ts";
 import { issueKey, revokeKey, viewKey } from "./keys.ts";
@@ -42,8 +44,8 @@ export interface AppDependencies {
   engineStore: EngineStore;
   /** Who is signed in to the admin page. */
   sessionStore: SessionStore;
-  /** Thumbs under answers, for the admin page. */
-  feedback: Pick<BotStateStore, "feedbackTotals">;
+  /** Thumbs under answers. */
+  feedback: Pick<BotStateStore, "feedbackTotals" | "recordFeedback">;
   /** Styles and scripts of the admin page; left out where the runtime serves them. */
   assets?: AssetReader;
   fits: FitDesk;
@@ -137,6 +139,13 @@ export function createApp(dependencies: AppDependencies): Hono<ApiEnvironment> {
   );
 
   app.get("/v1/usage/export", usageKey!, (context) => exportUsage(usageStore, context.get("key"), context.req.query()));
+
+  app.post("/v1/feedback", chatKey!, async (context) => {
+    const source = sourceOf(context.req.header("x-snug-source"));
+    const body = await readJsonBody(context.req.raw, feedbackBodyBytesMax);
+    await takeFeedback(dependencies.feedback, body, { key: context.get("key"), source, clock });
+    return context.body(null, 204);
+  });
 
   app.get("/v1/keys", adminKey!, async (context) =>
     context.json({ keys: (await keyStore.list()).map((key) => viewKey(key, clock.now())) }),

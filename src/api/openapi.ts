@@ -9,6 +9,7 @@ import { drainSchema, loadSchema, unloadSchema } from "../http/operations.ts";
 import { rerankBodySchema } from "../http/rerank.ts";
 import { responseBodySchema } from "../http/responses.ts";
 import { engineChangeSchema, engineRequestSchema } from "./engines.ts";
+import { feedbackSchema } from "./feedback.ts";
 import { keyRequestSchema } from "./keys.ts";
 import * as answers from "./openapi-schemas.ts";
 
@@ -171,6 +172,15 @@ export const operations: Record<string, Operation> = {
       "text/csv": "RFC 4180, with a line of names",
       "application/json": z.array(z.record(z.string(), z.unknown())),
     },
+  },
+  "POST /v1/feedback": {
+    summary: "A thumb under an answer; a second one of the same user replaces the first",
+    scope: "chat",
+    errors: "problem",
+    headers: sourceHeaders.slice(1, 2),
+    body: feedbackSchema,
+    status: 204,
+    answers: {},
   },
   "GET /v1/keys": {
     summary: "All keys, without their secrets",

@@ -97,7 +97,7 @@ export const crossOrigin = createMiddleware(async (context, next) => {
 });
 
 /** Our own routes under /v1 speak problem+json; OpenAI's clients only parse what OpenAI defined. */
-const ownRoutes = /^\/v1\/(?:fits|gpus|models\/catalogue|usage|keys|engines|compare|requests)(?:\/|$)/;
+const ownRoutes = /^\/v1\/(?:fits|gpus|models\/catalogue|usage|feedback|keys|engines|compare|requests)(?:\/|$)/;
 
 export function respondToError(thrown: unknown, context: Context, logger: Logger): Response {
   const error = toAppError(thrown);

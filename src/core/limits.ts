@@ -508,6 +508,10 @@ export const chartGroupsMax = 7;
 export const adminRowsMax = 20;
 export const adminFailuresMax = 8;
 
+/** One vote on an answer, and the name of the answer in it. */
+export const feedbackBodyBytesMax = 8 * 1024;
+export const feedbackIdCharsMax = 200;
+
 /** Age of the GPUs' free memory at which it is read again for those who look; a driver takes some ten milliseconds. */
 export const memoryViewMsMax = 10_000;
 

@@ -9,6 +9,7 @@ import { drainMsMax } from "../core/limits.ts";
 import type { Logger } from "../core/ports.ts";
 import { parseBotSettings } from "./bots.ts";
 import { registerDiscordCommands, runDiscord } from "./discord.ts";
+import { withFeedbackOverHttp } from "./feedback-over-http.ts";
 import { aborted, catchInterrupts } from "./interrupt.ts";
 import { createLogger } from "./logger.ts";
 import type { Settings } from "./settings.ts";
@@ -56,7 +57,7 @@ function open(
   { api, database, logger }: { api: ApiAccess; database: SqliteDatabase; logger: Logger },
 ) {
   const settings = parseBotSettings(process.env);
-  const state = createBotStateStore(database);
+  const state = withFeedbackOverHttp(createBotStateStore(database), api);
   if (platform === "discord") return runDiscord({ settings: required(settings.discord, platform), api, state, logger });
   const claims = createEventClaims(database);
   return runSlack({ settings: required(settings.slack, platform), api, state, claims, logger });
