@@ -11,6 +11,7 @@ import { withDeadlines, within } from "../http/deadlines.ts";
 import { parseEmbeddingsCall, renderEmbeddings } from "../http/embeddings.ts";
 import { readJsonBody } from "../http/json-body.ts";
 import { renderModels } from "../http/models.ts";
+import { parseRerankCall, renderRanking } from "../http/rerank.ts";
 import { type AnswerDialect, answerChat, respondWithError } from "../http/server.ts";
 import { readAskedTerms, readGrantedTerms } from "../http/service-terms.ts";
 import { addAdminRoutes } from "./admin.ts";
@@ -116,7 +117,6 @@ export function createEngineApp({ engine, token, clock, logger, control, deadlin
   app.post("/v1/completions", (context) =>
     answer(context, { parse: parseCompletionCall, dialect: completionsDialect, idPrefix: "cmpl-" }),
   );
-  return app;
 
   const askVectors = async (
     context: Context,
@@ -136,6 +136,13 @@ export function createEngineApp({ engine, token, clock, logger, control, deadlin
     return await askVectors(context, async ({ rerank = makesNone }, terms, signal) =>
       renderRanking(await rerank.call(engine, { ...call.request, terms }, { signal }), call),
     );
+  });
+  return app;
+}
+
+async function makesNone(): Promise<never> {
+  throw new AppError("model_not_found", "This engine only chats; it makes no embeddings and ranks nothing.", {
+    param: "model",
   });
 }
 
