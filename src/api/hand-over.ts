@@ -5,6 +5,7 @@
 import type { ChatEvent } from "../core/chat.ts";
 import type { ErrorFacts } from "../core/errors.ts";
 import type { ChatEngine, Clock, Logger, UsageAdmission, UsageReceipt } from "../core/ports.ts";
+import type { StreamResponder } from "../http/answer-stream.ts";
 import type { ChatCall } from "../http/chat-request.ts";
 import { withDeadlines } from "../http/deadlines.ts";
 import { type AnswerDialect, answerChat } from "../http/server.ts";
@@ -54,6 +55,7 @@ export interface JobRun {
    * client has left.
    */
   commitMs: number;
+  respond?: StreamResponder;
 }
 
 export interface JobAnswer {
@@ -103,6 +105,7 @@ export async function runAnswerJob(job: AnswerJob, run: JobRun): Promise<JobAnsw
     created: Math.floor(admission.at / 1000),
     clientSignal: signal,
     requestId,
+    respond: run.respond,
     ...(run.dialect === undefined ? {} : { dialect: run.dialect }),
     onFault: (cause) => logger.error("A chat engine broke its contract.", { requestId, cause }),
   });

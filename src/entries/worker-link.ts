@@ -22,6 +22,7 @@ import { systemTimer } from "./timer.ts";
 import type { WorkerEnvironment } from "./worker-environment.ts";
 import { workerLogger } from "./worker-logger.ts";
 import { settleTicket } from "./worker-quota.ts";
+import { respondOverPassage } from "./worker-streams.ts";
 import {
   autoResponse,
   createSocketPair,
@@ -149,6 +150,7 @@ export class EngineLink {
       logger: workerLogger,
       signal,
       commitMs: keepAliveMs,
+      respond: respondOverPassage,
       settle: (receipt) => this.#settle(job, receipt),
       ...(dialect === undefined ? {} : { dialect }),
     });

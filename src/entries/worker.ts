@@ -10,22 +10,20 @@ import { createSessionStore } from "../api/session-store.ts";
 import { createUsageStore } from "../api/usage/store.ts";
 import { AppError } from "../core/errors.ts";
 import { interruptedAfterMs } from "../core/limits.ts";
-import type { KeyStore, UsageReceipt } from "../core/ports.ts";
+import type { UsageReceipt } from "../core/ports.ts";
 import { version } from "../core/version.ts";
 import { prepareAnswers } from "../fit/prepare.ts";
 import { respondWithError } from "../http/server.ts";
-import { ChatRoomBody, type RoomState } from "./chat-room.ts";
-import type { OpenApi } from "./chat-room-bots.ts";
 import { createD1Database } from "./d1.ts";
 import { createFitDesk } from "./fit-desk.ts";
 import { tidyLedger } from "./ledger-upkeep.ts";
 import { systemTimer } from "./timer.ts";
-import { createBotEndpoints } from "./worker-bots.ts";
 import { createWorkerEngines, linkObject } from "./worker-engines.ts";
 import type { WorkerEnvironment } from "./worker-environment.ts";
 import { workerLogger } from "./worker-logger.ts";
 import { takeReceipts } from "./worker-queue.ts";
 import { createObjectQuotas } from "./worker-quota.ts";
+import { respondOverPassage } from "./worker-streams.ts";
 import { passedOn, type QueueBatch } from "./workers-runtime.ts";
 
 export { EngineLink } from "./worker-link.ts";
@@ -50,13 +48,9 @@ const clock = { now: () => Date.now() };
 /** One app per isolate: the environment object lives as long as the isolate does. */
 const apps = new WeakMap<WorkerEnvironment, ReturnType<typeof createWorkerApp>>();
 
-function openKeyStore({ DB, SNUG_ADMIN_KEY: adminKey }: WorkerEnvironment): KeyStore {
-  const keyStore = createKeyStore(createD1Database(DB));
-  return adminKey ? withAdminSecret(keyStore, adminKey) : keyStore;
-}
-
-function createWorkerApp(environment: WorkerEnvironment, keyStore = openKeyStore(environment)) {
+function createWorkerApp(environment: WorkerEnvironment) {
   const database = createD1Database(environment.DB);
+  const keyStore = createKeyStore(database);
   const engineStore = createEngineStore(database);
   const { SNUG_ENGINE_URL: urls, SNUG_ENGINE_TOKEN: token, ENGINE_LINK: links } = environment;
   const openEngine = createWorkerEngines(links);
@@ -81,7 +75,7 @@ function createWorkerApp(environment: WorkerEnvironment, keyStore = openKeyStore
     sessionStore: createSessionStore(database),
     feedback: createBotStateStore(database),
     usageStore: createUsageStore(database),
-    keyStore,
+    keyStore: environment.SNUG_ADMIN_KEY ? withAdminSecret(keyStore, environment.SNUG_ADMIN_KEY) : keyStore,
     fits: createFitDesk(),
     clock,
     logger: workerLogger,
@@ -91,6 +85,7 @@ function createWorkerApp(environment: WorkerEnvironment, keyStore = openKeyStore
     addressOf: (context) => context.req.header("cf-connecting-ip"),
     version,
     background: (work, context) => context.executionCtx.waitUntil(work),
+    respond: respondOverPassage,
     quotas: createObjectQuotas(environment.KEY_QUOTA),
     async link(_context, { name, keyId }) {
       const query = new URLSearchParams({ engine: name, key: keyId });
@@ -108,37 +103,8 @@ async function isFlood(request: Request, { ADDRESS_GUARD }: WorkerEnvironment): 
   return !(await ADDRESS_GUARD.limit({ key: address })).success;
 }
 
-const endpoints = new WeakMap<WorkerEnvironment, ReturnType<typeof createBotEndpoints>>();
-
-function botEndpoint(environment: WorkerEnvironment, request: Request) {
-  let known = endpoints.get(environment);
-  if (known === undefined) {
-    known = createBotEndpoints(environment, workerLogger);
-    endpoints.set(environment, known);
-  }
-  return request.method === "POST" ? known.get(new URL(request.url).pathname) : undefined;
-}
-
-/** The bots of one platform, in front of the API in the same script. */
-export class ChatRoom extends ChatRoomBody {
-  constructor(state: RoomState, environment: WorkerEnvironment) {
-    const openApi =
-      (waitUntil: (work: Promise<unknown>) => void): OpenApi =>
-      async (makeKey) => {
-        const { keyStore, secret } = await makeKey(openKeyStore(environment));
-        const app = createWorkerApp(environment, keyStore);
-        const context: WorkerContext = { waitUntil, passThroughOnException: () => {}, props: {} };
-        return { secret, fetch: async (request) => await app.fetch(request, environment, context) };
-      };
-    super(state, { environment: { ...environment }, logger: workerLogger, openApi });
-  }
-}
-
 export default {
   async fetch(request: Request, environment: WorkerEnvironment, context: WorkerContext): Promise<Response> {
-    // Chat platforms send everybody's requests from few addresses; their signatures tell floods apart.
-    const endpoint = botEndpoint(environment, request);
-    if (endpoint !== undefined) return endpoint(request);
     if (await isFlood(request, environment)) {
       const error = new AppError("rate_limit_exceeded", "Too many requests came from this address; wait a minute.", {
         retryAfterMs: floodRestMs,
