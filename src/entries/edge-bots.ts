@@ -1,22 +1,16 @@
-/** Where chat platforms' requests reach the Worker: signatures are checked here, everything else is the room's. */
+/** The chat bots on Cloudflare Workers: signatures are checked here, everything else is the room's. */
 import { createDiscordEndpoint } from "../bots/discord/endpoint.ts";
 import { createSlackRequestReader } from "../bots/slack/signed-request.ts";
-import type { Logger } from "../core/ports.ts";
+import type { EdgeBotsEnvironment } from "./edge-environment.ts";
 import { systemTimer } from "./timer.ts";
-import type { ObjectNamespace } from "./workers-runtime.ts";
+import { workerLogger as logger } from "./worker-logger.ts";
 
-export interface BotsEnvironment {
-  /** The bots, one object for each platform. */
-  CHAT_ROOM: ObjectNamespace;
-  /** Of the Discord application: 64 hexadecimal digits. */
-  DISCORD_PUBLIC_KEY?: string;
-  SLACK_SIGNING_SECRET?: string;
-}
+export { ChatRoom } from "./edge-chat-room.ts";
 
 type Endpoint = (request: Request) => Promise<Response>;
 
 /** By path; what a setting is missing for is not there. */
-export function createBotEndpoints(environment: BotsEnvironment, logger: Logger): ReadonlyMap<string, Endpoint> {
+function createEndpoints(environment: EdgeBotsEnvironment): ReadonlyMap<string, Endpoint> {
   const endpoints = new Map<string, Endpoint>();
   const { CHAT_ROOM: rooms, DISCORD_PUBLIC_KEY: publicKey, SLACK_SIGNING_SECRET: signingSecret } = environment;
   const hand = (room: "discord" | "slack", body: unknown) =>
@@ -51,3 +45,17 @@ function isChatter({ event }: Record<string, unknown>): boolean {
 }
 
 const spokenSubtypes = new Set(["file_share", "thread_broadcast", "message_deleted"]);
+
+const endpoints = new WeakMap<EdgeBotsEnvironment, ReturnType<typeof createEndpoints>>();
+
+export default {
+  async fetch(request: Request, environment: EdgeBotsEnvironment): Promise<Response> {
+    let known = endpoints.get(environment);
+    if (known === undefined) {
+      known = createEndpoints(environment);
+      endpoints.set(environment, known);
+    }
+    const endpoint = known.get(new URL(request.url).pathname);
+    return endpoint === undefined ? new Response("There is nothing here.", { status: 404 }) : await endpoint(request);
+  },
+};

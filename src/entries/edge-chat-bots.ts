@@ -1,4 +1,4 @@
-/** The bots a Durable Object holds: the same core as everywhere, with the Worker's own API behind it. */
+/** The bots a Durable Object holds: the same core as everywhere, a client of the API. */
 
 import { createEventClaims } from "../api/bot-claims.ts";
 import { createBotStateStore } from "../api/bot-state.ts";
@@ -15,31 +15,21 @@ import type { Respond } from "../bots/slack/slash.ts";
 import { identitySchema, openWorkspace, type SlackIdentity } from "../bots/slack/workspace.ts";
 import { AppError } from "../core/errors.ts";
 import { hubHeaderMsMax } from "../core/limits.ts";
-import type { ChatEngine, KeyStore, Logger, QuotaLimits, UsageSource } from "../core/ports.ts";
+import type { ChatEngine, Logger, UsageSource } from "../core/ports.ts";
 import { loadRemoteGguf } from "../fit/gguf-load.ts";
 import { createHttpEngine } from "../http/client.ts";
 import type { ChatBotSettings } from "./chat-bot.ts";
-import { createD1Database, type D1Binding } from "./d1.ts";
+import { createD1Database } from "./d1.ts";
 import { createInteractionContext } from "./discord-interactions.ts";
 import { parseDiscordSettings } from "./discord-settings.ts";
-import { type ProcessKey, withProcessKey } from "./process-key.ts";
+import type { EdgeBotsEnvironment } from "./edge-environment.ts";
 import { parseSlackSettings } from "./slack-settings.ts";
 import { systemTimer } from "./timer.ts";
 
-/** The Worker's own API, called without a way over the network, by a key of its own. */
-export interface RoomApi {
-  fetch: (request: Request) => Promise<Response>;
-  secret: string;
-}
-
-/** @param makeKey puts the bot's key in front of the API's */
-export type OpenApi = (makeKey: (store: KeyStore) => Promise<ProcessKey>) => Promise<RoomApi>;
-
 export interface RoomParts {
-  environment: Record<string, unknown> & { DB: D1Binding };
+  environment: EdgeBotsEnvironment;
   logger: Logger;
   keep: Keep;
-  openApi: OpenApi;
 }
 
 export interface RoomDiscord {
@@ -54,11 +44,11 @@ export interface RoomSlack {
 }
 
 /** @throws AppError invalid_configuration naming every wrong setting */
-export async function createRoomDiscord(parts: RoomParts): Promise<RoomDiscord> {
+export function createRoomDiscord(parts: RoomParts): RoomDiscord {
   const { environment, keep, logger } = parts;
   const settings = parseDiscordSettings(textsOf(environment));
   if (settings === undefined) throw missing("DISCORD_TOKEN");
-  const bot = await createRoomBot("discord", settings, settings.userLimits, parts);
+  const bot = createRoomBot("discord", settings, parts);
   const claims = createEventClaims(createD1Database(environment.DB));
   const shared = { timer: systemTimer, logger, newId: newRequestId };
   return { context: createInteractionContext({ settings, bot, claims, keep, ...shared }) };
@@ -73,7 +63,7 @@ export async function createRoomSlack(parts: RoomParts & { readIdentity: () => P
   const settings = parseSlackSettings(textsOf(environment));
   if (settings === undefined) throw missing("SLACK_BOT_TOKEN");
   const { botToken, admins, followThreads, apiUrl } = settings;
-  const bot = await createRoomBot("slack", settings, settings.userLimits, parts);
+  const bot = createRoomBot("slack", settings, parts);
   const known = identitySchema.safeParse(await readIdentity());
   const send = fetchCalls({
     token: botToken,
@@ -92,16 +82,15 @@ export async function createRoomSlack(parts: RoomParts & { readIdentity: () => P
   return { workspace: context, identity, handle: (body) => dispatch(body, handlers, respondTo) };
 }
 
-async function createRoomBot(
+function createRoomBot(
   source: UsageSource,
   settings: ChatBotSettings,
-  userLimits: QuotaLimits,
-  { environment, keep, logger, openApi }: RoomParts,
-): Promise<ChatBot> {
+  { environment, keep, logger }: RoomParts,
+): ChatBot {
   const database = createD1Database(environment.DB);
   const { allow, deny, pace, reasoning, model } = settings;
   return new ChatBot({
-    engine: await createOwnEngine(source, userLimits, openApi),
+    engine: createApiEngine(source, environment),
     state: createBotStateStore(database),
     usage: createUsageStore(database),
     fits: createFitsPort({
@@ -125,13 +114,13 @@ async function createRoomBot(
   });
 }
 
-/** The API in the same script, by a key of its own that lives as long as this object does. */
-async function createOwnEngine(source: UsageSource, userLimits: QuotaLimits, openApi: OpenApi): Promise<ChatEngine> {
-  const randomBytes = (count: number) => crypto.getRandomValues(new Uint8Array(count));
-  const api = await openApi((store) => withProcessKey(store, source, userLimits, { clock: systemTimer, randomBytes }));
+/** The API as an engine that says where its requests come from. @throws AppError invalid_configuration */
+function createApiEngine(source: UsageSource, { API: api, SNUG_API_KEY: key }: EdgeBotsEnvironment): ChatEngine {
+  if (!key) throw missing("SNUG_API_KEY");
   return createHttpEngine({
+    // The binding looks at the path alone.
     baseUrl: "http://snug.internal",
-    token: api.secret,
+    token: key,
     clock: systemTimer,
     fetch: (input, init) => {
       const headers = new Headers(init?.headers);
@@ -154,7 +143,7 @@ function respondTo(url: string): Respond {
 }
 
 /** Variables and secrets alone: bindings are objects. */
-export function textsOf(environment: Record<string, unknown>): Record<string, string | undefined> {
+function textsOf(environment: object): Record<string, string | undefined> {
   return Object.fromEntries(
     Object.entries(environment).filter((entry): entry is [string, string] => typeof entry[1] === "string"),
   );

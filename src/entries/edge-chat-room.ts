@@ -11,12 +11,13 @@ import { keptMsMax } from "../core/limits.ts";
 import {
   createRoomDiscord,
   createRoomSlack,
-  type OpenApi,
   type RoomDiscord,
   type RoomParts,
   type RoomSlack,
-} from "./chat-room-bots.ts";
+} from "./edge-chat-bots.ts";
+import type { EdgeBotsEnvironment } from "./edge-environment.ts";
 import { systemTimer } from "./timer.ts";
+import { workerLogger } from "./worker-logger.ts";
 
 /** The part of a Durable Object's state that is used. */
 export interface RoomState {
@@ -27,11 +28,6 @@ export interface RoomState {
     list(options: { prefix: string; limit?: number }): Promise<Map<string, unknown>>;
     setAlarm(at: number): Promise<void>;
   };
-}
-
-export interface RoomOptions extends Pick<RoomParts, "environment" | "logger"> {
-  /** @param waitUntil takes work of the API that outlives its answers */
-  openApi: (waitUntil: (work: Promise<unknown>) => void) => OpenApi;
 }
 
 /** Discord's tokens end after 15 minutes; so does a run of the alarm. */
@@ -45,19 +41,19 @@ type Job = z.infer<typeof jobSchema>;
 
 const keptSchema = z.object({ value: z.unknown(), at: z.number() });
 
-export class ChatRoomBody {
+export class ChatRoom {
   readonly #storage: RoomState["storage"];
-  readonly #options: RoomOptions;
+  readonly #environment: EdgeBotsEnvironment;
   readonly #work = new Set<Promise<unknown>>();
   /** Interactions whose work runs in this life of the object. */
   readonly #running = new Set<string>();
   #awake = false;
-  #discord: Promise<RoomDiscord> | undefined;
+  #discord: RoomDiscord | undefined;
   #slack: Promise<RoomSlack> | undefined;
 
-  constructor(state: RoomState, options: RoomOptions) {
+  constructor(state: RoomState, environment: EdgeBotsEnvironment) {
     this.#storage = state.storage;
-    this.#options = options;
+    this.#environment = environment;
   }
 
   /** What the Worker hands over: signed, parsed, and not yet acknowledged. */
@@ -67,7 +63,7 @@ export class ChatRoomBody {
       if (pathname === "/discord") return await this.#takeInteraction((await request.json()) as Omit<Job, "tries">);
       return await this.#takeSlack((await request.json()) as Record<string, unknown>);
     } catch (thrown) {
-      this.#options.logger.error("a chat platform's request could not be taken", { error: String(thrown) });
+      workerLogger.error("a chat platform's request could not be taken", { error: String(thrown) });
       return new Response("Not handled.", { status: 503 });
     }
   }
@@ -89,7 +85,7 @@ export class ChatRoomBody {
   }
 
   async #takeInteraction({ interaction, receivedAt }: Omit<Job, "tries">): Promise<Response> {
-    const { context } = await this.#openDiscord();
+    const { context } = this.#openDiscord();
     const reaction = await reactOnce(interaction, receivedAt, context);
     if (reaction === undefined) return new Response("Taken before.", { status: 409 });
     if (reaction.later !== undefined) await this.#begin({ interaction, receivedAt, tries: 1 }, reaction.later);
@@ -120,8 +116,8 @@ export class ChatRoomBody {
         await this.#storage.delete(key);
         continue;
       }
-      this.#options.logger.warn("an answer that was cut is begun again", { job: key });
-      const { context } = await this.#openDiscord();
+      workerLogger.warn("an answer that was cut is begun again", { job: key });
+      const { context } = this.#openDiscord();
       const { later } = await reactAgain(job.interaction, job.receivedAt, context);
       await this.#begin({ ...job, tries: job.tries + 1 }, later ?? (async () => {}));
     }
@@ -140,22 +136,13 @@ export class ChatRoomBody {
     return new Response("");
   }
 
-  async #openDiscord(): Promise<RoomDiscord> {
+  #openDiscord(): RoomDiscord {
     this.#discord ??= createRoomDiscord(this.#parts());
-    this.#discord.catch(() => {
-      this.#discord = undefined;
-    });
-    return await this.#discord;
+    return this.#discord;
   }
 
-  #parts() {
-    const { environment, openApi, logger } = this.#options;
-    return {
-      environment,
-      logger,
-      keep: this.#keep,
-      openApi: openApi((work) => this.#track(work)),
-    };
+  #parts(): RoomParts {
+    return { environment: this.#environment, logger: workerLogger, keep: this.#keep };
   }
 
   #track(work: Promise<unknown>): void {

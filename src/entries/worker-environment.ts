@@ -1,10 +1,9 @@
 /** Bindings and secrets of wrangler.toml. */
 import type { UsageReceipt } from "../core/ports.ts";
 import type { D1Binding } from "./d1.ts";
-import type { BotsEnvironment } from "./worker-bots.ts";
 import type { ObjectNamespace, QueueBinding, RateLimitBinding } from "./workers-runtime.ts";
 
-export interface WorkerEnvironment extends BotsEnvironment {
+export interface WorkerEnvironment {
   DB: D1Binding;
   /** Engines that dial in, one object each, by name. */
   ENGINE_LINK: ObjectNamespace;

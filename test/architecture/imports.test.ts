@@ -119,7 +119,7 @@ describe("the import table", () => {
   });
 });
 
-describe("the Worker", () => {
+describe("the Workers", () => {
   /** Type-only imports load nothing. */
   const loads = (path: string) =>
     [
@@ -142,6 +142,7 @@ describe("the Worker", () => {
       }
     };
     visit(join(sourceRoot, workerEntry));
+    visit(join(sourceRoot, "entries/edge-bots.ts"));
     expect(seen.size).toBeGreaterThan(100);
     expect([...seen].some((path) => path.includes("bots/slack"))).toBe(true);
     expect(wrong).toEqual([]);

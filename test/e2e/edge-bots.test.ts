@@ -7,19 +7,21 @@ import { availableCommands } from "../../src/bots/commands.ts";
 import { registerDiscord } from "../../src/bots/discord/start.ts";
 import { answerOf, buttonsOf, DiscordStandIn } from "../support/discord/stand-in.ts";
 import type { StandChannel as DiscordChannel, StandUser as DiscordUser } from "../support/discord/world.ts";
-import { type EdgeWorker, startEdgeWorker } from "../support/edge-worker.ts";
+import { type EdgeBots, startEdgeBots } from "../support/edge-worker.ts";
 import { type Listening, serveEngine } from "../support/engine-server.ts";
 import { FakeEngine, sayWords } from "../support/fake-engine.ts";
 import { SlackStandIn } from "../support/slack/stand-in.ts";
 import { type StandChannel, type StandUser, shownText, verbsOf } from "../support/slack/world.ts";
 import { waitFor } from "../support/snug-process.ts";
 
+const adminKey = "admin-key-of-the-edge-tests";
+
 let folder: string;
 let engine: FakeEngine;
 let upstream: Listening;
 let discord: DiscordStandIn;
 let slack: SlackStandIn;
-let worker: EdgeWorker;
+let worker: EdgeBots;
 
 let guildChannel: DiscordChannel;
 let dora: DiscordUser;
@@ -58,12 +60,12 @@ afterEach(() => {
   expect(slack.violations).toEqual([]);
 });
 
-async function start(): Promise<EdgeWorker> {
-  const started = await startEdgeWorker({
+async function start(): Promise<EdgeBots> {
+  const started = await startEdgeBots({
     folder,
+    adminKey,
+    engineUrl: upstream.url,
     bindings: {
-      SNUG_ADMIN_KEY: "admin-key-of-the-edge-tests",
-      SNUG_ENGINE_URL: upstream.url,
       DISCORD_TOKEN: discord.token,
       DISCORD_PUBLIC_KEY: discord.publicKey,
       DISCORD_API_URL: discord.apiUrl,
@@ -96,11 +98,9 @@ describe("Discord", () => {
     const interaction = await discord.slash(dora, guildChannel, "ask", { prompt: "Who are you?" });
     expect(interaction.ackType).toBe(5);
     expect(answerOf(await ended(interaction))).toBe("> Who are you?\nHello from the fake engine.");
-    const reply = await fetch(`${worker.url}/v1/usage`, {
-      headers: { authorization: "Bearer admin-key-of-the-edge-tests" },
-    });
+    const reply = await worker.api("/v1/usage", { headers: { authorization: `Bearer ${adminKey}` } });
     expect(await reply.json()).toMatchObject({
-      rows: [{ source: "discord", keyId: "discord", userId: `discord:${dora.id}`, settled: true }],
+      rows: [{ source: "discord", userId: `discord:${dora.id}`, settled: true }],
     });
   });
 
