@@ -60,6 +60,10 @@ const logprobs = named(
     .nullable(),
 );
 
+const calledFunction = {
+  type: z.literal("function"),
+  function: z.strictObject({ name: z.string(), arguments: z.string() }),
+};
 const finishReason = z.enum(["stop", "length", "tool_calls", "content_filter"]);
 const answer = { id: z.string(), created: z.int(), model: z.string() };
 
@@ -72,7 +76,13 @@ export const chatCompletion = named(
       .array(
         z.strictObject({
           index: z.literal(0),
-          message: z.strictObject({ role: z.literal("assistant"), content: z.string(), refusal: z.null() }),
+          message: z.strictObject({
+            role: z.literal("assistant"),
+            content: z.string().nullable(),
+            reasoning_content: z.string().optional(),
+            tool_calls: z.array(z.strictObject({ ...calledFunction, id: z.string() })).optional(),
+            refusal: z.null(),
+          }),
           logprobs,
           finish_reason: finishReason,
         }),
@@ -93,7 +103,21 @@ export const chatCompletionChunk = named(
       .array(
         z.strictObject({
           index: z.literal(0),
-          delta: z.strictObject({ role: z.literal("assistant").optional(), content: z.string().optional() }),
+          delta: z.strictObject({
+            role: z.literal("assistant").optional(),
+            content: z.string().optional(),
+            reasoning_content: z.string().optional(),
+            tool_calls: z
+              .array(
+                z.strictObject({
+                  index: count,
+                  id: z.string().optional(),
+                  type: z.literal("function").optional(),
+                  function: z.strictObject({ name: z.string().optional(), arguments: z.string() }),
+                }),
+              )
+              .optional(),
+          }),
           logprobs,
           finish_reason: finishReason.nullable(),
         }),
@@ -171,6 +195,39 @@ export const ranking = named(
   }),
 );
 
+const itemStatus = z.enum(["in_progress", "completed", "incomplete"]);
+const responseItem = z.discriminatedUnion("type", [
+  z.strictObject({
+    id: z.string(),
+    type: z.literal("message"),
+    status: itemStatus,
+    role: z.literal("assistant"),
+    content: z.array(
+      z.strictObject({
+        type: z.literal("output_text"),
+        text: z.string(),
+        annotations: z.array(z.unknown()),
+        logprobs: z.array(z.unknown()),
+      }),
+    ),
+  }),
+  z.strictObject({
+    id: z.string(),
+    type: z.literal("reasoning"),
+    status: itemStatus,
+    summary: z.array(z.unknown()),
+    content: z.array(z.strictObject({ type: z.literal("reasoning_text"), text: z.string() })),
+  }),
+  z.strictObject({
+    id: z.string(),
+    type: z.literal("function_call"),
+    status: itemStatus,
+    call_id: z.string(),
+    name: z.string(),
+    arguments: z.string(),
+  }),
+]);
+
 /** OpenAI's own members beside these are there for its clients and say nothing here. */
 export const response = named(
   "Response",
@@ -182,22 +239,7 @@ export const response = named(
     error: z.strictObject({ code: z.string(), message: z.string() }).nullable(),
     incomplete_details: z.strictObject({ reason: z.string() }).nullable(),
     model: z.string(),
-    output: z.array(
-      z.strictObject({
-        id: z.string(),
-        type: z.literal("message"),
-        status: z.enum(["in_progress", "completed", "incomplete"]),
-        role: z.literal("assistant"),
-        content: z.array(
-          z.strictObject({
-            type: z.literal("output_text"),
-            text: z.string(),
-            annotations: z.array(z.unknown()),
-            logprobs: z.array(z.unknown()),
-          }),
-        ),
-      }),
-    ),
+    output: z.array(responseItem),
     usage: z
       .strictObject({
         input_tokens: count,

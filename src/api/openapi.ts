@@ -7,7 +7,7 @@ import { completionBodySchema } from "../http/completions.ts";
 import { embeddingsBodySchema } from "../http/embeddings.ts";
 import { drainSchema, loadSchema, unloadSchema } from "../http/operations.ts";
 import { rerankBodySchema } from "../http/rerank.ts";
-import { responseBodySchema } from "../http/responses.ts";
+import { responseBodySchema } from "../http/responses-request.ts";
 import { engineChangeSchema, engineRequestSchema } from "./engines.ts";
 import { feedbackSchema } from "./feedback.ts";
 import { keyRequestSchema } from "./keys.ts";
@@ -87,7 +87,7 @@ export const operations: Record<string, Operation> = {
     },
   },
   "POST /v1/responses": {
-    summary: "The same in OpenAI's newer form; text only, and nothing is stored between requests",
+    summary: "The same in OpenAI's newer form, with functions and thoughts; nothing is stored between requests",
     scope: "chat",
     errors: "openai",
     headers: sourceHeaders,

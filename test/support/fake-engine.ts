@@ -4,13 +4,22 @@
  * releases it, so tests own time.
  */
 import { setImmediate } from "node:timers/promises";
-import type { ChatEvent, ChatRequest, FinishReason, TerminalChatEvent, TokenLogprob } from "../../src/core/chat.ts";
+import type {
+  ChatDelta,
+  ChatEvent,
+  ChatRequest,
+  FinishReason,
+  TerminalChatEvent,
+  TokenLogprob,
+} from "../../src/core/chat.ts";
 import { AppError } from "../../src/core/errors.ts";
 import type { ChatEngine, Clock, EngineHealth, ModelListing } from "../../src/core/ports.ts";
 
 export type FakeStep =
   /** One token of the answer. */
   | { text: string; logprobs?: TokenLogprob[] }
+  /** A thought, or a piece of a call. */
+  | { piece: Exclude<ChatDelta, { type: "text" }> }
   /** Waits until `release(hold)` was called, or for good. An abort ends the wait. */
   | { hold: string }
   /** Ends the answer with this error; as the first step it comes before `start`. */
@@ -141,6 +150,7 @@ export class FakeEngine implements ChatEngine {
     running.startedAt = this.#clock.now();
     if (signal.aborted) return yield this.#cancelled(running);
     let started = false;
+    let called = false;
     for (const step of this.script(request)) {
       // One turn of the event loop per step, so that an endless script starves nobody.
       await setImmediate();
@@ -150,6 +160,12 @@ export class FakeEngine implements ChatEngine {
       if (!started) {
         started = true;
         yield { type: "start", producer: this.#producer(request), promptTokens: running.promptTokens };
+      }
+      if ("piece" in step) {
+        running.completionTokens++;
+        running.firstTokenAt ??= this.#clock.now();
+        called ||= step.piece.type === "tool_call";
+        yield step.piece;
       }
       if (!("text" in step)) continue;
       if (running.completionTokens >= tokensMax) {
@@ -165,7 +181,7 @@ export class FakeEngine implements ChatEngine {
     }
     if (!started) yield { type: "start", producer: this.#producer(request), promptTokens: running.promptTokens };
     if (stops.rest() !== "") yield { type: "text", text: stops.rest() };
-    yield this.#finished(running, "stop");
+    yield this.#finished(running, called ? "tool_calls" : "stop");
   }
 
   #refusal(running: Running): AppError | undefined {
