@@ -47,6 +47,8 @@ export interface ChatBotOptions {
   reasoning: "spoiler" | "hidden";
   /** Model of channels that chose none; undefined takes the first that is loaded. */
   defaultModel?: string;
+  /** What administrators should hear of their machines, each once. */
+  warnings?: CommandPorts["warnings"];
   capabilities?: readonly Capability[];
   /** Without it nothing can be compared. */
   compare?: ComparePort;
@@ -163,6 +165,7 @@ export class ChatBot {
   /** Never rejects. */
   async command(call: Omit<CommandCall, "mention">, mention: string): Promise<ChatPost> {
     const { newId, state, usage, fits, timer, logger, defaultModel, capabilities = [], drawPng } = this.#options;
+    const { warnings } = this.#options;
     if (!this.allows(call.asker, call.where)) {
       const texts = TEXTS[call.locale];
       return { text: texts.failure(texts.notAllowedHere, newId()) };
@@ -178,6 +181,7 @@ export class ChatBot {
         logger,
         newId,
         defaultModel,
+        ...(warnings === undefined ? {} : { warnings }),
         capabilities,
         ...(drawPng === undefined ? {} : { drawPng }),
         onForget: (asker, where) => this.#book.forget(asker.id, where.channelId),

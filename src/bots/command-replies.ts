@@ -31,6 +31,7 @@ import type { Asker, Whereabouts } from "./question.ts";
 import { shorten } from "./reply-render.ts";
 import { splitMarkdown } from "./reply-split.ts";
 import { renderStatsPicture, statsPictureDays, statsPictureSince } from "./stats-picture.ts";
+import type { WarningTeller } from "./warnings.ts";
 
 export interface CommandCall {
   command: CommandSpec;
@@ -61,6 +62,8 @@ export interface CommandPorts {
   capabilities: readonly Capability[];
   /** Without it there are no pictures. */
   drawPng?: DrawPng;
+  /** What administrators should hear of their machines, each once. */
+  warnings?: WarningTeller;
   /** Also drops what is in memory. */
   onForget: (asker: Asker, where: Whereabouts) => void;
 }
@@ -220,7 +223,11 @@ async function replyStats(call: CommandCall, texts: Texts, ports: CommandPorts):
     grouped("user"),
     ports.state.feedbackTotals(since),
   ]);
-  const title = `**${texts.statsTitle(period)}**`;
+  // Before the figures: a long list of them is cut at its end.
+  const warnings = ((await ports.warnings?.()) ?? []).map(
+    ({ engine, text }) => `⚠️ ${engine}: ${call.locale === "en" ? text.en : text.zh}`,
+  );
+  const title = [...warnings, `**${texts.statsTitle(period)}**`].join("\n");
   if (byModel.totals.requests === 0 && votes.length === 0) return { text: `${title}\n${texts.usageNone}` };
   const thumbs = votes.map(({ model, up, down }) => `- ${model === "" ? "?" : model}: 👍 ${up} · 👎 ${down}`);
   const picture = await drawStats(call, texts, ports);

@@ -6,13 +6,15 @@ import type { UsageReader } from "../bots/command-replies.ts";
 import type { Capability } from "../bots/commands.ts";
 import { createFitsPort, type DrawPng } from "../bots/fits-answer.ts";
 import type { PaceRules } from "../bots/pace.ts";
+import { createWarningTeller } from "../bots/warnings.ts";
 import type { Locale } from "../core/errors.ts";
 import { hubHeaderMsMax } from "../core/limits.ts";
-import type { BotStateStore, ChatEngine, Clock, Logger, Timer, UsageSource } from "../core/ports.ts";
+import type { BotStateStore, ChatEngine, Clock, EventClaims, Logger, Timer, UsageSource } from "../core/ports.ts";
 import { loadRemoteGguf } from "../fit/gguf-load.ts";
 import { createHttpEngine } from "../http/client.ts";
 import { createCompareOverHttp } from "./compare-over-http.ts";
 import { type ApiAccess, createUsageOverHttp } from "./usage-over-http.ts";
+import { readWarnings } from "./warnings-over-http.ts";
 
 /** What this program can do beyond answering. */
 export const capabilities: readonly Capability[] = ["compare"];
@@ -33,10 +35,12 @@ export interface ChatBotParts {
   logger: Logger;
   /** The ledger, where it is at hand; default: asked over the API. */
   usage?: UsageReader;
+  /** What was told to whom, over a restart; without it nobody is warned of anything. */
+  claims?: EventClaims;
 }
 
 export function createChatBot(source: UsageSource, parts: ChatBotParts, timer: Timer): ChatBot {
-  const { settings, api, state, logger } = parts;
+  const { settings, api, state, logger, claims } = parts;
   const { allow, deny, pace, reasoning, model } = settings;
   const draw: DrawPng = (render, wanted) => drawPng(render, wanted, logger);
   return new ChatBot({
@@ -62,6 +66,9 @@ export function createChatBot(source: UsageSource, parts: ChatBotParts, timer: T
     reasoning,
     capabilities,
     ...(model === undefined ? {} : { defaultModel: model }),
+    ...(claims === undefined
+      ? {}
+      : { warnings: createWarningTeller({ source, claims, clock: timer, logger, read: () => readWarnings(api) }) }),
   });
 }
 
