@@ -36,7 +36,7 @@ export async function answerOver(
     // Silence is the supervisor's business, who hears of each chunk of the prompt.
     firstByteMsMax: modelLoadMsMax,
     silenceMsMax: modelLoadMsMax,
-    extraBody: { return_progress: true, timings_per_token: true, cache_prompt: true },
+    extraBody: { return_progress: true, timings_per_token: true, cache_prompt: true, ...probabilities(request) },
     onChunk: (chunk) => readChunk(chunk, account, hooks),
   });
   let started = false;
@@ -51,7 +51,7 @@ export async function answerOver(
     started = true;
     const tokens = Math.max(0, account.completionTokens - told);
     told += tokens;
-    hooks.token([pieceOf(event)], tokens);
+    hooks.token([pieceOf(event, request.logprobs?.top)], tokens);
     await hooks.paused();
   }
   throw new Error("the stream of events ended by itself");
@@ -89,9 +89,19 @@ function endOf(event: TerminalChatEvent, promptTokens: number, account: Account)
   };
 }
 
+/** Asked for no others, the server would tell nothing of the chosen one either. */
+function probabilities({ logprobs, prompt }: ChatRequest): JsonObject {
+  if (logprobs === undefined) return {};
+  return { [prompt === undefined ? "top_logprobs" : "logprobs"]: Math.max(1, logprobs.top) };
+}
+
 /** Calls get their ids where the other backend's do. */
-function pieceOf(event: ChatDelta): AnswerPiece {
-  if (event.type !== "tool_call") return { type: event.type, text: event.text };
+function pieceOf(event: ChatDelta, top = 0): AnswerPiece {
+  if (event.type === "reasoning") return { type: "reasoning", text: event.text };
+  if (event.type === "text") {
+    const logprobs = event.logprobs?.map((token) => ({ ...token, top: token.top.slice(0, top) }));
+    return { type: "text", text: event.text, ...(logprobs === undefined ? {} : { logprobs }) };
+  }
   const { index, name } = event;
   return { type: "tool_call", index, arguments: event.arguments, ...(name === undefined ? {} : { name }) };
 }

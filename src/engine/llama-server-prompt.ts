@@ -27,9 +27,14 @@ export class ServerPrompts {
    * @throws AppError invalid_request when the model's template refuses these messages
    */
   async count(request: ChatRequest): Promise<number> {
+    const prompt = request.prompt ?? (await this.#render(request));
+    return (await this.#tokens(prompt, { add_special: true, parse_special: true })).length;
+  }
+
+  async #render(request: ChatRequest): Promise<string> {
     const { prompt } = await this.#post("/apply-template", { ...renderChatBody(request), stream: false });
     if (typeof prompt !== "string") throw new Error("llama-server rendered no prompt");
-    return (await this.#tokens(prompt, { add_special: true, parse_special: true })).length;
+    return prompt;
   }
 
   /**

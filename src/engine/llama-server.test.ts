@@ -109,7 +109,7 @@ describe.runIf(found !== undefined)("the engine on llama-server", () => {
     expect(JSON.parse(textOf(events))).toMatchObject({ kind: expect.stringMatching(/cat|dog/) });
   });
 
-  test("leaves out the oldest turns for those who ask for it, and refuses what it cannot offer", async () => {
+  test("leaves out the oldest turns for those who ask for it", async () => {
     const test = await started(scripted, { settings: { contextLength: 512 } });
     const turn = (content: string): ChatRequest["messages"] => [
       { role: "user", content },
@@ -121,8 +121,26 @@ describe.runIf(found !== undefined)("the engine on llama-server", () => {
     const cut = await collect(test, ask({ messages, truncation: "auto" }));
     expect(cut.at(-1)?.type).toBe("finish");
     expect(usageOf(cut).promptTokens).toBeLessThan(384);
-    const likely = await collect(test, ask({ logprobs: { top: 2 } }));
-    expect(likely.at(-1)).toMatchObject({ type: "error", error: { code: "invalid_request" } });
+  });
+
+  test("tells the probabilities of the text's tokens, and goes on from a text without a template", async () => {
+    const test = await started(scripted);
+    const logprobsOf = (events: ChatEvent[]) =>
+      events.flatMap((event) => (event.type === "text" ? (event.logprobs ?? []) : []));
+    const likely = await collect(test, ask({ temperature: 0, maxTokens: 4, logprobs: { top: 2 } }));
+    const tokens = logprobsOf(likely).map(({ token }) => token);
+    expect(tokens.join("").trim()).toBe(textOf(likely));
+    for (const { token, logprob, top } of logprobsOf(likely)) {
+      expect(top).toHaveLength(2);
+      expect(top[0]).toMatchObject({ token, logprob });
+    }
+    const alone = await collect(test, ask({ temperature: 0, maxTokens: 4, logprobs: { top: 0 } }));
+    expect(logprobsOf(alone).map(({ top }) => top.length)).toEqual([0, 0, 0, 0]);
+    const completion = { messages: [], prompt: "The queue holds", temperature: 0, maxTokens: 3, logprobs: { top: 1 } };
+    const gone = await collect(test, ask(completion));
+    expect(textOf(gone)).toBe("requests until one");
+    expect(logprobsOf(gone)).toHaveLength(3);
+    expect(usageOf(gone).promptTokens).toBeLessThan(10);
   });
 
   test("brings a server back that was killed: its answer ends retryably, the next one is whole", async () => {

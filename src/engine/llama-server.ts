@@ -86,7 +86,6 @@ class LlamaServerRuntime implements ModelRuntime<ServerPrompt> {
   }
 
   async admit(request: ChatRequest): Promise<ServerPrompt> {
-    requireChat(request);
     // Only to refuse a schema that cannot be kept as the other backend does; the server makes its own grammar.
     writeAnswerGrammar(request, { calls: undefined, afterThought: false });
     const { contextLength } = this.facts;
@@ -105,12 +104,13 @@ class LlamaServerRuntime implements ModelRuntime<ServerPrompt> {
 
   async #countWithin(request: ChatRequest, answerTokens: number): Promise<ServerPrompt> {
     const { contextLength } = this.facts;
+    const param = request.prompt === undefined ? "messages" : "prompt";
     const chars = countChars(request);
     if (chars > contextLength * charsPerTokenMax)
-      throw promptTooLong(Math.ceil(chars / charsPerTokenMax), contextLength);
+      throw promptTooLong(Math.ceil(chars / charsPerTokenMax), contextLength, param);
     const messages = await this.#prompts.withoutControls(request.messages);
     const promptTokens = await this.#prompts.count({ ...request, messages });
-    if (promptTokens > contextLength - answerTokens) throw promptTooLong(promptTokens, contextLength);
+    if (promptTokens > contextLength - answerTokens) throw promptTooLong(promptTokens, contextLength, param);
     const left = contextLength - promptTokens;
     const maxTokens = Math.min(request.maxTokens ?? left, left);
     return { promptTokens, request: { ...request, messages, maxTokens } };
@@ -169,12 +169,6 @@ function argumentsOf(settings: LoadSettings & { contextLength: number }, { layer
     // Buffer sizes are told at this level.
     ...["--verbosity", "4", "--log-colors", "off"],
   ];
-}
-
-function requireChat({ prompt, logprobs }: ChatRequest): void {
-  const what = prompt !== undefined ? "texts to go on from" : logprobs !== undefined ? "log-probabilities" : undefined;
-  if (what === undefined) return;
-  throw new AppError("invalid_request", `This engine runs llama-server, through which it offers no ${what}.`);
 }
 
 /** Linux only. */
