@@ -25,6 +25,8 @@ export default defineConfig({
                 MIGRATIONS: await readD1Migrations("migrations"),
                 SNUG_ENGINE_URL: "http://engine.test",
                 SNUG_ENGINE_TOKEN: "engine-token",
+                // Objects do not see the tests' stand-in for fetch; they are tested over sockets.
+                SNUG_RELAY: "worker",
                 SNUG_ADMIN_KEY: "admin-key-of-the-worker-tests",
               },
             },

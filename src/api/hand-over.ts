@@ -15,6 +15,8 @@ export interface AnswerJob {
   call: ChatCall;
   admission: UsageAdmission;
   requestId: string;
+  /** Stands in answers and rows; left out: what the engine calls itself. */
+  engineName?: string;
   /** The `idPrefix` of the form it was asked in. */
   form: string;
   /** Of the key's quotas, where it has any. */
@@ -42,8 +44,6 @@ export function isJobEngine(engine: ChatEngine): engine is JobEngine {
 
 export interface JobRun {
   engine: ChatEngine;
-  /** Stands in answers and rows. */
-  name: string;
   dialect?: AnswerDialect;
   /** Writes the receipt of an answer that began, and tells the quota. */
   settle(receipt: UsageReceipt): Promise<void>;
@@ -78,7 +78,7 @@ export async function runAnswerJob(job: AnswerJob, run: JobRun): Promise<JobAnsw
       run.engine.chat(call.request, { signal: timed }),
     );
     const spoken = call.stream ? withSignOfLife(events, run.commitMs) : events;
-    const metered = meterChat(named(spoken, run.name), {
+    const metered = meterChat(job.engineName === undefined ? spoken : named(spoken, job.engineName), {
       id: admission.id,
       at: admission.at,
       clock,

@@ -279,7 +279,7 @@ export function createRouter(options: RouterOptions): Router {
     take(choice);
     const startedAt = now();
     const call = { ...job.call, request: { ...request, model } };
-    const reply = await engine.answerJob({ ...job, call }, signal);
+    const reply = await engine.answerJob({ ...job, call, ...(member.named ? { engineName: member.name } : {}) }, signal);
     void reply.ended.then(() => giveBack(choice, reply.refused === undefined ? now() - startedAt : undefined));
     if (reply.refused === undefined) member.failures = 0;
     else if (!signal.aborted) {

@@ -15,18 +15,66 @@ import { createPassage, type ObjectNamespace, type ObjectStub } from "./workers-
 
 const clock = { now: () => Date.now() };
 
-export function createWorkerEngines(links: ObjectNamespace) {
+/** @param inWorker reads answers of engines with an address in the Worker itself */
+export function createWorkerEngines(links: ObjectNamespace, inWorker = false) {
   return ({ name, url, token }: Pick<EngineRecord, "name" | "url" | "token">): ChatEngine => {
     if (url === linkUrlMark) return createObjectEngine(name, links);
-    return createHttpEngine({
-      baseUrl: url,
-      engineId: name,
-      clock,
-      // The runtime's fetch must be called as a plain function, and tests may replace it.
-      fetch: (input, init) => fetch(input, init),
-      ...(token === undefined ? {} : { token }),
+    const address: EngineAddress = { name, url, ...(token === undefined ? {} : { token }) };
+    if (inWorker) return openAddress(address);
+    // Reading an answer's tokens takes more time than a Worker has on the Free plan; an object has 30 s.
+    const object = linkObject(links, `${url} ${name}`);
+    return Object.assign(openAddress(address), {
+      answerJob: (job: AnswerJob, signal: AbortSignal) =>
+        answerThrough(object, "/answer", { job, address }, job, signal),
     });
   };
+}
+
+export interface EngineAddress {
+  name: string;
+  url: string;
+  token?: string;
+}
+
+export function openAddress({ name, url, token }: EngineAddress): ChatEngine {
+  return createHttpEngine({
+    baseUrl: url,
+    engineId: name,
+    clock,
+    // The runtime's fetch must be called as a plain function, and tests may replace it.
+    fetch: (input, init) => fetch(input, init),
+    ...(token === undefined ? {} : { token }),
+  });
+}
+
+/** The body goes to the client as it comes. Never rejects. */
+async function answerThrough(
+  object: ObjectStub,
+  path: string,
+  body: { job: AnswerJob; address?: EngineAddress },
+  job: AnswerJob,
+  signal: AbortSignal,
+): Promise<JobReply> {
+  let reply: Response;
+  try {
+    reply = await object.fetch(`http://link${path}`, { method: "POST", body: JSON.stringify(body), signal });
+  } catch (cause) {
+    const error = new AppError("engine_unavailable", "The engine cannot be reached; please try again.", { cause });
+    return neverBegun(job, signal.aborted, error);
+  }
+  const headers = new Headers(reply.headers);
+  const init = { status: reply.status, headers };
+  const told = reply.headers.get(refusedHeader);
+  if (told !== null) {
+    headers.delete(refusedHeader);
+    const refused = JSON.parse(decodeURIComponent(told)) as NonNullable<JobReply["refused"]>;
+    return { response: new Response(await reply.text(), init), ended: Promise.resolve(), refused };
+  }
+  if (reply.body === null) return { response: new Response(null, init), ended: Promise.resolve() };
+  const { readable, writable } = createPassage();
+  // A client that leaves breaks the passage, and that cancels the body at its source.
+  const ended = reply.body.pipeTo(writable).catch(() => {});
+  return { response: new Response(readable, init), ended };
 }
 
 export function linkObject(links: ObjectNamespace, name: string): ObjectStub {
@@ -79,28 +127,8 @@ export function createObjectEngine(name: string, links: ObjectNamespace): JobEng
     }
   }
 
-  /** The body goes to the client as it comes. */
-  const answerJob = async (job: AnswerJob, signal: AbortSignal): Promise<JobReply> => {
-    let reply: Response;
-    try {
-      reply = await post("/answer", job, signal);
-    } catch (thrown) {
-      return neverBegun(job, signal.aborted, broken(thrown));
-    }
-    const headers = new Headers(reply.headers);
-    const init = { status: reply.status, headers };
-    const told = reply.headers.get(refusedHeader);
-    if (told !== null) {
-      headers.delete(refusedHeader);
-      const refused = JSON.parse(decodeURIComponent(told)) as NonNullable<JobReply["refused"]>;
-      return { response: new Response(await reply.text(), init), ended: Promise.resolve(), refused };
-    }
-    if (reply.body === null) return { response: new Response(null, init), ended: Promise.resolve() };
-    const { readable, writable } = createPassage();
-    // A client that leaves breaks the passage, and that cancels the body at its source.
-    const ended = reply.body.pipeTo(writable).catch(() => {});
-    return { response: new Response(readable, init), ended };
-  };
+  const answerJob = (job: AnswerJob, signal: AbortSignal) =>
+    answerThrough(linkObject(links, name), `/answer?engine=${encodeURIComponent(name)}`, { job }, job, signal);
 
   return {
     answerJob,

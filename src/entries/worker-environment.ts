@@ -16,6 +16,8 @@ export interface WorkerEnvironment {
   /** Addresses of engines; without any there are fits, usage and health, but no chat until one is registered. */
   SNUG_ENGINE_URL?: string;
   SNUG_ENGINE_TOKEN?: string;
+  /** "worker": answers of engines with an address are read in the Worker, which costs it CPU time and no object's time. */
+  SNUG_RELAY?: string;
   /** "name=model|other-model,…" */
   SNUG_ALIASES?: string;
   /** Days the rows of the ledger are kept, at least 2; without it for good. */

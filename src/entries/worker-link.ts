@@ -1,6 +1,7 @@
 /**
- * One engine that dials in, on Workers: a Durable Object holds its connection, its state and what it is answering. While
- * nothing is asked it sleeps and the connection stays open; the runtime answers the engine's pings without waking it.
+ * One engine on Workers: a Durable Object answers clients in the Worker's stead, which passes the bytes on unread. For an
+ * engine that dials in it also holds the connection and its state. While nothing is asked it sleeps and the connection
+ * stays open; the runtime answers the engine's pings without waking it.
  */
 
 import { withAdminSecret } from "../api/auth.ts";
@@ -19,6 +20,7 @@ import type { LinkRegistration } from "../http/link-session.ts";
 import { toVectorsResult } from "../http/link-vectors.ts";
 import { createD1Database } from "./d1.ts";
 import { systemTimer } from "./timer.ts";
+import { type EngineAddress, openAddress } from "./worker-engines.ts";
 import type { WorkerEnvironment } from "./worker-environment.ts";
 import { workerLogger } from "./worker-logger.ts";
 import { settleTicket } from "./worker-quota.ts";
@@ -113,7 +115,10 @@ export class EngineLink {
       return Response.json({ health, models, facts: this.#hub.facts(name) ?? {} });
     }
     if (pathname === "/chat") return this.#chat(engine, await read<ChatAsked>(request), request.signal);
-    if (pathname === "/answer") return await this.#answer(name, engine, await read<AnswerJob>(request), request.signal);
+    if (pathname === "/answer") {
+      const { job, address } = await read<{ job: AnswerJob; address?: EngineAddress }>(request);
+      return await this.#answer(address === undefined ? engine : openAddress(address), job, request.signal);
+    }
     if (pathname === "/cancel") {
       this.#running.get((await read<{ id: string }>(request)).id)?.abort();
       return Response.json({});
@@ -141,11 +146,10 @@ export class EngineLink {
   }
 
   /** In place of the Worker that admitted the request, which passes the bytes on unread. */
-  async #answer(name: string, engine: ChatEngine, job: AnswerJob, signal: AbortSignal): Promise<Response> {
+  async #answer(engine: ChatEngine, job: AnswerJob, signal: AbortSignal): Promise<Response> {
     const dialect = chatForms.get(job.form)?.dialect;
     const { response, refused, settled } = await runAnswerJob(job, {
       engine,
-      name,
       clock: systemTimer,
       logger: workerLogger,
       signal,

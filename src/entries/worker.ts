@@ -53,7 +53,7 @@ function createWorkerApp(environment: WorkerEnvironment) {
   const keyStore = createKeyStore(database);
   const engineStore = createEngineStore(database);
   const { SNUG_ENGINE_URL: urls, SNUG_ENGINE_TOKEN: token, ENGINE_LINK: links } = environment;
-  const openEngine = createWorkerEngines(links);
+  const openEngine = createWorkerEngines(links, environment.SNUG_RELAY === "worker");
   return createApp({
     engine: createRouter({
       engines: parseEngineList(urls ?? "").map(({ name, url, named }) => ({
