@@ -1,8 +1,8 @@
 /** Engines as administrators handle them: listed, registered, set aside, removed. */
 import * as z from "zod";
 import { AppError } from "../core/errors.ts";
-import { enginesMax, warningsMax } from "../core/limits.ts";
-import type { EngineWarning } from "../core/monitoring.ts";
+import { enginesMax, monitorSamplesMax, warningsMax } from "../core/limits.ts";
+import type { EngineWarning, MonitoringReport } from "../core/monitoring.ts";
 import type { Clock, DeviceMemory, EngineHealth, EngineOperation, EngineRecord, EngineStore } from "../core/ports.ts";
 import { isEngineUrl } from "./engine-list.ts";
 import { parseParameters } from "./parameters.ts";
@@ -73,6 +73,29 @@ export const warningSchema = z.object({
   text: z.object({ en: z.string().max(1000), zh: z.string().max(1000) }),
 });
 
+const column = z.array(z.number().nullable()).max(monitorSamplesMax);
+
+/** What an engine elsewhere tells is drawn, so it is read as a stranger's. */
+const monitoringSchema = z.object({
+  everyMs: z.number(),
+  gpus: z
+    .array(
+      z.object({
+        gpu: z.number(),
+        name: z.string().max(200),
+        vramBytesTotal: z.number().positive().exactOptional(),
+        at: z.array(z.number()).max(monitorSamplesMax),
+        vramBytesUsed: column,
+        utilization: column,
+        temperatureCelsius: column,
+        powerWatts: column,
+        throttle: z.array(z.enum(["thermal", "power_cap", "power_brake"])).max(3),
+      }),
+    )
+    .max(16),
+  warnings: z.array(warningSchema).max(warningsMax),
+});
+
 export interface EngineWarningView extends EngineWarning {
   engine: string;
 }
@@ -91,6 +114,8 @@ export interface EngineDesk {
   remove(name: string): Promise<void>;
   /** What is wrong with engines' machines now, oldest first; engines that do not tell are left out. */
   warnings(): Promise<EngineWarningView[]>;
+  /** How its GPUs did over the last day; undefined where it does not tell. */
+  monitoring(name: string): Promise<MonitoringReport | undefined>;
   /** Passes an operator's wish on to the engine itself. */
   operate(name: string, operation: EngineOperation): Promise<Record<string, unknown>>;
 }
@@ -156,6 +181,11 @@ export function createEngineDesk(router: Router, store: EngineStore, clock: Cloc
         }),
       );
       return told.flat().sort((left, right) => left.since - right.since);
+    },
+    async monitoring(name) {
+      const { engine } = await find(name);
+      const report = await engine.operate?.({ verb: "monitoring" }).catch(() => undefined);
+      return monitoringSchema.safeParse(report).data;
     },
     async operate(name, operation) {
       const { engine } = await find(name);

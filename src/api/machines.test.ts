@@ -100,6 +100,37 @@ describe("an administrator", () => {
   });
 });
 
+describe("the admin page", () => {
+  const signIn = async () => {
+    const reply = await api.app.request("/admin/sign-in", {
+      method: "POST",
+      body: new URLSearchParams({ key: api.admin.secret }).toString(),
+      headers: { "content-type": "application/x-www-form-urlencoded" },
+    });
+    return { cookie: reply.headers.getSetCookie()[0]!.split(";")[0]! };
+  };
+
+  it("draws memory, use, heat and power of an engine's cards, with what is wrong, in the reader's language", async () => {
+    const headers = { ...(await signIn()), "accept-language": "zh-CN" };
+    const page = await (await api.app.request("/admin/engines", { headers })).text();
+    expect(page).toContain('hx-get="/admin/engines/attic/machine"');
+    const html = await (await api.app.request("/admin/engines/attic/machine", { headers })).text();
+    expect(html).toContain("NVIDIA GeForce RTX 3080，最近一天");
+    for (const figure of ["显存", "使用率", "31 °C", "23 W", "过热"]) expect(html).toContain(figure);
+    expect(html.match(/<polyline/g)).toHaveLength(4);
+    // The page's own rules allow no style but the sheet's.
+    expect(html).not.toContain("style=");
+  });
+
+  it("shows nothing for an engine that tells nothing, or what nobody can draw, and nothing to strangers", async () => {
+    const headers = await signIn();
+    const own: ChatEngine = api.engine;
+    own.operate = async () => ({ everyMs: 1, warnings: [], gpus: [{ gpu: 0, name: "<b>", at: ["no"] }] });
+    expect(await (await api.app.request("/admin/engines/fake/machine", { headers })).text()).toBe("");
+    expect((await api.app.request("/admin/engines/attic/machine")).status).not.toBe(200);
+  });
+});
+
 describe("warnings", () => {
   const read = async () =>
     ((await (await api.request("/v1/warnings")).json()) as { warnings: { engine: string; id: string }[] }).warnings;

@@ -41,6 +41,8 @@ const EngineEntry: FC<{ view: SignedView; engine: EngineView }> = ({ view, engin
   return (
     <article class="card engine" data-engine={engine.name}>
       <EngineFacts view={view} engine={engine} />
+      {/* Asked for after the page: an engine far away must not hold it up. */}
+      <div hx-get={`${path}/machine`} hx-trigger="load" hx-swap="innerHTML" />
       <p class="muted small address">
         {engine.url !== undefined && <code>{engine.url}</code>}{" "}
         <span>{registered ? t.originRegistered : t.originSettings}</span>

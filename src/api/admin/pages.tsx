@@ -15,6 +15,7 @@ import { amount, engineBody, field, keyBody, readForm } from "./form.ts";
 import { formatsOf } from "./format.ts";
 import { KeyList, KeysPage, SecretPanel } from "./keys.tsx";
 import { Notice } from "./layout.tsx";
+import { MachinePanel } from "./machine.tsx";
 import { DayTiles, Live, NowPage } from "./now.tsx";
 import { readDay, readLive } from "./now-facts.ts";
 import { createSessionDesk, isForeign, type Session, type SessionDependencies } from "./session.ts";
@@ -196,6 +197,9 @@ export function createAdminPages(dependencies: AdminDependencies): Hono<{ Variab
 
   admin.get("/engines", signedIn, async (context) =>
     page(context, <EnginesPage view={signedView(context)} engines={await desk.list()} />),
+  );
+  admin.get("/engines/:name/machine", signedIn, async (context) =>
+    context.html(<MachinePanel view={signedView(context)} report={await desk.monitoring(context.req.param("name"))} />),
   );
   const engineChanged = async (context: AdminContext, text: string) => {
     const view = signedView(context);
