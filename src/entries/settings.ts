@@ -5,6 +5,7 @@ import { AppError, type Locale, toAppError } from "../core/errors.ts";
 import { answerMsMax, modelNameCharsMax } from "../core/limits.ts";
 import type { LoadWish } from "../engine/load-plan.ts";
 import { linkUrl } from "../http/link-dial.ts";
+import { type Deadlines, deadlinesOf } from "./deadlines.ts";
 import {
   type BackendSettings,
   backendOf,
@@ -45,7 +46,7 @@ export interface Settings {
   backend: BackendSettings;
   places: ModelPlaces;
   /** Longest waits for the first word and for a whole answer; empty: as long as engines take. */
-  deadlines: { firstTokenMsMax?: number; totalMsMax?: number };
+  deadlines: Deadlines;
   /** Idle time after which a model is sent out of memory; undefined keeps it. */
   keepAliveMs: number | undefined;
   /** Models that stay loaded whatever happens. */
@@ -129,12 +130,7 @@ export function parseSettings(environment: Record<string, string | undefined>): 
     load: wishOf(values),
     backend: backendOf(values),
     places: placesOf(values),
-    deadlines: {
-      ...(values.SNUG_FIRST_TOKEN_TIMEOUT === undefined
-        ? {}
-        : { firstTokenMsMax: values.SNUG_FIRST_TOKEN_TIMEOUT * 1000 }),
-      ...(values.SNUG_ANSWER_TIMEOUT === undefined ? {} : { totalMsMax: values.SNUG_ANSWER_TIMEOUT * 1000 }),
-    },
+    deadlines: deadlinesOf({ firstToken: values.SNUG_FIRST_TOKEN_TIMEOUT, answer: values.SNUG_ANSWER_TIMEOUT }),
     keepAliveMs: values.SNUG_KEEP_ALIVE === undefined ? undefined : values.SNUG_KEEP_ALIVE * 60_000,
     pinned: (values.SNUG_PIN ?? "").split(",").flatMap((name) => name.trim() || []),
   };

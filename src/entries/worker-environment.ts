@@ -22,6 +22,9 @@ export interface WorkerEnvironment {
   SNUG_ALIASES?: string;
   /** Days the rows of the ledger are kept, at least 2; without it for good. */
   SNUG_USAGE_DAYS?: string;
+  /** Seconds to the first word and to the end of an answer; without them as long as engines take. */
+  SNUG_FIRST_TOKEN_TIMEOUT?: string;
+  SNUG_ANSWER_TIMEOUT?: string;
   /** The admin key lives in the secret alone: changing the secret changes the key. */
   SNUG_ADMIN_KEY?: string;
 }

@@ -15,6 +15,7 @@ import { version } from "../core/version.ts";
 import { prepareAnswers } from "../fit/prepare.ts";
 import { respondWithError } from "../http/server.ts";
 import { createD1Database } from "./d1.ts";
+import { deadlinesOf } from "./deadlines.ts";
 import { createFitDesk } from "./fit-desk.ts";
 import { tidyLedger } from "./ledger-upkeep.ts";
 import { systemTimer } from "./timer.ts";
@@ -84,6 +85,10 @@ function createWorkerApp(environment: WorkerEnvironment) {
     // Set by Cloudflare on every request, whatever the client sent.
     addressOf: (context) => context.req.header("cf-connecting-ip"),
     version,
+    deadlines: deadlinesOf({
+      firstToken: Number(environment.SNUG_FIRST_TOKEN_TIMEOUT ?? 0),
+      answer: Number(environment.SNUG_ANSWER_TIMEOUT ?? 0),
+    }),
     background: (work, context) => context.executionCtx.waitUntil(work),
     respond: respondOverPassage,
     quotas: createObjectQuotas(environment.KEY_QUOTA),
