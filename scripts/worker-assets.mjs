@@ -1,5 +1,5 @@
 /**
- * Puts the admin page's two libraries beside its own files, where Workers serve them from. Wrangler runs this before
+ * Puts the libraries of the pages beside the pages' own files, where Workers serve them from. Wrangler runs this before
  * `dev` and `deploy`; Node serves the same files from the packages themselves.
  */
 import { copyFileSync } from "node:fs";
@@ -7,8 +7,13 @@ import { createRequire } from "node:module";
 import { basename } from "node:path";
 
 const require = createRequire(import.meta.url);
-const folder = new URL("../assets/admin/static/", import.meta.url);
+/** Where each goes, and what. */
+const files = {
+  admin: ["htmx.org/dist/htmx.min.js", "uplot/dist/uPlot.iife.min.js", "uplot/dist/uPlot.min.css"],
+  docs: ["swagger-ui-dist/swagger-ui.css", "swagger-ui-dist/swagger-ui-bundle.js"],
+};
 
-for (const file of ["htmx.org/dist/htmx.min.js", "uplot/dist/uPlot.iife.min.js", "uplot/dist/uPlot.min.css"]) {
-  copyFileSync(require.resolve(file), new URL(basename(file), folder));
+for (const [page, names] of Object.entries(files)) {
+  const folder = new URL(`../assets/${page}/static/`, import.meta.url);
+  for (const name of names) copyFileSync(require.resolve(name), new URL(basename(name), folder));
 }

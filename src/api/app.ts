@@ -21,6 +21,7 @@ import { type Deadlines, sourceOf } from "./admission.ts";
 import { type AuthVariables, findKey, hasScope, requireScope } from "./auth.ts";
 import { chat, chatCompletionsForm, completionsForm, responsesForm } from "./chat.ts";
 import { createCompareRoutes } from "./compare.ts";
+import { createDocsPage } from "./docs-page.ts";
 import { createEngineDesk } from "./engines.ts";
 import { takeFeedback } from "./feedback.ts";
 import { createFitRoutes, type FitDesk } from "./fits.ts";
@@ -212,6 +213,7 @@ export function createApp(dependencies: AppDependencies): Hono<ApiEnvironment> {
     const text = metrics.render({ version, live: live.list().length, engines: await desk.list() });
     return context.body(text, 200, { "content-type": metricsContentType, "cache-control": "no-store" });
   });
+  app.route("/docs", createDocsPage(dependencies.assets));
   const admin = createAdminPages({ ...dependencies, ...door, live, desk, waiting: () => engine.waiting });
   app.route("/admin", admin);
   return app;

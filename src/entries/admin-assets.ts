@@ -1,4 +1,4 @@
-/** The admin page's files from the package and from its two libraries; the Worker has them in its assets folder. */
+/** Files of the pages, from the package and from their libraries; the Worker has them in its assets folder. */
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
@@ -6,7 +6,7 @@ import { extname } from "node:path";
 import { promisify } from "node:util";
 import { gzip } from "node:zlib";
 import type { Asset, AssetReader } from "../api/admin/assets.ts";
-import { adminAssetsFolder } from "./package-files.ts";
+import { adminAssetsFolder, docsAssetsFolder } from "./package-files.ts";
 
 const require = createRequire(import.meta.url);
 
@@ -17,6 +17,10 @@ const files: Record<string, () => string> = {
   "htmx.min.js": () => require.resolve("htmx.org/dist/htmx.min.js"),
   "uPlot.iife.min.js": () => require.resolve("uplot/dist/uPlot.iife.min.js"),
   "uPlot.min.css": () => require.resolve("uplot/dist/uPlot.min.css"),
+  "docs.css": () => `${docsAssetsFolder}/docs.css`,
+  "docs.js": () => `${docsAssetsFolder}/docs.js`,
+  "swagger-ui.css": () => require.resolve("swagger-ui-dist/swagger-ui.css"),
+  "swagger-ui-bundle.js": () => require.resolve("swagger-ui-dist/swagger-ui-bundle.js"),
 };
 
 const contentTypes: Record<string, string> = {

@@ -11,6 +11,9 @@ export const demoModelPath = fromRoot("models/demo/demo-chat-F16.gguf");
 /** Styles and scripts of the admin page. */
 export const adminAssetsFolder = fromRoot("assets/admin/static");
 
+/** The same of the page with the API's routes. */
+export const docsAssetsFolder = fromRoot("assets/docs/static");
+
 const manifest = JSON.parse(readFileSync(fromRoot("package.json"), "utf8"));
 
 /** What runs models, with its version: habits learned of one build say nothing of the next. */
