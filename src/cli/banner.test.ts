@@ -31,6 +31,7 @@ describe("renderBanner", () => {
       "F16",
       "1k tokens, 4 answers at once",
       "http://127.0.0.1:8787",
+      "http://127.0.0.1:8787/admin",
       "sk-snug-abc",
       "1.2 s",
     ]) {

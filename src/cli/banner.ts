@@ -26,6 +26,7 @@ const texts = {
     quantization: "Quantization",
     context: "Context",
     address: "Address",
+    admin: "Admin page",
     data: "Data",
     bots: "Bots",
     key: "Admin key",
@@ -49,6 +50,7 @@ const texts = {
     quantization: "量化",
     context: "上下文",
     address: "地址",
+    admin: "管理页面",
     data: "数据",
     bots: "机器人",
     key: "管理密钥",
@@ -74,6 +76,7 @@ export function renderBanner(facts: BannerFacts, { locale, paint }: Pick<Termina
   else rows.push(...modelRows(facts.model, facts.slots, locale));
   rows.push(
     [t.address, paint("cyan", facts.address)],
+    [t.admin, paint("cyan", `${facts.address}/admin`)],
     [t.data, facts.dataDir],
     [t.bots, describeBots(facts.bots, locale)],
   );

@@ -71,12 +71,14 @@ export async function openAdminStage({ rowsPerDay = 120 }: { rowsPerDay?: number
   const api = await openApi({ replace: { engine: router } });
   engines = api.engineStore;
   const now = Date.now();
-  await writeUse(api, now, rowsPerDay);
+  const rows = await writeUse(api, now, rowsPerDay);
   const listening = await listenLocally((request) => api.app.fetch(request));
   return {
     api,
     attic,
     url: listening.url,
+    /** In the ledger. */
+    rows,
     async close() {
       attic.release("answer");
       await listening.close();
@@ -85,7 +87,7 @@ export async function openAdminStage({ rowsPerDay = 120 }: { rowsPerDay?: number
   };
 }
 
-async function writeUse(api: Awaited<ReturnType<typeof openApi>>, now: number, rowsPerDay: number): Promise<void> {
+async function writeUse(api: Awaited<ReturnType<typeof openApi>>, now: number, rowsPerDay: number): Promise<number> {
   const chance = createChance(7);
   const pick = <T>(list: readonly (readonly [T, number])[]): T => {
     let left = chance() * list.reduce((sum, [, weight]) => sum + weight, 0);
@@ -179,4 +181,5 @@ async function writeUse(api: Awaited<ReturnType<typeof openApi>>, now: number, r
     }
   }
   await api.usageStore.rollUp(now);
+  return (await api.usageStore.totals({})).requests;
 }

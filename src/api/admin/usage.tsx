@@ -143,7 +143,7 @@ const OverTime: FC<UsageProps> = (props) => {
           <div>
             <h2 id="over-title">{t.usageOver}</h2>
             <span class="figure" data-total={whole}>
-              {f.short(whole)} <span class="muted small">{t.shows[choice.show]}</span>
+              {f.whole(whole)} <span class="muted small">{t.shows[choice.show]}</span>
             </span>
           </div>
           <Choices
