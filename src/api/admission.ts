@@ -64,6 +64,8 @@ export function callerOf(context: KeyedContext, bodyUser: string | undefined, de
 export interface Admitted {
   admission: UsageAdmission;
   quota: Admission;
+  /** The client's trace, as its header tells. */
+  traceparent: string | undefined;
 }
 
 /**
@@ -95,7 +97,7 @@ export async function admitRequest(
     await quota.settle(0);
     throw thrown;
   });
-  return { admission, quota };
+  return { admission, quota, traceparent: context.req.header("traceparent") };
 }
 
 async function takeQuota(

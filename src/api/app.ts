@@ -18,6 +18,7 @@ import { createAddressLimit } from "./address-limit.ts";
 import type { AssetReader } from "./admin/assets.ts";
 import { createAdminPages } from "./admin/pages.tsx";
 import { type Deadlines, sourceOf } from "./admission.ts";
+import type { AnswerObserver } from "./answered-request.ts";
 import { type AuthVariables, findKey, hasScope, requireScope } from "./auth.ts";
 import { chat, chatCompletionsForm, completionsForm, responsesForm } from "./chat.ts";
 import { createCompareRoutes } from "./compare.ts";
@@ -63,6 +64,8 @@ export interface AppDependencies {
    * a set to wait for at shutdown on Node.
    */
   background: (work: Promise<void>, context: Context) => void;
+  /** Hears of each request that was answered, for tracing. */
+  onAnswer?: AnswerObserver;
   /** How streams are written; default over a web stream. */
   respond?: StreamResponder;
   /** Largest chat body; default `requestBodyBytesMax`. */

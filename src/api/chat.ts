@@ -12,6 +12,7 @@ import { responsesDialect } from "../http/responses.ts";
 import { parseResponseCall } from "../http/responses-request.ts";
 import { type AnswerDialect, answerChat } from "../http/server.ts";
 import { type AdmissionDependencies, admitRequest, callerOf, type KeyedContext } from "./admission.ts";
+import type { AnswerObserver } from "./answered-request.ts";
 import type { AnswerJob, JobReply } from "./hand-over.ts";
 import type { LiveRequests } from "./live-requests.ts";
 import type { Admission } from "./quota.ts";
@@ -26,6 +27,7 @@ export interface ChatDependencies extends AdmissionDependencies {
   logger: Logger;
   background: (work: Promise<void>, context: Context) => void;
   bodyBytesMax?: number;
+  onAnswer?: AnswerObserver;
   /** How a stream is written; default over a web stream. */
   respond?: StreamResponder | undefined;
 }
@@ -56,7 +58,7 @@ export async function chat(context: KeyedContext, dependencies: ChatDependencies
   const caller = callerOf(context, call.request.userId, dependencies.deadlines);
   const { terms, userId } = caller;
   const request: ChatRequest = { ...call.request, terms, ...(userId === undefined ? {} : { userId }) };
-  const { admission, quota } = await admitRequest(context, dependencies, caller, {
+  const { admission, quota, traceparent } = await admitRequest(context, dependencies, caller, {
     idPrefix: form.idPrefix,
     model: request.model,
     stream: call.stream,
@@ -89,6 +91,7 @@ export async function chat(context: KeyedContext, dependencies: ChatDependencies
         if (counted !== undefined) dependencies.background(counted, context);
         live.leave(id);
         metrics.countAnswer(admission, receipt);
+        dependencies.onAnswer?.({ admission, receipt, traceparent, asked: request });
       },
     });
     dependencies.background(metered.settled, context);

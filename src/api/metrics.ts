@@ -16,6 +16,8 @@ export interface EngineState {
   slots: number;
   active: number;
   queued: number;
+  /** Memory of its machine, where it tells. */
+  devices?: { name: string; bytesTotal: number; bytesUsed?: number }[];
 }
 
 export interface Metrics {
@@ -133,10 +135,24 @@ export function createMetrics(): Metrics {
       perEngine("snug_engine_slots", "Chats it can answer at once.", ({ slots }) => slots);
       perEngine("snug_engine_active", "Chats it is answering.", ({ active }) => active);
       perEngine("snug_engine_queued", "Chats waiting at it.", ({ queued }) => queued);
+      const memory = (name: string, help: string, bytes: (device: Device) => number | undefined) =>
+        gauge(lines, name, help, engines.flatMap(byDevice(bytes)));
+      memory("snug_engine_memory_total_bytes", "Memory of each of its devices.", ({ bytesTotal }) => bytesTotal);
+      memory("snug_engine_memory_used_bytes", "Of that, taken by anybody.", ({ bytesUsed }) => bytesUsed);
       for (const family of Object.values<Family>(families)) renderFamily(lines, family, series.get(family));
       return `${lines.join("\n")}\n`;
     },
   };
+}
+
+type Device = NonNullable<EngineState["devices"]>[number];
+
+function byDevice(bytes: (device: Device) => number | undefined) {
+  return ({ name: engine, devices = [] }: EngineState): [Labels, number][] =>
+    devices.flatMap((device): [Labels, number][] => {
+      const value = bytes(device);
+      return value === undefined ? [] : [[{ engine, device: device.name }, value]];
+    });
 }
 
 function statusOf(receipt: UsageReceipt): string {

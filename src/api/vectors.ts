@@ -104,8 +104,8 @@ function make<Result extends Made>(
 type Outcome<Result> = { result: Result; error?: never } | { error: AppError };
 
 async function settle<Result extends Made>(
-  { usageStore, clock, logger, metrics }: VectorDependencies,
-  { admission, quota }: Admitted,
+  { usageStore, clock, logger, metrics, onAnswer }: VectorDependencies,
+  { admission, quota, traceparent }: Admitted,
   making: Promise<Result>,
   signal: AbortSignal,
 ): Promise<Outcome<Result>> {
@@ -129,6 +129,7 @@ async function settle<Result extends Made>(
   });
   quota.settle(receipt.usage.promptTokens ?? 0);
   metrics.countAnswer(admission, receipt);
+  onAnswer?.({ admission, receipt, traceparent });
   return outcome;
 }
 

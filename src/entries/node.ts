@@ -31,6 +31,7 @@ import { packageVersion } from "./package-files.ts";
 import type { Settings } from "./settings.ts";
 import { openSqlite } from "./sqlite.ts";
 import { systemTimer } from "./timer.ts";
+import { startTracing } from "./tracing.ts";
 
 export interface SnugServer {
   address: string;
@@ -52,6 +53,8 @@ export interface ServerOptions {
   fits: FitDesk;
   logger: Logger;
   signal: AbortSignal;
+  /** For OpenTelemetry's own variables; left out: no tracing. */
+  environment?: Record<string, string | undefined>;
   onProgress?: (progress: DownloadProgress) => void;
 }
 
@@ -68,6 +71,7 @@ export async function startServer(options: ServerOptions): Promise<SnugServer> {
     const keyStore = createKeyStore(database);
     const newAdminKey = await ensureAdminKey(keyStore, settings.adminKey, { clock, randomBytes });
     const bots = await prepareBots(options.bots, keyStore, { clock, randomBytes });
+    const tracing = await startTracing(options.environment ?? {}, packageVersion);
     const backend = await openEngine(options);
     const settling = new Set<Promise<void>>();
     const engineStore = createEngineStore(database);
@@ -95,6 +99,7 @@ export async function startServer(options: ServerOptions): Promise<SnugServer> {
       logger,
       randomId: randomUUID,
       respond: respondWithSource,
+      ...(tracing === undefined ? {} : { onAnswer: tracing.onAnswer }),
       randomBytes,
       deadlines: settings.deadlines,
       link: createLinkUpgrade(hub),
@@ -143,6 +148,7 @@ export async function startServer(options: ServerOptions): Promise<SnugServer> {
         await Promise.all([backend.stop({ drainMs }), hub.close(drainMs)]);
         await close(closeMsMax);
         await Promise.all([...settling, tidying]);
+        await tracing?.stop();
         database.close();
       },
     };
@@ -165,7 +171,13 @@ async function openEngine(options: ServerOptions) {
       ...(onProgress === undefined ? {} : { onProgress }),
     });
     const slots = async () => (await engine.health()).slots;
-    return { members: [{ ...facts, name: "local", named: false, engine }] satisfies MemberFacts[], slots, ready, machine, stop };
+    return {
+      members: [{ ...facts, name: "local", named: false, engine }] satisfies MemberFacts[],
+      slots,
+      ready,
+      machine,
+      stop,
+    };
   }
   const token = settings.engineToken === undefined ? {} : { token: settings.engineToken };
   const members: MemberFacts[] = parseEngineList(settings.engineUrl).map(({ name, url, named }) => ({

@@ -45,6 +45,7 @@ export async function start(settings: Settings, terminal: Terminal): Promise<num
     fits: createFitDesk(),
     logger,
     signal: interrupts.first,
+    environment: process.env,
     onProgress: createProgressBar(settings.model ?? "", process.stderr, () => performance.now()),
   });
   if (process.stderr.isTTY) terminal.note(terminal.paint("dim", t.loading));
