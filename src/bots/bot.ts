@@ -364,7 +364,9 @@ export class ChatBot {
   #modelList(): Promise<ModelListing[]> {
     const now = this.#options.timer.now();
     if (this.#models === undefined || now - this.#models.at > modelListAgeMsMax) {
-      const models = { list: this.#options.engine.models(), at: now };
+      // Embedding models and rerankers have nothing to say in a chat.
+      const chatting = this.#options.engine.models().then((all) => all.filter(({ task }) => task === undefined));
+      const models = { list: chatting, at: now };
       this.#models = models;
       // A failure is not worth remembering.
       models.list.catch(() => {

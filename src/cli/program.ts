@@ -55,6 +55,11 @@ export interface BotRunOptions {
   key?: string;
 }
 
+export interface RegisterOptions {
+  /** Where Discord shall send interactions from now on; "off" gives them back to the gateway. */
+  endpoint?: string;
+}
+
 export interface ManifestOptions {
   requestUrl?: string;
 }
@@ -67,7 +72,7 @@ export interface CliActions extends ModelsActions, CompareActions {
   fits(query: string, options: FitsOptions): Promise<number>;
   doctor(options: DoctorOptions): Promise<number>;
   runBot(platform: "discord" | "slack", options: BotRunOptions): Promise<number>;
-  registerDiscord(): Promise<number>;
+  registerDiscord(options: RegisterOptions): Promise<number>;
   slackManifest(options: ManifestOptions): Promise<number>;
   createKey(options: KeyCreateOptions): Promise<number>;
   listKeys(options: KeyListOptions): Promise<number>;
@@ -125,6 +130,7 @@ const texts = {
     botsRegister: "write the slash commands, by difference, and end",
     botsManifest: "print the app manifest to paste into Slack",
     botsRequestUrl: "public address Slack sends to; left out for Socket Mode",
+    botsEndpoint: "have Discord send interactions to this address by HTTP (off: by the gateway again)",
     whole: "a whole number, please",
     number: "a number, please",
   },
@@ -178,6 +184,7 @@ const texts = {
     botsRegister: "按差异注册斜杠命令，然后退出",
     botsManifest: "输出应用清单，粘贴到 Slack",
     botsRequestUrl: "Slack 发送请求的公网地址；Socket Mode 不需要",
+    botsEndpoint: "让 Discord 通过 HTTP 把交互发送到这个地址（off：恢复使用网关）",
     whole: "请输入整数",
     number: "请输入数字",
   },
@@ -277,7 +284,8 @@ export function createProgram(
     .command("register")
     .description(t.botsRegister)
     .addArgument(new Argument("<platform>").choices(["discord"]))
-    .action(async () => finish(await actions.registerDiscord()));
+    .option("--endpoint <address>", t.botsEndpoint)
+    .action(async (_platform: string, options: RegisterOptions) => finish(await actions.registerDiscord(options)));
   bots
     .command("manifest")
     .description(t.botsManifest)

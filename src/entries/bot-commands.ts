@@ -2,13 +2,14 @@
 import { createEventClaims } from "../api/bot-claims.ts";
 import { createBotStateStore } from "../api/bot-state.ts";
 import { manifest } from "../bots/slack/manifest.ts";
-import type { BotRunOptions, ManifestOptions } from "../cli/program.ts";
+import type { BotRunOptions, ManifestOptions, RegisterOptions } from "../cli/program.ts";
 import type { Terminal } from "../cli/terminal.ts";
 import { AppError } from "../core/errors.ts";
 import { drainMsMax } from "../core/limits.ts";
 import type { Logger } from "../core/ports.ts";
 import { parseBotSettings } from "./bots.ts";
-import { registerDiscordCommands, runDiscord } from "./discord.ts";
+import { registerDiscordCommands, runDiscord, setDiscordEndpoint } from "./discord.ts";
+import { interactionsPath } from "./discord-endpoint.ts";
 import { withFeedbackOverHttp } from "./feedback-over-http.ts";
 import { aborted, catchInterrupts } from "./interrupt.ts";
 import { createLogger } from "./logger.ts";
@@ -69,13 +70,31 @@ function required<T>(settings: T | undefined, platform: Platform): T {
   throw new AppError("invalid_configuration", `${name} is not set. docs/${platform}.md shows where to get one.`);
 }
 
-/** Writes the slash commands by difference and says what changed. */
-export async function registerDiscord(terminal: Terminal): Promise<number> {
-  const report = await registerDiscordCommands(required(parseBotSettings(process.env).discord, "discord"));
+/** Writes the slash commands by difference and says what changed; then sets where interactions go, where that is asked. */
+export async function registerDiscord({ endpoint }: RegisterOptions, terminal: Terminal): Promise<number> {
+  const settings = required(parseBotSettings(process.env).discord, "discord");
+  const report = await registerDiscordCommands(settings);
   for (const [what, names] of Object.entries(report) as [string, string[]][]) {
     if (names.length > 0) terminal.print(`${what}: ${names.join(", ")}`);
   }
+  if (endpoint === undefined) return 0;
+  const address = endpoint === "off" ? undefined : interactionsAddress(endpoint);
+  await setDiscordEndpoint(settings, address);
+  terminal.print(address === undefined ? "endpoint: off" : `endpoint: ${address}`);
   return 0;
+}
+
+/** An address without a path means ours. */
+function interactionsAddress(endpoint: string): string {
+  const url = URL.canParse(endpoint) ? new URL(endpoint) : undefined;
+  if (url?.protocol !== "https:") {
+    throw new AppError(
+      "invalid_configuration",
+      "--endpoint must be an https:// address that Discord can reach, or off.",
+    );
+  }
+  if (url.pathname === "/") url.pathname = interactionsPath;
+  return url.href;
 }
 
 /** Prints the manifest as JSON, ready to paste. */

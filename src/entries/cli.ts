@@ -74,7 +74,7 @@ const program = createProgram(
     doctor: async (options) => (await import("./doctor.ts")).doctor(options, terminal),
     runBot: async (platform, options) =>
       (await import("./bot-commands.ts")).runBot(platform, options, parseSettings(process.env)),
-    registerDiscord: async () => (await import("./bot-commands.ts")).registerDiscord(terminal),
+    registerDiscord: async (options) => (await import("./bot-commands.ts")).registerDiscord(options, terminal),
     slackManifest: async (options) => (await import("./bot-commands.ts")).slackManifest(options, terminal),
     createKey: async (options) => (await import("./keys.ts")).createKey(options, settingsWith({}), terminal),
     listKeys: async (options) => (await import("./keys.ts")).listKeys(options, settingsWith({}), terminal),

@@ -4,7 +4,7 @@ import type { ChatBot } from "../bots/bot.ts";
 import type { UsageReader } from "../bots/command-replies.ts";
 import { availableCommands } from "../bots/commands.ts";
 import type { RegistrationReport } from "../bots/discord/register.ts";
-import { type DiscordBot, registerDiscord, startDiscord } from "../bots/discord/start.ts";
+import { type DiscordBot, registerDiscord, setInteractionsEndpoint, startDiscord } from "../bots/discord/start.ts";
 import { type AppError, toAppError } from "../core/errors.ts";
 import type { BotStateStore, EventClaims, Logger, Timer } from "../core/ports.ts";
 import { prepareQueries } from "../fit/query.ts";
@@ -70,6 +70,14 @@ export async function registerDiscordCommands(settings: DiscordSettings): Promis
     ...(guildId === undefined ? {} : { guildId }),
     ...(apiUrl === undefined ? {} : { apiUrl }),
   });
+}
+
+/** @throws AppError when Discord refuses the token or the address, which must answer its ping before it is taken */
+export async function setDiscordEndpoint(
+  { token, apiUrl }: Pick<DiscordSettings, "token" | "apiUrl">,
+  address: string | undefined,
+): Promise<void> {
+  await setInteractionsEndpoint({ token, address, ...(apiUrl === undefined ? {} : { apiUrl }) });
 }
 
 async function connect(

@@ -1,6 +1,7 @@
 /** What only interactions by HTTP have: signatures, replays, a reply that Discord knows late, buttons after a restart. */
 import { generateKeyPairSync, randomBytes } from "node:crypto";
 import { afterEach, expect, test } from "vitest";
+import { setInteractionsEndpoint } from "../../src/bots/discord/start.ts";
 import { Stage } from "../support/discord/stage.ts";
 import { answerOf, buttonsOf } from "../support/discord/stand-in.ts";
 import { sayForever } from "../support/fake-engine.ts";
@@ -150,4 +151,16 @@ test("haste is waited out, and a file comes with its text", async () => {
   const last = await stage.answered(() => interaction.followUps.at(1), "the last page");
   expect(last.attachments.map(({ name }) => name)).toEqual([expect.stringMatching(/^answer-.*\.md$/)]);
   expect(stage.standIn.rest.limitedCount).toBeGreaterThan(0);
+});
+
+test("interactions can be given to an address and back to the gateway", async () => {
+  await open();
+  const { token, apiUrl } = stage.standIn;
+  await setInteractionsEndpoint({ token, apiUrl, address: "https://bots.example.org/discord/interactions" });
+  expect(stage.standIn.endpoint).toBe("https://bots.example.org/discord/interactions");
+  await setInteractionsEndpoint({ token, apiUrl, address: undefined });
+  expect(stage.standIn.endpoint).toBeUndefined();
+  await expect(setInteractionsEndpoint({ token: "a.wrong.token", apiUrl, address: undefined })).rejects.toMatchObject({
+    code: "invalid_configuration",
+  });
 });

@@ -70,3 +70,22 @@ it("the Slack manifest is printed as JSON to paste", async () => {
     features: { slash_commands: expect.any(Array) },
   });
 });
+
+it("commands are registered and interactions sent to an address, which Discord must reach", async () => {
+  const standIn = await DiscordStandIn.start();
+  const settings = { DISCORD_TOKEN: standIn.token, DISCORD_API_URL: standIn.apiUrl };
+  const register = async (endpoint: string) => {
+    const snug = runSnug(["bots", "register", "discord", "--endpoint", endpoint], settings);
+    return { code: await snug.exited, output: snug.output() };
+  };
+  const { code, output } = await register("https://bots.example.org");
+  expect(code, output).toBe(0);
+  expect(output).toContain("created: ask, fits");
+  expect(standIn.endpoint).toBe("https://bots.example.org/discord/interactions");
+  expect(await register("https://deaf.example.org")).toMatchObject({
+    code: 1,
+    output: expect.stringContaining("DISCORD_PUBLIC_KEY"),
+  });
+  await standIn.close();
+  expect(standIn.violations).toEqual([]);
+});

@@ -2,6 +2,7 @@
 import {
   ApplicationFlags,
   Client,
+  DiscordAPIError,
   Events,
   type GatewayDispatchPayload,
   GatewayIntentBits,
@@ -121,6 +122,30 @@ export async function registerDiscord(
   const rest = createRest(options);
   const { id } = await readApplication(rest);
   return await registerCommands(rest, id, options.commands, options.guildId);
+}
+
+/**
+ * Where Discord sends interactions. It pings the address, with a right and a wrong signature, before it takes it.
+ *
+ * @param options `address` undefined sends them over the gateway again
+ * @throws AppError invalid_configuration for an address that Discord does not take, else as `startDiscord`
+ */
+export async function setInteractionsEndpoint(
+  options: Pick<DiscordOptions, "token" | "apiUrl"> & { address: string | undefined },
+): Promise<void> {
+  try {
+    const body = { interactions_endpoint_url: options.address ?? null };
+    await createRest(options).patch(Routes.currentApplication(), { body });
+  } catch (thrown) {
+    if (thrown instanceof DiscordAPIError && thrown.status === 400) {
+      throw new AppError(
+        "invalid_configuration",
+        `Discord does not take ${options.address}: it must answer there already, with DISCORD_PUBLIC_KEY set to this application's key.`,
+        { cause: thrown },
+      );
+    }
+    throw toLoginError(thrown);
+  }
 }
 
 function createRest({ token, apiUrl }: Pick<DiscordOptions, "token" | "apiUrl">): REST {

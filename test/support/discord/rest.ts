@@ -58,6 +58,10 @@ export interface RestState {
   fault: (request: RestRequest) => Refusal | "hang up" | undefined;
   /** Looked at after a request was carried out: true breaks the connection before the reply. */
   losesReply: (request: RestRequest) => boolean;
+  /** Where interactions go by the application's settings. */
+  endpoint: string | undefined;
+  /** Whether the address answers a ping as it must. */
+  acceptsEndpoint: (url: string) => boolean;
   limits: { channel: BucketRule; webhook: BucketRule; other: BucketRule };
   /** Words that the server's filter refuses. */
   blockedWords: Set<string>;
@@ -85,6 +89,14 @@ route("GET", "/applications/@me", (_request, { applicationId, applicationFlags, 
   flags: applicationFlags,
   bot: userJson(world.bot),
 }));
+route("PATCH", "/applications/@me", (request, state) => {
+  const url = request.body.interactions_endpoint_url;
+  if (url !== null && !state.acceptsEndpoint(String(url))) {
+    throw new Refusal(400, 50035, "interactions_endpoint_url could not be verified");
+  }
+  state.endpoint = url === null ? undefined : String(url);
+  return { id: state.applicationId };
+});
 for (const scope of ["", "/guilds/{guild_id}"]) {
   const all = `/applications/{application_id}${scope}/commands`;
   route("GET", all, (request, state) => commandsOf(request, state, scope !== ""));

@@ -84,6 +84,8 @@ export class DiscordStandIn {
       onChange: changed,
       fault: (request) => this.#fault(request),
       losesReply: () => false,
+      endpoint: undefined,
+      acceptsEndpoint: (url) => !url.includes("deaf"),
       limits: {
         channel: { limit: 5, windowMs: 5000 },
         webhook: { limit: 5, windowMs: 2000 },
@@ -124,6 +126,11 @@ export class DiscordStandIn {
   /** What discord.js is given as its REST base. */
   get apiUrl(): string {
     return `${this.url}/api`;
+  }
+
+  /** Where interactions go by the application's settings. */
+  get endpoint(): string | undefined {
+    return this.#state.endpoint;
   }
 
   get blockedWords(): Set<string> {
