@@ -5,6 +5,7 @@ import { createRouter } from "../../src/api/router.ts";
 import type { ErrorCode } from "../../src/core/errors.ts";
 import type { DeviceMemory, EngineHealth, UsageSource } from "../../src/core/ports.ts";
 import { GIB } from "../../src/core/units.ts";
+import { version } from "../../src/core/version.ts";
 import { systemTimer } from "../../src/entries/timer.ts";
 import { createHttpEngine } from "../../src/http/client.ts";
 import { openApi } from "./api.ts";
@@ -68,7 +69,7 @@ export async function openAdminStage({ rowsPerDay = 120 }: { rowsPerDay?: number
     },
     timer: systemTimer,
   });
-  const api = await openApi({ replace: { engine: router } });
+  const api = await openApi({ replace: { engine: router, version } });
   engines = api.engineStore;
   const now = Date.now();
   const rows = await writeUse(api, now, rowsPerDay);

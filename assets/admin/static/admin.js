@@ -181,6 +181,7 @@
       {
         width: box.clientWidth,
         height: low ? 190 : 250,
+        padding: [6, 8, 0, 0],
         tzDate: (seconds) =>
           chart.hours ? new Date(seconds * 1000) : window.uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
         scales: {
@@ -210,7 +211,7 @@
             font,
             grid,
             ticks: { show: false },
-            size: 62,
+            size: isStack ? 46 : 58,
             values: (_, values) => values.map((value) => (isStack ? compact.format(value) : milliseconds(value))),
           },
         ],

@@ -41,7 +41,7 @@ export const textsEn = {
   failed: "Failed",
   failedHint: (share: string) => `${share} of all`,
   firstToken: "First token",
-  medianHint: (slow: string) => `median; 95 % within ${slow}`,
+  medianHint: (slow: string) => `median; 95% within ${slow}`,
   noRequestsDay: "no requests yet",
 
   liveTitle: "Live requests",
