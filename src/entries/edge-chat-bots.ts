@@ -150,7 +150,7 @@ function textsOf(environment: object): Record<string, string | undefined> {
 }
 
 function missing(name: string): AppError {
-  return new AppError("invalid_configuration", `${name} is not set; see docs/deploy-edge.md.`);
+  return new AppError("invalid_configuration", `${name} is not set; see docs/edge-bots.md.`);
 }
 
 /** Ten characters: short enough to read out, rare enough to find in a log. */
