@@ -29,9 +29,11 @@ export async function measureSpeed(
     const prefillMs = await timed(() =>
       together(sequences, (one, index) => fill(one, placeOf(index), depthTokens, filler, signal, advance)),
     );
+    const cpuBefore = process.cpuUsage();
     const decodeMs = await timed(() =>
       together(sequences, (one, index) => write(one, placeOf(index), decodeTokens, filler, signal, advance)),
     );
+    const cpu = process.cpuUsage(cpuBefore);
     return {
       depthTokens,
       sequenceCount: sequences.length,
@@ -39,6 +41,7 @@ export async function measureSpeed(
       prefillMs,
       decodeTokens: decodeTokens * sequences.length,
       decodeMs,
+      decodeCpuMs: (cpu.user + cpu.system) / 1000,
     };
   } finally {
     for (const _ of sequences) batch.leave();

@@ -1,11 +1,14 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { execFile } from "node:child_process";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { open, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { getLlama } from "node-llama-cpp";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createGaussian } from "../../test/support/gguf/brain.ts";
+import { findTestServer } from "../../test/support/llama-server.ts";
 import { childProgram } from "../../test/support/local-engine.ts";
 import { PlainLlama } from "../../test/support/plain-llama.ts";
 import type { QualityScore } from "../fit/compare-report.ts";
@@ -129,4 +132,51 @@ describe("perplexity and divergence", () => {
       await expect(brief).rejects.toMatchObject({ code: "invalid_request" });
     });
   }, 60_000);
+});
+
+/** Built beside the llama-server of the tests. */
+async function findTool(name: string): Promise<string | undefined> {
+  const server = await findTestServer();
+  const path = server === undefined ? undefined : join(dirname(server), name);
+  return path !== undefined && existsSync(path) ? path : undefined;
+}
+
+const [perplexityTool, quantizeTool] = [await findTool("llama-perplexity"), await findTool("llama-quantize")];
+
+describe.skipIf(perplexityTool === undefined || quantizeTool === undefined)("llama.cpp's own tools", () => {
+  const run = async (tool: string, args: string[]) => {
+    const { stdout, stderr } = await promisify(execFile)(tool, args);
+    return stdout + stderr;
+  };
+  const number = (text: string, pattern: RegExp) => Number(pattern.exec(text)?.[1]);
+
+  it("find the same perplexity, and our quantization no further from the original than theirs", async () => {
+    const file = join(folder, "text.txt");
+    writeFileSync(file, QUALITY_TEXTS[0]!.text);
+    const kept = join(folder, "reference.kld");
+    const measuring = ["-t", "1", "--kl-divergence-base", kept];
+    const told = await run(perplexityTool!, ["-m", demoModelPath, "-f", file, "-c", "512", ...measuring]);
+    const theirs = number(told, /Final estimate: PPL = ([\d.]+)/);
+    const task: ScoreTask = { kind: "score", texts: [QUALITY_TEXTS[0]!], windowTokens: 512, tokensMax: 5 * 255 };
+    const ours = await withWorkbench(childProgram, 1, async (bench) => {
+      const usual = { kvCacheTypeK: "F16", kvCacheTypeV: "F16" } as const;
+      await bench.load({ ...settings(demoModelPath), ...usual }, signal);
+      return await bench.run(task, { signal });
+    });
+    expect(ours.tokens).toBe(5 * 255);
+    expect(ours.perplexity / theirs).toBeCloseTo(1, 2);
+
+    const divergences: number[] = [];
+    for (const [name, make] of [
+      ["own", (path: string) => quantizeFile(demoModelPath, path, "Q4_K_M")],
+      ["their", (path: string) => run(quantizeTool!, [demoModelPath, path, "Q4_K_M"])],
+    ] as const) {
+      const path = join(folder, `${name}.gguf`);
+      await make(path);
+      const compared = await run(perplexityTool!, ["-m", path, ...measuring, "--kl-divergence"]);
+      divergences.push(number(compared, /Mean\s+KLD:\s+([\d.]+)/));
+    }
+    expect(divergences[0]! / divergences[1]!).toBeLessThan(1.1);
+    expect((await stat(join(folder, "own.gguf"))).size).toBe((await stat(join(folder, "their.gguf"))).size);
+  }, 120_000);
 });

@@ -21,6 +21,8 @@ export interface MeasuredSpeed {
   prefillMs: number;
   decodeTokens: number;
   decodeMs: number;
+  /** Of all threads of the process: what others on the machine hardly change. */
+  decodeCpuMs: number;
 }
 
 /**
