@@ -1,7 +1,7 @@
 /** A comparison as a picture: speed, memory, first token and quality, one bar a precision in each. */
 import type { Locale } from "../core/errors.ts";
 import { formatBytes, formatDuration } from "../core/units.ts";
-import { compareVerdict, decodeOf, memoryOf, rate } from "./compare-render.ts";
+import { compareVerdict, decodeOf, memoryOf, rate, trimmed } from "./compare-render.ts";
 import type { ComparisonReport, VariantResult } from "./compare-report.ts";
 import { DARK, darkStyle, escapeXml, FONT, LIGHT, round, type Theme, text } from "./picture.ts";
 
@@ -53,7 +53,7 @@ function panelsOf(locale: Locale): Panel[] {
       title: zh ? "困惑度" : "Perplexity",
       low: true,
       value: ({ quality }) => quality?.perplexity,
-      show: (value) => value.toPrecision(3),
+      show: trimmed,
     },
   ];
 }

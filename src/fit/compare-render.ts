@@ -303,7 +303,8 @@ export function rate(value: number): string {
   return value >= 100 ? value.toFixed(0) : value.toPrecision(3);
 }
 
-function trimmed(value: number): string {
+/** Three digits, and whole numbers in full. */
+export function trimmed(value: number): string {
   return value >= 1000 ? value.toFixed(0) : value.toPrecision(3);
 }
 
