@@ -219,6 +219,7 @@ export function createApp(dependencies: AppDependencies): Hono<ApiEnvironment> {
   app.route("/docs", createDocsPage(dependencies.assets));
   const admin = createAdminPages({ ...dependencies, ...door, live, desk, waiting: () => engine.waiting });
   app.route("/admin", admin);
+  app.get("/admin/", (context) => context.redirect("/admin", 308));
   return app;
 }
 

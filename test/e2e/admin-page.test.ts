@@ -66,6 +66,8 @@ describe.skipIf(chromium === undefined)("the admin page in Chromium", () => {
     await page.getByRole("heading", { name: "Now" }).waitFor(slow);
     expect(await page.context().cookies()).toMatchObject([{ httpOnly: true, sameSite: "Strict", path: "/admin" }]);
     await page.getByText("ready").first().waitFor(slow);
+    // The embedded engine tells of this machine.
+    expect(await page.locator(".memory").last().getAttribute("aria-label")).toMatch(/^RAM: .+ of .+ used$/);
     await page.getByText("Sign out").click();
     await page.locator("#key").waitFor(slow);
     expect(problems).toEqual([]);

@@ -181,7 +181,7 @@
       {
         width: box.clientWidth,
         height: low ? 190 : 250,
-        padding: [6, 8, 0, 0],
+        padding: [6, 26, 0, 0],
         tzDate: (seconds) =>
           chart.hours ? new Date(seconds * 1000) : window.uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
         scales: {
