@@ -3,7 +3,9 @@ import { type AppError, renderChatError } from "../../core/errors.ts";
 import { limitNames } from "./form.ts";
 import type { View } from "./view.ts";
 
-export function fieldSentence(error: AppError, { t, locale }: View): string {
+export type FormName = "key-form" | "engine-form";
+
+export function fieldSentence(form: FormName, error: AppError, { t, locale }: View): string {
   const [first = "", second] = (error.param ?? "").split(".");
   if (first === "limits" || first === "userLimits") {
     const name = limitNames.find((known) => known === second);
@@ -16,7 +18,8 @@ export function fieldSentence(error: AppError, { t, locale }: View): string {
     expiresAt: [t.expires, t.expiresHint],
     url: [t.url, t.urlHint],
     token: [t.token, t.tokenHint],
-    weight: [t.weight, t.weightHint],
+    weight: form === "key-form" ? [t.keyWeight, t.keyWeightHint] : [t.weight, t.weightHint],
+    priority: [t.priority, t.priorityHint],
   };
   const known = fields[first];
   // English readers get the API's own sentence, which is the more exact one.

@@ -48,6 +48,8 @@ export function keyBody(form: URLSearchParams): Record<string, unknown> {
     expiresAt: field(form, "expiresAt"),
     limits: limits("limits"),
     userLimits: limits("userLimits"),
+    weight: amount(form, "weight"),
+    priority: field(form, "priority"),
   });
 }
 

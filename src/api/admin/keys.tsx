@@ -1,5 +1,6 @@
 /** Keys: who may ask, a form for a new one, and its secret shown once. */
 import type { FC } from "hono/jsx";
+import { keyWeightMax, keyWeightMin } from "../../core/limits.ts";
 import type { ApiKey, KeyScope, QuotaLimits } from "../../core/ports.ts";
 import { keyState, scopes } from "../keys.ts";
 import { limitNames } from "./form.ts";
@@ -110,7 +111,8 @@ const KeyRow: FC<{ view: SignedView; entry: ApiKey }> = ({ view, entry }) => {
   );
 };
 
-const Limits: FC<{ view: SignedView; entry: ApiKey }> = ({ view: { t, f }, entry: { limits, userLimits } }) => {
+const Limits: FC<{ view: SignedView; entry: ApiKey }> = ({ view: { t, f }, entry }) => {
+  const { limits, userLimits, weight, priority } = entry;
   const shown = (held: QuotaLimits | undefined) =>
     limitNames.flatMap((name) => {
       const value = held?.[name];
@@ -118,10 +120,14 @@ const Limits: FC<{ view: SignedView; entry: ApiKey }> = ({ view: { t, f }, entry
     });
   const ofKey = shown(limits);
   const ofUser = shown(userLimits);
-  if (ofKey.length + ofUser.length === 0) return <span class="muted">{t.limitsNone}</span>;
+  const terms = [
+    ...(weight === undefined ? [] : [`${t.keyWeight} ${weight}`]),
+    ...(priority === "batch" ? [t.priorities.batch] : []),
+  ];
+  if (ofKey.length + ofUser.length + terms.length === 0) return <span class="muted">{t.limitsNone}</span>;
   return (
     <span class="small">
-      {ofKey.map((text) => (
+      {[...ofKey, ...terms].map((text) => (
         <span class="limit">{text}</span>
       ))}
       {ofUser.map((text) => (
@@ -189,12 +195,7 @@ const KeyForm: FC<{ view: SignedView }> = ({ view }) => {
             <div class="checks">
               {scopes.map((scope) => (
                 <label class="check">
-                  <input
-                    type="checkbox"
-                    name="scopes"
-                    value={scope}
-                    checked={usualScopes.includes(scope)}
-                  />
+                  <input type="checkbox" name="scopes" value={scope} checked={usualScopes.includes(scope)} />
                   <span>
                     <span class="strong">{scope}</span> <span class="muted small">{t.scopeNames[scope]}</span>
                   </span>
@@ -220,6 +221,33 @@ const KeyForm: FC<{ view: SignedView }> = ({ view }) => {
           <summary>{t.limits}</summary>
           <LimitFields view={view} of="limits" title={t.limitsOfKey} />
           <LimitFields view={view} of="userLimits" title={t.limitsOfUser} />
+          <div class="fields narrow">
+            <div class="field">
+              <label for="key-weight">{t.keyWeight}</label>
+              <input
+                id="key-weight"
+                name="weight"
+                type="number"
+                min={keyWeightMin}
+                max={keyWeightMax}
+                step="any"
+                aria-describedby="key-weight-hint"
+              />
+              <span class="hint" id="key-weight-hint">
+                {t.keyWeightHint}
+              </span>
+            </div>
+            <div class="field">
+              <label for="key-priority">{t.priority}</label>
+              <select id="key-priority" name="priority" aria-describedby="key-priority-hint">
+                <option value="">{t.priorities.interactive}</option>
+                <option value="batch">{t.priorities.batch}</option>
+              </select>
+              <span class="hint" id="key-priority-hint">
+                {t.priorityHint}
+              </span>
+            </div>
+          </div>
         </details>
         <p class="form-error" id="key-form-error" role="alert" />
         <div class="row end">

@@ -171,12 +171,17 @@ describe("changes", () => {
 
   it("make, show once and revoke a key, but not the one signed in with", async () => {
     const headers = await session();
-    const fields = new URLSearchParams({ name: "lab", models: "a, b，c", "limits.requestsPerDay": "7" });
+    const fields = new URLSearchParams({ name: "lab", models: "a, b，c", "limits.requestsPerDay": "7", weight: "2" });
     for (const scope of ["chat", "usage"]) fields.append("scopes", scope);
     const made = await (await post("/admin/keys", fields.toString(), headers)).text();
     const secret = /value="(sk-snug-[\w-]+)"/.exec(made)![1]!;
     const key = (await api.keyStore.list()).find(({ name }) => name === "lab")!;
-    expect(key).toMatchObject({ scopes: ["chat", "usage"], models: ["a", "b", "c"], limits: { requestsPerDay: 7 } });
+    expect(key).toMatchObject({
+      scopes: ["chat", "usage"],
+      models: ["a", "b", "c"],
+      limits: { requestsPerDay: 7 },
+      weight: 2,
+    });
     expect(await (await get("/admin/keys", headers)).text()).not.toContain(secret);
     expect(await (await post(`/admin/keys/${key.id}/revoke`, {}, headers)).text()).toContain("refused from now on");
     expect((await api.keyStore.find(key.id))?.revokedAt).toBe(now);
@@ -197,6 +202,7 @@ describe("changes", () => {
       "userLimits.tokensPerDay",
       "每天 token",
     ],
+    ["/admin/keys", { name: "x", scopes: "chat", weight: "11" }, "weight", "份额"],
     ["/admin/engines", { name: "a b", url: "http://a" }, "name", "名称"],
     ["/admin/engines", { name: "a", url: "file:///etc/passwd" }, "url", "地址"],
     ["/admin/engines", { name: "a", url: "http://a", weight: "1000" }, "weight", "权重"],

@@ -10,7 +10,7 @@ import type { LiveRequests } from "../live-requests.ts";
 import { exportUsage } from "../usage/report.ts";
 import { type AssetReader, respondWithAsset } from "./assets.ts";
 import { EngineList, EnginesPage } from "./engines.tsx";
-import { fieldSentence } from "./field-sentence.ts";
+import { type FormName, fieldSentence } from "./field-sentence.ts";
 import { amount, engineBody, field, keyBody, readForm } from "./form.ts";
 import { formatsOf } from "./format.ts";
 import { KeyList, KeysPage, SecretPanel } from "./keys.tsx";
@@ -235,7 +235,7 @@ export function createAdminPages(dependencies: AdminDependencies): Hono<{ Variab
 }
 
 /** Runs a form's deed; what is wrong with a field is said in the form, and the field is marked. */
-async function inForm<T>(id: string, context: AdminContext, deed: () => Promise<T>): Promise<T | Response> {
+async function inForm<T>(id: FormName, context: AdminContext, deed: () => Promise<T>): Promise<T | Response> {
   try {
     return await deed();
   } catch (thrown) {
@@ -244,7 +244,7 @@ async function inForm<T>(id: string, context: AdminContext, deed: () => Promise<
     context.header("hx-retarget", `#${id}-error`);
     context.header("hx-reswap", "innerHTML");
     context.header("hx-trigger", JSON.stringify({ "snug-field": { form: id, name: error.param ?? "" } }));
-    return context.text(fieldSentence(error, context.get("view")), 400);
+    return context.text(fieldSentence(id, error, context.get("view")), 400);
   }
 }
 
