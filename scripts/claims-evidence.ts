@@ -395,7 +395,7 @@ function d5(): Evidence {
 function d6(): Evidence {
   return {
     verdict: "holds with conditions",
-    numbers: "`snug doctor` shows the driver where its tool tells it.",
+    numbers: "`snug doctor` judges both where the driver's tool tells them.",
     reason: findTerm("resizable bar")!.line.en,
   };
 }
