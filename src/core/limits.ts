@@ -528,6 +528,12 @@ export const compareBodyBytesMax = 64 * 1024;
 /** Between two looks at how a comparison is getting on. */
 export const compareLookMs = 1000;
 
+/** Beginning a comparison looks at files, ending one waits for a process to end. */
+export const compareReplyMsMax = 30_000;
+
+/** Between two edits of a comparison's message in a chat. */
+export const compareEditMs = 3000;
+
 /** Depths at which speed is measured. */
 export const compareContextsMax = 4;
 
@@ -536,12 +542,6 @@ export const compareTokensMax = 1024;
 
 /** Deepest cache that is filled for a measurement. */
 export const contextTokensMeasuredMax = 1_048_576;
-/** Beginning a comparison looks at files, ending one waits for a process to end. */
-export const compareReplyMsMax = 30_000;
-
-/** Between two edits of a comparison's message in a chat. */
-export const compareEditMs = 3000;
-
 
 /** Comparisons and their reports kept in memory. */
 export const compareJobsKept = 8;
@@ -554,3 +554,9 @@ export const keyAgeMsMax = 1_000;
 
 /** Keys remembered for that long. */
 export const recentKeysMax = 1_000;
+
+/** A whole request, head and body, must have arrived within this time: 4 MiB on a slow line, but no drip of bytes. */
+export const requestMsMax = 60_000;
+
+/** Of that, its head. */
+export const requestHeadMsMax = 20_000;

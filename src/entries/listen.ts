@@ -4,6 +4,7 @@ import type { AddressInfo } from "node:net";
 import { serve, type WebSocketServerLike } from "@hono/node-server";
 import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
 import { AppError } from "../core/errors.ts";
+import { requestHeadMsMax, requestMsMax } from "../core/limits.ts";
 import { sourceOf, writeSource } from "./node-streams.ts";
 
 export interface Listener {
@@ -17,18 +18,29 @@ export interface Listener {
 /** Between two looks for idle connections at shutdown. */
 const idlePollMs = 20;
 
+export interface ListenOptions {
+  host: string;
+  port: number;
+  /** How long a request may take to arrive, and how often that is looked at. Defaults: core/limits. */
+  requestTimes?: { headMsMax?: number; msMax?: number; lookMs?: number };
+}
+
 export type FetchHandler = (request: Request, ...rest: never[]) => Response | Promise<Response>;
 
 /** @throws AppError invalid_configuration when the address cannot be had */
 export async function listen(
   fetch: FetchHandler,
-  { host, port }: { host: string; port: number },
+  { host, port, requestTimes = {} }: ListenOptions,
   webSockets?: WebSocketServerLike,
 ): Promise<Listener> {
+  const { headMsMax = requestHeadMsMax, msMax = requestMsMax, lookMs = 5_000 } = requestTimes;
+  // Against senders that drip their bytes; how long an answer takes is no matter of this.
+  const serverOptions = { headersTimeout: headMsMax, requestTimeout: msMax, connectionsCheckingInterval: lookMs };
   const websocket = webSockets === undefined ? {} : { websocket: { server: webSockets } };
   const server = await new Promise<Server>((resolve, reject) => {
-    const starting = serve({ fetch: writingStreams(fetch) as never, hostname: host, port, ...websocket }, () =>
-      resolve(starting as Server),
+    const starting = serve(
+      { fetch: writingStreams(fetch) as never, hostname: host, port, serverOptions, ...websocket },
+      () => resolve(starting as Server),
     );
     starting.once("error", (error: NodeJS.ErrnoException) => reject(listenError(error, host, port)));
   });
