@@ -6,6 +6,7 @@ import type { EngineStatus, LocalEngine } from "./local-engine.ts";
 import type { LoadReport, PlannedEngine } from "./planned-engine.ts";
 import type { DownloadProgress, PulledModel } from "./store.ts";
 import { modelId } from "./store-scan.ts";
+import type { ModelTask } from "./vector-models.ts";
 
 export type ModelState = "unloaded" | "finding" | "loading" | "ready" | "leaving" | "failed";
 
@@ -28,6 +29,10 @@ export interface Entry {
   pinned: boolean;
   state: ModelState;
   resolved: PulledModel | undefined;
+  /** What it is for; undefined before anybody asked, or while it is not on this disk. */
+  task: ModelTask | undefined;
+  /** When its file was last looked for to learn that. */
+  soughtAt: number;
   planned: PlannedEngine | undefined;
   /** Requests between arrival and end, those that wait for a load included. */
   requests: number;
@@ -48,6 +53,8 @@ export function newEntry(wanted: string | undefined, pinned: boolean): Entry {
     pinned,
     state: "unloaded",
     resolved: undefined,
+    task: undefined,
+    soughtAt: Number.NEGATIVE_INFINITY,
     planned: undefined,
     requests: 0,
     lastUsedAt: undefined,

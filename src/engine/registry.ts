@@ -23,6 +23,7 @@ import type {
   ModelListing,
 } from "../core/ports.ts";
 import type { Embeddings, EmbeddingsRequest, Ranking, RerankRequest } from "../core/vectors.ts";
+import { readModelHeader } from "./check-model.ts";
 import { unavailableBecause } from "./client-reason.ts";
 import type { CompareDesk } from "./compare/desk.ts";
 import { cheapestSet, withFreed } from "./eviction.ts";
@@ -43,6 +44,7 @@ import {
 } from "./registry-entry.ts";
 import type { DownloadProgress, PulledModel } from "./store.ts";
 import { cancelled } from "./vector-desk.ts";
+import { type ModelTask, taskOf } from "./vector-models.ts";
 
 export interface RegistryModel {
   /** As in the settings: a name, a path, a reference, or undefined for the demo model. */
@@ -120,6 +122,8 @@ const diskBytesPerSecond = 500e6;
 const startMs = 1500;
 /** A model that was to make room has ended: its memory is free by then, or somebody else has it. */
 const memoryReturnMsMax = 3000;
+/** Between two looks on the disk for a model that was not there: it may take thousands of files. */
+const soughtAgainMs = 60_000;
 /** Between two looks at whether a model has become idle. */
 const idlePollMs = 25;
 
@@ -246,9 +250,31 @@ export class ModelRegistry implements ChatEngine {
     return await Promise.all(
       this.#entries.map(async (entry): Promise<ModelListing> => {
         const [listing] = (await entry.planned?.engine.models()) ?? [];
-        return listing ?? { id: nameOf(entry), loaded: false, ...(isDemo(entry) ? { demo: true } : {}) };
+        if (listing?.loaded === true) return listing;
+        const task = await this.#taskOf(entry);
+        const asked = task === "chat" ? {} : { task };
+        return {
+          ...(listing ?? { id: nameOf(entry), loaded: false, ...(isDemo(entry) ? { demo: true } : {}) }),
+          ...asked,
+        };
       }),
     );
+  }
+
+  /** What a model is for, by its header where it is on this disk. */
+  async #taskOf(entry: Entry): Promise<ModelTask> {
+    const now = this.#options.clock.now();
+    if (entry.task !== undefined || now - entry.soughtAt < soughtAgainMs) return entry.task ?? "chat";
+    entry.soughtAt = now;
+    try {
+      const file = entry.resolved ?? (await this.#options.lookUp(entry.wanted));
+      if (file === undefined) return "chat";
+      entry.task = taskOf((await readModelHeader(file.path)).metadata);
+    } catch {
+      // A load will say what is wrong with the file.
+      entry.task = "chat";
+    }
+    return entry.task;
   }
 
   async health(): Promise<EngineHealth> {

@@ -169,6 +169,10 @@ it("a registry plans an embedding model for itself, loads it on demand, and fore
   );
   closers.push(close);
   await registry.start();
+  expect(await registry.models()).toMatchObject([
+    { id: "ann", loaded: true },
+    { id: "bert", loaded: false, task: "embedding" },
+  ]);
   const { vectors } = await registry.embed({ model: "bert", inputs: ["queue"] }, { signal: signal() });
   expect(vectors[0]).toHaveLength(64);
   const bert = registry.status().find(({ id }) => id === "bert");

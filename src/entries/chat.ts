@@ -36,7 +36,7 @@ export async function chat(
   const question = prompt === "-" ? await readAll(process.stdin) : prompt;
   const opened = await openEngine(options, settings, interrupts.first);
   try {
-    const model = opened.model ?? options.model ?? (await opened.engine.models())[0]?.id;
+    const model = opened.model ?? options.model ?? (await firstChatModel(opened.engine));
     if (model === undefined) {
       throw new AppError("model_not_found", "The server has no model loaded; name one with --model.");
     }
@@ -65,7 +65,7 @@ async function openEngine(options: ChatCommandOptions, settings: Settings, signa
     await stop({ drainMs: 0 });
     throw problem;
   }
-  const model = (await engine.models())[0]?.id;
+  const model = await firstChatModel(engine);
   return { engine, ...(model === undefined ? {} : { model }), close: () => stop({ drainMs: 0 }) };
 }
 
@@ -83,4 +83,8 @@ async function findServer({ url, model }: ChatCommandOptions, settings: Settings
     .catch(() => undefined);
   const isSnug = typeof health === "object" && health !== null && "engine" in health && "version" in health;
   return isSnug ? connect(here, key) : undefined;
+}
+
+async function firstChatModel(engine: ChatEngine): Promise<string | undefined> {
+  return (await engine.models()).find(({ task }) => task === undefined)?.id;
 }
