@@ -17,6 +17,7 @@ export class RecordFile<Schema extends z.ZodType> {
   #records: z.output<Schema>[] = [];
   #writing = Promise.resolve();
   #written = false;
+  #waiting = false;
 
   private constructor(options: RecordFileOptions<Schema>) {
     this.#options = options;
@@ -56,8 +57,10 @@ export class RecordFile<Schema extends z.ZodType> {
     // Whoever deletes the file wants it forgotten, by this process too.
     if (this.#written && !existsSync(this.#options.path)) this.#records = [];
     this.#records = change(this.#records).slice(-this.#options.recordsMax);
-    const text = `${JSON.stringify({ version: 1, records: this.#records }, null, 1)}\n`;
-    this.#writing = this.#writing.then(() => this.#write(text));
+    if (this.#waiting) return;
+    // What comes while the disk is busy is written with it, once.
+    this.#waiting = true;
+    this.#writing = this.#writing.then(() => this.#write());
   }
 
   /** Resolves when all is written. */
@@ -65,8 +68,10 @@ export class RecordFile<Schema extends z.ZodType> {
     await this.#writing;
   }
 
-  async #write(text: string): Promise<void> {
+  async #write(): Promise<void> {
     const { path, logger } = this.#options;
+    this.#waiting = false;
+    const text = `${JSON.stringify({ version: 1, records: this.#records }, null, 1)}\n`;
     try {
       await mkdir(dirname(path), { recursive: true });
       await writeFile(`${path}.new`, text);

@@ -1,7 +1,7 @@
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
-import { checkPort, checkTokens, placesOf, reach } from "./doctor-checks.ts";
+import { checkPort, checkTokens, placesOf, reach, slackPort } from "./doctor-checks.ts";
 
 const servers: Server[] = [];
 afterEach(async () => {
@@ -83,6 +83,15 @@ describe("places", () => {
 });
 
 describe("a port", () => {
+  it("is Slack's where Slack sends requests, and nobody's in Socket Mode", () => {
+    const http = { SLACK_BOT_TOKEN: "xoxb-1", SLACK_SIGNING_SECRET: "0f" };
+    expect(slackPort(http)).toEqual({ host: "127.0.0.1", port: 3000 });
+    expect(slackPort({ ...http, SLACK_HOST: "0.0.0.0", SLACK_PORT: "4000" })).toEqual({ host: "0.0.0.0", port: 4000 });
+    expect(slackPort({ ...http, SLACK_APP_TOKEN: "xapp-1" })).toBeUndefined();
+    expect(slackPort({ ...http, SLACK_PORT: "many" })).toBeUndefined();
+    expect(slackPort({})).toBeUndefined();
+  });
+
   it("is free, Snug's own or somebody else's", async () => {
     const { port } = await serve({});
     const ask = (isOurs: boolean) => checkPort({ setting: "PORT", host: "127.0.0.1", port }, isOurs);

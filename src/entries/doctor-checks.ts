@@ -2,6 +2,7 @@
 import { createServer } from "node:net";
 import type { PlaceFacts, PortFacts, TokenFacts } from "../core/doctor/facts.ts";
 import { reachMsMax } from "../core/limits.ts";
+import { slackPortDefault } from "./slack-settings.ts";
 
 type Environment = Record<string, string | undefined>;
 
@@ -115,6 +116,14 @@ function reasonOf(thrown: unknown): string {
   if (typeof cause === "object" && cause !== null && "code" in cause && typeof cause.code === "string")
     return cause.code;
   return thrown instanceof Error ? thrown.message.slice(0, 100) : "?";
+}
+
+/** Where Slack's own requests are taken; undefined in Socket Mode, which needs no port. */
+export function slackPort(environment: Environment): { host: string; port: number } | undefined {
+  const { SLACK_BOT_TOKEN, SLACK_APP_TOKEN, SLACK_SIGNING_SECRET, SLACK_HOST, SLACK_PORT } = environment;
+  if (!isSet(SLACK_BOT_TOKEN) || isSet(SLACK_APP_TOKEN) || !isSet(SLACK_SIGNING_SECRET)) return undefined;
+  const port = Number(SLACK_PORT || slackPortDefault);
+  return Number.isInteger(port) && port > 0 && port < 65_536 ? { host: SLACK_HOST || "127.0.0.1", port } : undefined;
 }
 
 /** @param isOurs whether what listens there is Snug */

@@ -10,7 +10,7 @@ import { createHardwareProbe } from "../engine/hardware.ts";
 import { MachineLearning, resetLearning } from "../engine/learning.ts";
 import { describeLearning } from "../engine/learning-profile.ts";
 import { readMachineFacts } from "../engine/machine-facts.ts";
-import { checkPort, checkTokens, placesOf, reach } from "./doctor-checks.ts";
+import { checkPort, checkTokens, placesOf, reach, slackPort } from "./doctor-checks.ts";
 import { createLogger } from "./logger.ts";
 import { llamaChildProgram } from "./package-files.ts";
 import { parseSettings, type Settings } from "./settings.ts";
@@ -41,6 +41,9 @@ async function readFacts(settings: DoctorSettings, settingsProblem: string | und
   ]);
   const isOurs = reached.places.some(({ place, reached: answers }) => place === "api" && answers);
   const ports = port === 0 ? [] : [await checkPort({ setting: "PORT", host, port }, isOurs)];
+  const slack = slackPort(process.env);
+  // Snug's own server runs the bot too, so a port that is taken while it runs is the bot's.
+  if (slack !== undefined) ports.push(await checkPort({ setting: "SLACK_PORT", ...slack }, isOurs));
   const own: SettingFacts = { sqliteProblem, settingsProblem, ports, tokens: checkTokens(process.env), ...reached };
   return { ...machine, ...own };
 }

@@ -20,6 +20,8 @@ export interface SlackSettings extends ChatBotSettings {
   apiUrl: string | undefined;
 }
 
+export const slackPortDefault = 3000;
+
 const optional = <T extends z.ZodType>(schema: T) =>
   z.preprocess((value) => (value === "" ? undefined : value), schema.optional());
 const choice = <const T extends readonly [string, ...string[]]>(values: T) =>
@@ -135,6 +137,6 @@ function receiveOf(values: Environment): SlackSettings["receive"] {
     by: "http",
     signingSecret: values.SLACK_SIGNING_SECRET,
     host: values.SLACK_HOST ?? "127.0.0.1",
-    port: values.SLACK_PORT ?? 3000,
+    port: values.SLACK_PORT ?? slackPortDefault,
   };
 }
