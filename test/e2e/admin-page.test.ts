@@ -117,7 +117,7 @@ describe.skipIf(chromium === undefined)("the admin page in Chromium", () => {
     await page.locator("dialog").getByRole("button", { name: "Keep" }).click();
     expect((await models()).status).toBe(200);
     await row.getByRole("button").click();
-    await page.locator("dialog").getByRole("button", { name: "Confirm" }).click();
+    await page.locator("dialog").getByRole("button", { name: "Revoke" }).click();
     await row.getByText("revoked").waitFor(slow);
     expect((await models()).status).toBe(401);
     await page.reload();

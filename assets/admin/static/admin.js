@@ -79,6 +79,7 @@
     event.preventDefault();
     const dialog = document.getElementById("confirm");
     document.getElementById("confirm-text").textContent = event.detail.question;
+    document.getElementById("confirm-deed").textContent = event.detail.elt.textContent;
     dialog.returnValue = "";
     dialog.addEventListener("close", () => dialog.returnValue === "yes" && event.detail.issueRequest(true), {
       once: true,

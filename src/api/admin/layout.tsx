@@ -158,7 +158,7 @@ export const Page: FC<PropsWithChildren<PageProps>> = ({ view, section, lead, as
           <button type="submit" value="" class="quiet">
             {t.keep}
           </button>
-          <button type="submit" value="yes" class="danger">
+          <button type="submit" value="yes" class="danger" id="confirm-deed">
             {t.confirm}
           </button>
         </form>

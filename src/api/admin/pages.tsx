@@ -160,8 +160,8 @@ export function createAdminPages(dependencies: AdminDependencies): Hono<{ Variab
     const view = signedView(context);
     const choice = readChoice(context.req.query());
     const facts = await readUsageFacts(dependencies, choice, view.now);
-    const { origin } = new URL(context.req.url);
-    return page(context, <UsagePage view={view} choice={choice} facts={facts} origin={origin} />);
+    const example = facts.totals.requests > 0 ? undefined : await exampleOf(context, desk);
+    return page(context, <UsagePage view={view} choice={choice} facts={facts} example={example} />);
   });
   admin.get("/export", signedIn, (context) => exportUsage(usageStore, context.get("session").key, context.req.query()));
 
@@ -232,6 +232,15 @@ export function createAdminPages(dependencies: AdminDependencies): Hono<{ Variab
     return engineChanged(context, text(name));
   });
   return admin;
+}
+
+/** A question for an empty ledger, with an address and a model of this server. */
+async function exampleOf(context: Context, desk: EngineDesk): Promise<string> {
+  const { origin } = new URL(context.req.url);
+  const models = (await desk.list()).flatMap((engine) => engine.models);
+  const model = (models.find(({ loaded }) => loaded) ?? models[0])?.id ?? "MODEL";
+  const body = JSON.stringify({ model, messages: [{ role: "user", content: "Hello" }] });
+  return `curl ${origin}/v1/chat/completions -H "authorization: Bearer $KEY" -H "content-type: application/json" -d '${body}'`;
 }
 
 /** Runs a form's deed; what is wrong with a field is said in the form, and the field is marked. */

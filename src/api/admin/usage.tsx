@@ -19,12 +19,12 @@ interface UsageProps {
   view: SignedView;
   choice: UsageChoice;
   facts: UsageFacts;
-  /** Of this server, for the example. */
-  origin: string;
+  /** A call to begin with, where there is nothing to show. */
+  example: string | undefined;
 }
 
 export const UsagePage: FC<UsageProps> = (props) => {
-  const { view, choice, facts, origin } = props;
+  const { view, choice, facts, example } = props;
   const { t } = view;
   const some = facts.totals.requests > 0;
   return (
@@ -54,7 +54,7 @@ export const UsagePage: FC<UsageProps> = (props) => {
         <Empty title={t.usageNone}>
           <p>{t.usageNoneHint}</p>
           <pre class="command">
-            <code>{exampleCall(origin)}</code>
+            <code>{example}</code>
           </pre>
         </Empty>
       )}
@@ -79,11 +79,6 @@ export const UsagePage: FC<UsageProps> = (props) => {
     </Page>
   );
 };
-
-function exampleCall(origin: string): string {
-  const body = `{"model":"default","messages":[{"role":"user","content":"Hello"}]}`;
-  return `curl ${origin}/v1/chat/completions -H "authorization: Bearer $KEY" -H "content-type: application/json" -d '${body}'`;
-}
 
 function address({ range, by, show }: UsageChoice): string {
   return `/admin/usage?range=${range}&by=${by}&show=${show}`;
