@@ -14,10 +14,12 @@ export interface EngineAddress {
   url: string;
   /** False for one address without a name: its own name for itself is used. */
   named: boolean;
+  /** Share of the work among equals; 1 unless told. */
+  weight: number;
 }
 
 /**
- * "http://10.0.0.5:8788" or "attic=http://10.0.0.5:8788,cellar=http://10.0.0.6:8788". "link" names none: engines dial in.
+ * "http://10.0.0.5:8788" or "attic=http://10.0.0.5:8788,cellar*2=http://10.0.0.6:8788": a name may have a weight. "link" names none: engines dial in.
  *
  * @throws AppError invalid_configuration
  */
@@ -27,18 +29,23 @@ export function parseEngineList(text: string): EngineAddress[] {
     .map((part) => part.trim())
     .filter((part) => part !== "" && part !== "link")
     .map((part, place, parts): EngineAddress => {
-      const named = /^([\w.-]{1,64})=(.+)$/.exec(part);
-      const url = named?.[2] ?? part;
+      const named = /^([\w.-]{1,64})(?:\*(\d{1,3}(?:\.\d{1,2})?))?=(.+)$/.exec(part);
+      const url = named?.[3] ?? part;
+      const weight = Number(named?.[2] ?? 1);
+      if (weight < 0.01 || weight > 100) {
+        const message = `SNUG_ENGINE_URL: the weight of ${named?.[1]} must be from 0.01 to 100; 1 is usual.`;
+        throw new AppError("invalid_configuration", message);
+      }
       if (!isEngineUrl(url)) {
         throw new AppError(
           "invalid_configuration",
-          `SNUG_ENGINE_URL: ${url} is no http:// or https:// address; write http://host:port, or name=http://host:port,name=…`,
+          `SNUG_ENGINE_URL: ${url} is no http:// or https:// address; write http://host:port, or name=http://host:port,name*2=…`,
         );
       }
-      if (named?.[1] !== undefined) return { name: named[1], url, named: true };
+      if (named?.[1] !== undefined) return { name: named[1], url, named: true, weight };
       return parts.length === 1
-        ? { name: "remote", url, named: false }
-        : { name: `engine-${place + 1}`, url, named: true };
+        ? { name: "remote", url, named: false, weight }
+        : { name: `engine-${place + 1}`, url, named: true, weight };
     });
   if (new Set(addresses.map((address) => address.name)).size < addresses.length) {
     throw new AppError("invalid_configuration", "SNUG_ENGINE_URL: every engine needs a name of its own.");

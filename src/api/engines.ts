@@ -167,7 +167,9 @@ export function createEngineDesk(router: Router, store: EngineStore, clock: Cloc
       }
       const member = await find(name);
       if (change.weight !== undefined) {
-        throw new AppError("invalid_request", "weight of an engine of the settings is 1.", { param: "weight" });
+        throw new AppError("invalid_request", "weight of an engine of the settings stands there: name*2=http://…", {
+          param: "weight",
+        });
       }
       if (change.draining !== undefined) router.drain(name, change.draining);
       return viewEngine(member);

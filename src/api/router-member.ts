@@ -104,6 +104,26 @@ export function coldness(member: EngineMember, model: string): 0 | 1 | 2 {
   return member.models?.some((listing) => listing.id === model && listing.loaded) === true ? 0 : 1;
 }
 
+/**
+ * How well a model that must be loaded would lie there, by what the engine last told of its memory: 0 in free memory of
+ * its GPUs, 1 once models of its own have made room, 2 not all of it. An engine that does not tell stands in the middle.
+ */
+export function roomFor(member: EngineMember, model: string): 0 | 1 | 2 {
+  const needed = member.models?.find((listing) => listing.id === model)?.fileBytes;
+  const devices = member.health?.devices ?? [];
+  if (needed === undefined || devices.length === 0) return 1;
+  const gpus = devices.filter((device) => device.kind === "gpu");
+  const used = gpus.length > 0 ? gpus : devices;
+  let free = 0;
+  let own = 0;
+  for (const { bytesTotal, bytesUsed, bytesOwn = 0 } of used) {
+    if (bytesUsed === undefined) return 1;
+    free += Math.max(0, bytesTotal - bytesUsed);
+    own += bytesOwn;
+  }
+  return needed <= free ? 0 : needed <= free + own ? 1 : 2;
+}
+
 /** What it was doing when read, and what this router gave it since. */
 export function busyCount(member: EngineMember): number {
   const { active = 0, queued = 0 } = member.health ?? {};

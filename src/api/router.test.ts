@@ -59,6 +59,31 @@ describe("the choice", () => {
     for (let i = 0; i < 8; i++) expect(await answer({ userId: `u${i}` })).toBe("warm: warm");
   });
 
+  it("is the engine with room on its GPU among those that must load, then one that can make room", async () => {
+    const cold = { ...listing("m", false), fileBytes: 8e9 };
+    const machine = (text: string, bytesUsed: number, bytesOwn = 0) =>
+      new (class extends FakeEngine {
+        override async health() {
+          const gpu = { name: "GPU", kind: "gpu" as const, bytesTotal: 12e9, bytesUsed, bytesOwn };
+          return {
+            ...(await super.health()),
+            devices: [gpu, { name: "RAM", kind: "host" as const, bytesTotal: 64e9 }],
+          };
+        }
+      })({ models: [cold], script: sayWords(text) });
+    const full = machine("full", 11e9);
+    const evictable = machine("evictable", 11e9, 10e9);
+    const empty = machine("empty", 1e9);
+    const silent = say("silent", { models: [cold] });
+    const users = ["a", "b", "c", "d"];
+    const all = open({ full, evictable, empty, silent });
+    for (const userId of users) expect(await all.answer({ userId })).toBe("empty: empty");
+    const crowded = open({ full, evictable });
+    for (const userId of users) expect(await crowded.answer({ userId })).toBe("evictable: evictable");
+    const unknown = open({ full, silent });
+    for (const userId of users) expect(await unknown.answer({ userId })).toBe("silent: silent");
+  });
+
   it("is never an engine without the model, and one that nobody has is not found", async () => {
     const { answer } = open({ a: say("a", { models: [listing("other")] }), b: say("b") });
     for (let i = 0; i < 8; i++) expect(await answer({ userId: `u${i}` })).toBe("b: b");

@@ -34,6 +34,7 @@ import {
   noteAnswer,
   noteFailure,
   readMember,
+  roomFor,
 } from "./router-member.ts";
 import { createWaitingLine } from "./waiting-line.ts";
 
@@ -134,10 +135,15 @@ export function createRouter(options: RouterOptions): Router {
       if (able.length === 0) continue;
       const ranked = able
         .filter((member) => !freeOnly || hasFreeSlot(member))
-        .map((member) => ({ member, cold: coldness(member, model), waitMs: expectedWaitMs(member) }))
+        .map((member) => {
+          const cold = coldness(member, model);
+          const room = cold === 0 ? 0 : roomFor(member, model);
+          return { member, cold, room, waitMs: expectedWaitMs(member) };
+        })
         .sort(
           (a, b) =>
             a.cold - b.cold ||
+            a.room - b.room ||
             a.waitMs - b.waitMs ||
             conversationScore(request, b.member) - conversationScore(request, a.member),
         );
@@ -279,7 +285,10 @@ export function createRouter(options: RouterOptions): Router {
     take(choice);
     const startedAt = now();
     const call = { ...job.call, request: { ...request, model } };
-    const reply = await engine.answerJob({ ...job, call, ...(member.named ? { engineName: member.name } : {}) }, signal);
+    const reply = await engine.answerJob(
+      { ...job, call, ...(member.named ? { engineName: member.name } : {}) },
+      signal,
+    );
     void reply.ended.then(() => giveBack(choice, reply.refused === undefined ? now() - startedAt : undefined));
     if (reply.refused === undefined) member.failures = 0;
     else if (!signal.aborted) {

@@ -180,8 +180,9 @@ async function openEngine(options: ServerOptions) {
     };
   }
   const token = settings.engineToken === undefined ? {} : { token: settings.engineToken };
-  const members: MemberFacts[] = parseEngineList(settings.engineUrl).map(({ name, url, named }) => ({
+  const members: MemberFacts[] = parseEngineList(settings.engineUrl).map(({ name, url, named, weight }) => ({
     ...facts,
+    weight,
     name,
     url,
     named,

@@ -57,13 +57,13 @@ function createWorkerApp(environment: WorkerEnvironment) {
   const openEngine = createWorkerEngines(links, environment.SNUG_RELAY === "worker");
   return createApp({
     engine: createRouter({
-      engines: parseEngineList(urls ?? "").map(({ name, url, named }) => ({
+      engines: parseEngineList(urls ?? "").map(({ name, url, named, weight }) => ({
         name,
         url,
         named,
         engine: openEngine({ name, url, ...(token ? { token } : {}) }),
         origin: "settings",
-        weight: 1,
+        weight,
         draining: false,
       })),
       registered: { list: engineStore.list, open: openEngine },
