@@ -16,8 +16,10 @@ export interface ScoredModel {
   contextLength: number;
 }
 
-/** Tokens whose logits are held at once: a large vocabulary has half a million of them per token. */
-const tokensPerStep = 16;
+/** Tokens evaluated at once while logits are read, and logits held at most: they come as maps of many times their size. */
+const tokensPerStepMax = 16;
+const tokensPerStepMin = 4;
+const logitsHeldMax = 600_000;
 
 /** @throws AppError invalid_request when the texts are shorter than two windows' worth, or the reference is another model's */
 export async function scoreTexts(task: ScoreTask, model: ScoredModel, hooks: TaskHooks): Promise<QualityScore> {
@@ -87,7 +89,8 @@ async function* predictions(
 ): AsyncGenerator<{ token: Token; logits: Map<Token, number> }> {
   signal.throwIfAborted();
   await sequence.controlledEvaluate(evaluated.slice(0, first));
-  for (let at = first; at < tokens.length - 1; at += tokensPerStep) {
+  let tokensPerStep = tokensPerStepMin;
+  for (let at = first; at < tokens.length - 1; ) {
     signal.throwIfAborted();
     const step = evaluated.slice(at, Math.min(at + tokensPerStep, tokens.length - 1));
     const outputs = await sequence.controlledEvaluate(step.map((token) => [token, withLogits]));
@@ -95,8 +98,15 @@ async function* predictions(
       const logits = output?.next?.logits;
       if (logits === undefined) throw new Error("a position came back without logits");
       yield { token: tokens[at + index + 1]!, logits };
+      tokensPerStep = stepFor(logits.size);
+      logits.clear();
     }
+    at += step.length;
   }
+}
+
+function stepFor(vocabularySize: number): number {
+  return Math.min(tokensPerStepMax, Math.max(tokensPerStepMin, Math.floor(logitsHeldMax / vocabularySize)));
 }
 
 interface Reference {

@@ -128,9 +128,9 @@ class VariantRun {
         this.#result.speeds.push({ ...measured, predicted: { prefillTokensPerSecond, decodeTokensPerSecond } });
       }
       for (const [index, prompt] of this.#plan.prompts.entries()) await this.#answer(bench, index, prompt);
+      // Before the scoring, which holds whole distributions beside the model.
+      if (bench.rssBytesMax > 0) memory.rssBytes = bench.rssBytesMax;
       await this.#score(bench, loaded);
-      memory.rssBytes = Math.max(bench.rssBytesMax, 0);
-      if (memory.rssBytes === 0) delete memory.rssBytes;
     });
   }
 
