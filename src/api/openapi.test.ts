@@ -77,6 +77,10 @@ describe("a real answer is what the description says", () => {
     await hold("POST /v1/chat/completions", api.chat({ user: "ann" }));
     await hold("POST /v1/chat/completions", api.chat({ model: "none" }));
     await hold("POST /v1/chat/completions", api.chat({ temperature: 9 }));
+    await hold("POST /v1/completions", send("POST", "/v1/completions", { model: "fake", prompt: "Say", echo: true }));
+    await hold("POST /v1/completions", send("POST", "/v1/completions", { model: "fake", prompt: [1] }));
+    await hold("POST /v1/embeddings", send("POST", "/v1/embeddings", { model: "fake", input: "Say" }));
+    await hold("POST /v1/rerank", send("POST", "/v1/rerank", { model: "fake", query: "Say" }));
     const asked = { model: "fake", input: "Say it." };
     await hold("POST /v1/responses", send("POST", "/v1/responses", asked));
     await hold("POST /v1/responses", send("POST", "/v1/responses", { ...asked, tools: [{}] }));

@@ -1,6 +1,6 @@
 /** Embeddings and rankings through the API: let in, made by an engine, and written down however they end. */
 import type { Producer, ServiceTerms, Timings } from "../core/chat.ts";
-import { type AppError, toAppError } from "../core/errors.ts";
+import { AppError, toAppError } from "../core/errors.ts";
 import { requestBodyBytesMax } from "../core/limits.ts";
 import type { UsageReceipt } from "../core/ports.ts";
 import { within } from "../http/deadlines.ts";
@@ -85,10 +85,14 @@ async function answer<Result extends Made>(
   );
   const outcome = await settling.finally(() => live.leave(id));
   if (outcome.error !== undefined) {
-    if (signal.aborted) return new Response(null, { status: clientClosedStatus });
-    throw outcome.error;
+    if (context.req.raw.signal.aborted) return new Response(null, { status: clientClosedStatus });
+    throw signal.aborted ? endedByOperator() : outcome.error;
   }
   return context.json(work.render(outcome.result), 200, { "cache-control": "no-store" });
+}
+
+function endedByOperator(): AppError {
+  return new AppError("engine_unavailable", "The request was cancelled on the server; please try again.");
 }
 
 function make<Result extends Made>(

@@ -93,6 +93,16 @@ describe.each([
     });
   });
 
+  it.each(["float", "base64"])("vectors as %s are what the description says", async (encoding_format) => {
+    const reply = await api().request("/v1/embeddings", {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ model: "bert", input: "queue", encoding_format }),
+    });
+    const described = operations["POST /v1/embeddings"]!.answers["application/json"] as z.ZodType;
+    expect(described.safeParse(await reply.json()).error?.issues ?? []).toEqual([]);
+  });
+
   it("documents are ranked, in the form that is described", async () => {
     const documents = ["The queue holds requests", { text: "Memory" }, "slot"];
     const reply = await api().request("/v1/rerank", {
