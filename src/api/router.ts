@@ -101,7 +101,9 @@ export function createRouter(options: RouterOptions): Router {
   };
 
   const members = async (): Promise<EngineMember[]> => {
-    if (options.registered !== undefined && now() - listedAt >= engineListMsMax) await reload();
+    // The first engine of all is waited for by whoever set it up.
+    const ageMax = all().length === 0 ? engineStateMsMax : engineListMsMax;
+    if (options.registered !== undefined && now() - listedAt >= ageMax) await reload();
     return all();
   };
 
@@ -115,6 +117,13 @@ export function createRouter(options: RouterOptions): Router {
       }
     }
     await Promise.all(unknown);
+  };
+
+  /** Nobody can answer, as far as is known: one that just came, or came back, is worth a look before a refusal. */
+  const lookAgain = async () => {
+    if (options.registered !== undefined && now() - listedAt >= engineStateMsMax) await reload();
+    const away = all().filter((member) => member.health === undefined || member.health.state === "stopped");
+    await Promise.all(away.map((member) => readMember(member, now)));
   };
 
   const refresh = async () => {
@@ -255,10 +264,16 @@ export function createRouter(options: RouterOptions): Router {
     if (lone === undefined) await freshen(found);
     const tried = new Set<EngineMember>();
     let last: ChatEvent | undefined;
+    let looked = false;
     while (tried.size < engineTriesMax) {
       let choice = take(lone === undefined ? choose(request, tried, true) : { member: lone, model: request.model });
       if (choice === undefined) {
-        if (candidatesGone(request, tried)) break;
+        if (candidatesGone(request, tried)) {
+          if (tried.size > 0 || looked) break;
+          looked = true;
+          await lookAgain();
+          continue;
+        }
         const placed = yield* waitForPlace(request, tried, signal);
         if ("type" in placed) return yield [placed.type === "cancelled" ? placed : (last ?? placed)];
         choice = placed;
