@@ -2,6 +2,7 @@
 import { Argument, Command, InvalidArgumentError, Option } from "commander";
 import type { Locale } from "../core/errors.ts";
 import { addCompareCommands, type CompareActions } from "./compare.ts";
+import type { DeployOptions } from "./deploy.ts";
 import type { KeyCreateOptions, KeyListOptions } from "./keys.ts";
 import { addModelsCommands, type ModelsActions } from "./models.ts";
 
@@ -74,6 +75,7 @@ export interface CliActions extends ModelsActions, CompareActions {
   runBot(platform: "discord" | "slack", options: BotRunOptions): Promise<number>;
   registerDiscord(options: RegisterOptions): Promise<number>;
   slackManifest(options: ManifestOptions): Promise<number>;
+  deploy(options: DeployOptions): Promise<number>;
   createKey(options: KeyCreateOptions): Promise<number>;
   listKeys(options: KeyListOptions): Promise<number>;
   revokeKey(id: string): Promise<number>;
@@ -110,6 +112,9 @@ const texts = {
     png: "write the picture as PNG",
     measured: "speeds measured on this machine, as JSON (docs/fits-batch.md)",
     lang: "language of the answer",
+    deploy: "put the API on Cloudflare, step by step; what is there stays",
+    dryRun: "say what would be run, and run nothing",
+    deployEnv: "one of wrangler.toml's environments",
     keys: "make, list and revoke API keys",
     keysCreate: "make a key; its secret is shown this once",
     keysList: "list the keys",
@@ -164,6 +169,9 @@ const texts = {
     png: "把图保存为 PNG",
     measured: "本机实测速度的 JSON 文件（docs/fits-batch.md）",
     lang: "回答所用语言",
+    deploy: "把 API 部署到 Cloudflare，逐步进行，已有的保持不变",
+    dryRun: "只显示将要执行的命令，不执行",
+    deployEnv: "wrangler.toml 中的环境",
     keys: "创建、查看和吊销 API 密钥",
     keysCreate: "创建密钥；密钥内容只显示这一次",
     keysList: "列出密钥",
@@ -292,6 +300,14 @@ export function createProgram(
     .addArgument(new Argument("<platform>").choices(["slack"]))
     .option("--request-url <address>", t.botsRequestUrl)
     .action(async (_platform: string, options: ManifestOptions) => finish(await actions.slackManifest(options)));
+
+  program
+    .command("deploy")
+    .description(t.deploy)
+    .option("--dry-run", t.dryRun)
+    .option("--env <name>", t.deployEnv)
+    .option("--json", t.json)
+    .action(async (options: DeployOptions) => finish(await actions.deploy(options)));
 
   const keys = program.command("keys").description(t.keys);
   const create = keys

@@ -76,6 +76,7 @@ const program = createProgram(
       (await import("./bot-commands.ts")).runBot(platform, options, parseSettings(process.env)),
     registerDiscord: async (options) => (await import("./bot-commands.ts")).registerDiscord(options, terminal),
     slackManifest: async (options) => (await import("./bot-commands.ts")).slackManifest(options, terminal),
+    deploy: async (options) => (await import("./deploy.ts")).runDeploy(options, terminal),
     createKey: async (options) => (await import("./keys.ts")).createKey(options, settingsWith({}), terminal),
     listKeys: async (options) => (await import("./keys.ts")).listKeys(options, settingsWith({}), terminal),
     revokeKey: async (id) => (await import("./keys.ts")).revokeKeyById(id, settingsWith({}), terminal),
