@@ -22,10 +22,10 @@ export function createWorkerEngines(links: ObjectNamespace, inWorker = false) {
     const address: EngineAddress = { name, url, ...(token === undefined ? {} : { token }) };
     if (inWorker) return openAddress(address);
     // Reading an answer's tokens takes more time than a Worker has on the Free plan; an object has 30 s.
-    const object = linkObject(links, `${url} ${name}`);
+    // A stub belongs to the request it was made in, and engines outlive requests.
     return Object.assign(openAddress(address), {
       answerJob: (job: AnswerJob, signal: AbortSignal) =>
-        answerThrough(object, "/answer", { job, address }, job, signal),
+        answerThrough(linkObject(links, `${url} ${name}`), "/answer", { job, address }, job, signal),
     });
   };
 }
