@@ -55,16 +55,16 @@ export function createRoomDiscord(parts: RoomParts): RoomDiscord {
 }
 
 /**
- * @param parts `readIdentity` gives who the bot was found to be before, which saves asking Slack with every awakening
+ * @param parts `known` is who the bot was found to be before, which saves asking Slack with every awakening
  * @throws AppError invalid_configuration, or engine_unavailable when Slack is out of reach
  */
-export async function createRoomSlack(parts: RoomParts & { readIdentity: () => Promise<unknown> }): Promise<RoomSlack> {
-  const { environment, keep, logger, readIdentity } = parts;
+export async function createRoomSlack(parts: RoomParts & { known: unknown }): Promise<RoomSlack> {
+  const { environment, keep, logger } = parts;
   const settings = parseSlackSettings(textsOf(environment));
   if (settings === undefined) throw missing("SLACK_BOT_TOKEN");
   const { botToken, admins, followThreads, apiUrl } = settings;
   const bot = createRoomBot("slack", settings, parts);
-  const known = identitySchema.safeParse(await readIdentity());
+  const known = identitySchema.safeParse(parts.known);
   const send = fetchCalls({
     token: botToken,
     fetch: (input, init) => fetch(input, init),

@@ -34,7 +34,10 @@ export interface RoomState {
 const aliveMsMax = 10 * 60_000;
 const jobMsMax = 14 * 60_000;
 const jobTriesMax = 2;
-const tidyEveryMs = 3_600_000;
+/** An event that is no question is done with in less. */
+const lookMsMax = 1_000;
+
+const identityKey = "slack identity";
 
 const jobSchema = z.object({ interaction: z.unknown(), receivedAt: z.number(), tries: z.number() });
 type Job = z.infer<typeof jobSchema>;
@@ -71,17 +74,26 @@ export class ChatRoom {
   /** Keeps the object awake while it works; takes up what an earlier life left; forgets what is old. */
   async alarm(): Promise<void> {
     this.#awake = true;
-    await this.#resume();
+    let nextAt: number | undefined;
+    try {
+      await this.#resume();
+      await this.#workEnds();
+      nextAt = await this.#tidy();
+    } finally {
+      this.#awake = false;
+      if (this.#work.size > 0) nextAt = systemTimer.now();
+      if (nextAt !== undefined) await this.#storage.setAlarm(nextAt);
+    }
+  }
+
+  /** Or as long as one run of the alarm may take. */
+  async #workEnds(): Promise<void> {
     const until = systemTimer.now() + aliveMsMax;
     while (this.#work.size > 0 && systemTimer.now() < until) {
       const ended = new AbortController();
       await Promise.race([Promise.all(this.#work), systemTimer.wait(until - systemTimer.now(), ended.signal)]);
       ended.abort();
     }
-    const kept = await this.#tidy();
-    this.#awake = false;
-    if (this.#work.size > 0) await this.#storage.setAlarm(systemTimer.now());
-    else if (kept) await this.#storage.setAlarm(systemTimer.now() + tidyEveryMs);
   }
 
   async #takeInteraction({ interaction, receivedAt }: Omit<Job, "tries">): Promise<Response> {
@@ -124,16 +136,26 @@ export class ChatRoom {
   }
 
   async #takeSlack(body: Record<string, unknown>): Promise<Response> {
-    this.#slack ??= createRoomSlack({ ...this.#parts(), readIdentity: () => this.#storage.get("slack identity") });
-    // A failure must not be what every later request meets.
-    this.#slack.catch(() => {
-      this.#slack = undefined;
-    });
-    const { handle, workspace, identity } = await this.#slack;
-    await this.#storage.put("slack identity", identity);
+    this.#slack ??= this.#openSlack();
+    const { handle, workspace } = await this.#slack;
     this.#track(handle(body).then(async () => void (await Promise.all(workspace.background))));
-    await this.#stayAwake();
+    // Most events are looked at and put aside at once; the object is awake for some seconds after each anyway.
+    void systemTimer.wait(lookMsMax).then(async () => {
+      if (this.#work.size > 0) await this.#stayAwake();
+    });
     return new Response("");
+  }
+
+  async #openSlack(): Promise<RoomSlack> {
+    try {
+      const opened = await createRoomSlack({ ...this.#parts(), known: await this.#storage.get(identityKey) });
+      await this.#storage.put(identityKey, opened.identity);
+      return opened;
+    } catch (thrown) {
+      // A failure must not be what every later request meets.
+      this.#slack = undefined;
+      throw thrown;
+    }
   }
 
   #openDiscord(): RoomDiscord {
@@ -154,15 +176,16 @@ export class ChatRoom {
     if (!this.#awake) await this.#storage.setAlarm(systemTimer.now());
   }
 
-  /** @returns whether something is left to forget later */
-  async #tidy(): Promise<boolean> {
-    let left = false;
+  /** @returns when something is to be forgotten next, milliseconds since the epoch */
+  async #tidy(): Promise<number | undefined> {
+    const now = systemTimer.now();
+    let nextAt: number | undefined;
     for (const [key, value] of await this.#storage.list({ prefix: "keep ", limit: 1000 })) {
-      const { at } = keptSchema.parse(value);
-      if (systemTimer.now() - at > keptMsMax) await this.#storage.delete(key);
-      else left = true;
+      const forgetAt = keptSchema.parse(value).at + keptMsMax;
+      if (forgetAt <= now) await this.#storage.delete(key);
+      else nextAt = Math.min(nextAt ?? forgetAt, forgetAt);
     }
-    return left;
+    return nextAt;
   }
 
   readonly #keep: Keep = {

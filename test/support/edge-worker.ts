@@ -62,7 +62,9 @@ async function workerOf(file: string): Promise<WorkerOptions & { name: string }>
     modules: [{ type: "ESModule", path: "worker.js", contents: await bundles.get(entry)! }],
     modulesRoot: "/",
     compatibilityDate: setting("compatibility_date"),
-    compatibilityFlags: ["enable_request_signal"],
+    compatibilityFlags: [...(/^compatibility_flags = \[([^\]]*)\]/m.exec(text)?.[1]?.matchAll(/"(\w+)"/g) ?? [])].map(
+      (match) => match[1]!,
+    ),
     d1Databases: { DB: "snug" },
     serviceBindings: Object.fromEntries(pairs("services", "binding", "service")),
     durableObjects: Object.fromEntries(
