@@ -12,6 +12,8 @@ it("options become the body that makes a key", () => {
     expires: "30d",
     requestsPerDay: 5,
     userConcurrent: 1,
+    weight: 2.5,
+    priority: "batch",
   };
   expect(toKeyRequest(options, now)).toEqual({
     name: "bot",
@@ -20,6 +22,8 @@ it("options become the body that makes a key", () => {
     expiresAt: now + 30 * 86_400_000,
     limits: { requestsPerDay: 5 },
     userLimits: { concurrentRequests: 1 },
+    weight: 2.5,
+    priority: "batch",
   });
   expect(toKeyRequest({ name: "bot" }, now)).toEqual({ name: "bot" });
   expect(toKeyRequest({ name: "bot", expires: "2027-01-31" }, now)).toMatchObject({ expiresAt: "2027-01-31" });
@@ -34,12 +38,12 @@ it("keys stand in columns that line up in Chinese too, with what they are held t
   const key = { fingerprint: "f", scopes: ["chat"], createdAt: "2026-01-05T00:00:00.000Z" };
   const rows = [
     { ...key, id: "key-1", name: "机器人", state: "active" as const, limits: { requestsPerDay: 5 }, models: ["m"] },
-    { ...key, id: "key-22", name: "b", state: "revoked" as const, userLimits: { concurrentRequests: 1 } },
+    { ...key, id: "key-22", name: "b", state: "revoked" as const, userLimits: { concurrentRequests: 1 }, weight: 2 },
   ];
   const text = renderKeys(rows, { locale: "zh", paint: (_style, line) => line });
   expect(text.split("\n")).toEqual([
     "ID      名称    权限  状态    创建日期    限制",
     "key-1   机器人  chat  有效    2026-01-05  m; requests/day 5",
-    "key-22  b       chat  已吊销  2026-01-05  at once 1 per user",
+    "key-22  b       chat  已吊销  2026-01-05  weight 2; at once 1 per user",
   ]);
 });
