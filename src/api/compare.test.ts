@@ -1,26 +1,11 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { openApi, type TestApi } from "../../test/support/api.ts";
+import { sampleReport as report } from "../../test/support/compare-port.ts";
 import { AppError } from "../core/errors.ts";
 import type { EngineOperation } from "../core/ports.ts";
 import type { CompareOptions } from "../engine/compare/compare.ts";
 import { CompareDesk } from "../engine/compare/desk.ts";
 import { carryOut, type EngineControl } from "../engine/operations.ts";
-import type { ComparisonReport } from "../fit/compare-report.ts";
-
-const report: ComparisonReport = {
-  version: 1,
-  model: { name: "tiny", architecture: "llama", parameterCount: 1, demo: false },
-  machine: { cpu: "a processor", gpus: [], backend: "cpu", ramBytesTotal: 1 },
-  startedAt: 0,
-  durationMs: 1,
-  measuredMs: 1,
-  overheadMs: 0,
-  prompts: [],
-  contexts: [],
-  maxTokens: 1,
-  variants: [{ quantization: "F16", speeds: [], answers: [] }],
-  disturbed: false,
-};
 
 let api: TestApi;
 let run: { options: CompareOptions; resolve(): void; reject(error: unknown): void } | undefined;

@@ -1,46 +1,19 @@
 import { setImmediate } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
+import { sampleReport as report } from "../../test/support/compare-port.ts";
 import { FakePlace } from "../../test/support/fake-platform.ts";
 import { ManualTimer } from "../../test/support/manual-timer.ts";
 import { MemoryBotState } from "../../test/support/memory-bot-state.ts";
 import { MemoryLogger } from "../../test/support/memory-logger.ts";
 import { usageOfRows } from "../../test/support/usage-rows.ts";
 import { AppError } from "../core/errors.ts";
-import type { CompareJob, CompareRequest, ComparisonReport } from "../fit/compare-report.ts";
+import type { CompareJob, CompareRequest } from "../fit/compare-report.ts";
 import { OPEN_ACCESS } from "./access.ts";
 import { ChatBot } from "./bot.ts";
 import { findCommand } from "./commands.ts";
 import type { ComparePort } from "./compare-run.ts";
 import type { BotLocale } from "./locale/texts.ts";
 import { DEFAULT_PACE } from "./pace.ts";
-
-const report: ComparisonReport = {
-  version: 1,
-  model: { name: "tiny", architecture: "llama", parameterCount: 1e9, demo: false },
-  machine: { cpu: "a processor", gpus: [], backend: "cpu", ramBytesTotal: 1 },
-  startedAt: 0,
-  durationMs: 1,
-  measuredMs: 1,
-  overheadMs: 0,
-  prompts: [],
-  contexts: [256],
-  maxTokens: 1,
-  variants: [
-    {
-      quantization: "F16",
-      speeds: [
-        {
-          contextTokens: 256,
-          prefillTokensPerSecond: 100,
-          decodeTokensPerSecond: 42,
-          predicted: { prefillTokensPerSecond: 100, decodeTokensPerSecond: 40 },
-        },
-      ],
-      answers: [],
-    },
-  ],
-  disturbed: false,
-};
 
 const job: CompareJob = { id: "local:cmp-1", state: "running", model: "tiny", startedAt: 0 };
 const admin = { id: "u1", name: "Ann", roleIds: [], isAdmin: true, isManager: true };

@@ -1,23 +1,9 @@
 import { describe, expect, it } from "vitest";
+import { sampleReport as report } from "../../../test/support/compare-port.ts";
 import { AppError } from "../../core/errors.ts";
-import type { CompareEvent, ComparisonReport } from "../../fit/compare-report.ts";
+import type { CompareEvent } from "../../fit/compare-report.ts";
 import type { CompareOptions } from "./compare.ts";
 import { CompareDesk } from "./desk.ts";
-
-const report: ComparisonReport = {
-  version: 1,
-  model: { name: "tiny", architecture: "llama", parameterCount: 1, demo: false },
-  machine: { cpu: "a processor", gpus: [], backend: "cpu", ramBytesTotal: 1 },
-  startedAt: 0,
-  durationMs: 1,
-  measuredMs: 1,
-  overheadMs: 0,
-  prompts: [],
-  contexts: [],
-  maxTokens: 1,
-  variants: [],
-  disturbed: false,
-};
 
 /** A desk whose comparisons end when the test says so. */
 function desk({ active = 0 } = {}) {
