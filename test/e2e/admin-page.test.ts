@@ -98,6 +98,17 @@ describe.skipIf(chromium === undefined)("the admin page in Chromium", () => {
     await page.context().close();
   });
 
+  it("says when the server does not answer, and goes on by itself", async () => {
+    const { page } = await openAdmin(browser, snug.address);
+    await signIn(page, snug.key);
+    await page.locator("#live").waitFor(slow);
+    await page.context().setOffline(true);
+    await page.getByText("The server does not answer.").waitFor(slow);
+    await page.context().setOffline(false);
+    await page.getByText("The server does not answer.").waitFor({ state: "detached", ...slow });
+    await page.context().close();
+  });
+
   it("makes a key that works, shows it once, and revokes it after a question", async () => {
     const { page, problems } = await openAdmin(browser, snug.address);
     await signIn(page, snug.key);
