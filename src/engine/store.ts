@@ -3,28 +3,18 @@ import { mkdir, readdir, rm, rmdir, stat } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { AppError } from "../core/errors.ts";
 import type { HardwareReading } from "../core/ports.ts";
-import { formatBytes } from "../core/units.ts";
 import { specFromCatalogue, suggestModels } from "../fit/catalogue.ts";
-import { openHttpGguf } from "../fit/gguf-http.ts";
-import { type HubModel, type HubReference, listHubModels, parseHubReference, selectHubModel } from "../fit/gguf-hub.ts";
-import { specFromGguf, specFromMetadata } from "../fit/model.ts";
+import { type HubReference, parseHubReference } from "../fit/gguf-hub.ts";
+import { specFromGguf } from "../fit/model.ts";
 import { canonicalQuantization } from "../fit/quantization-names.ts";
 import type { FitPlan, ModelSpec } from "../fit/types.ts";
 import { type CheckedModel, checkModelFile, fileError, readModelHeader } from "./check-model.ts";
 import type { SmallerFile } from "./ladder.ts";
-import { type LoadWish, planOn } from "./load-plan.ts";
+import type { LoadWish } from "./load-plan.ts";
 import { chooseQuantization, type QuantizationOffer } from "./store-choice.ts";
 import { bytesMissing, type DownloadFile, downloadFile, requireDiskSpace } from "./store-download.ts";
-import {
-  accessHint,
-  catalogueEntry,
-  gated,
-  noRepository,
-  safeSegments,
-  shown,
-  siblings,
-  splitName,
-} from "./store-names.ts";
+import { planHere, selectOnHub } from "./store-hub.ts";
+import { accessHint, catalogueEntry, noRepository, safeSegments, shown, siblings, splitName } from "./store-names.ts";
 import { familyOf, modelId, type StoredModel, scanHubCache, scanOllama, scanOwnFolder } from "./store-scan.ts";
 
 export interface ModelStoreOptions {
@@ -231,7 +221,7 @@ export class ModelStore {
     const folder = join(this.folder, reference.owner, reference.repo);
     const here = await this.#hubModelHere(reference);
     if (here !== undefined) return stored(here);
-    const hub = await this.#selectOnHub(reference, options, known);
+    const hub = await selectOnHub(reference, { ...this.#options, fetch: this.#fetch }, options, known);
     const files = hub.files.map(
       (file): DownloadFile => ({
         url: file.url,
@@ -267,51 +257,6 @@ export class ModelStore {
         model.quantization === canonicalQuantization(selection) ||
         basename(model.path).toLowerCase() === basename(wanted),
     );
-  }
-
-  async #selectOnHub(reference: HubReference, options: GetOptions, known?: ModelSpec): Promise<HubModel> {
-    const { hubUrl, hubToken } = this.#options;
-    const hubOptions = {
-      hubUrl,
-      fetch: this.#fetch,
-      signal: options.signal,
-      ...(hubToken === undefined ? {} : { token: hubToken }),
-    };
-    const listing = await listHubModels(reference, hubOptions).catch((thrown) => {
-      throw gated(thrown, this.#options, reference);
-    });
-    if (reference.selection !== undefined || listing.models.length < 2) return selectHubModel(listing, reference);
-    const labelled = listing.models.filter(({ quantization }) => quantization !== undefined);
-    const sample = labelled.at(-1);
-    if (sample === undefined) return selectHubModel(listing, reference);
-    const spec = known ?? (await this.#specOnHub(sample.files[0]!.url, hubOptions, reference));
-    const reading = await options.reading();
-    const offers = labelled.map(
-      (model): QuantizationOffer<typeof model> => ({
-        item: model,
-        fileBytes: model.fileBytes,
-        ...(model.quantization === undefined ? {} : { quantization: model.quantization }),
-        plan: () => planHere(spec, reading, options.wish, model.quantization),
-      }),
-    );
-    const chosen = chooseQuantization(offers, spec.parameterCount);
-    if (chosen !== undefined) {
-      return selectHubModel(listing, { ...reference, selection: chosen.offer.item.files[0]!.path });
-    }
-    const smallest = Math.min(...labelled.map(({ fileBytes }) => fileBytes));
-    throw new AppError(
-      "model_does_not_fit",
-      `No quantization of ${reference.owner}/${reference.repo} fits this machine; the smallest has ${formatBytes(smallest)}. See what does: snug fits`,
-      { details: { fileBytesSmallest: smallest } },
-    );
-  }
-
-  /** The shape of the model in a repository, by the header of one of its files. */
-  async #specOnHub(url: string, options: Parameters<typeof openHttpGguf>[1], reference: HubReference) {
-    const header = await openHttpGguf(url, options).catch((thrown) => {
-      throw gated(thrown, this.#options, reference);
-    });
-    return specFromMetadata(header.metadata, { name: reference.repo });
   }
 
   async #fromUrl(address: string, options: GetOptions): Promise<PulledModel> {
@@ -389,22 +334,6 @@ export class ModelStore {
       "model_not_found",
       `There is no model called ${shown(name)}. ${there}.${hint} A path, a URL of a GGUF file, or hf:owner/repo works too.`,
     );
-  }
-}
-
-/** A plan for this machine as it is; undefined when it does not fit, or when the planner does not know the mix. */
-function planHere(
-  spec: ModelSpec,
-  reading: HardwareReading,
-  wish: LoadWish = {},
-  quantization?: string,
-): FitPlan | undefined {
-  try {
-    const { answer } = planOn(spec, reading, wish, { quantization });
-    return answer.kind === "plan" && answer.fits ? answer : undefined;
-  } catch (thrown) {
-    if (thrown instanceof AppError && thrown.code === "invalid_request") return undefined;
-    throw thrown;
   }
 }
 
