@@ -2,9 +2,18 @@
 import * as z from "zod";
 import { AppError } from "../core/errors.ts";
 import { enginesMax, monitorSamplesMax, warningsMax } from "../core/limits.ts";
-import type { EngineWarning, MonitoringReport } from "../core/monitoring.ts";
-import type { Clock, DeviceMemory, EngineHealth, EngineOperation, EngineRecord, EngineStore } from "../core/ports.ts";
+import type { EngineWarning, GpuHistory, MonitoringReport } from "../core/monitoring.ts";
+import type {
+  ChatEngine,
+  Clock,
+  DeviceMemory,
+  EngineHealth,
+  EngineOperation,
+  EngineRecord,
+  EngineStore,
+} from "../core/ports.ts";
 import { isEngineUrl } from "./engine-list.ts";
+import type { GpuState } from "./metrics.ts";
 import { parseParameters } from "./parameters.ts";
 import type { Router } from "./router.ts";
 import { type EngineMember, readMember } from "./router-member.ts";
@@ -96,6 +105,25 @@ const monitoringSchema = z.object({
   warnings: z.array(warningSchema).max(warningsMax),
 });
 
+async function readMonitoring(engine: ChatEngine): Promise<MonitoringReport | undefined> {
+  const report = await engine.operate?.({ verb: "monitoring" }).catch(() => undefined);
+  return monitoringSchema.safeParse(report).data;
+}
+
+function lastLook(engine: string, { gpu, name, throttle, ...columns }: GpuHistory): GpuState {
+  const { utilization, temperatureCelsius, powerWatts } = columns;
+  const [use, heat, power] = [utilization, temperatureCelsius, powerWatts].map((column) => column.at(-1) ?? undefined);
+  return {
+    engine,
+    gpu,
+    name,
+    ...(use === undefined ? {} : { utilization: use }),
+    ...(heat === undefined ? {} : { temperatureCelsius: heat }),
+    ...(power === undefined ? {} : { powerWatts: power }),
+    throttled: throttle.length > 0,
+  };
+}
+
 export interface EngineWarningView extends EngineWarning {
   engine: string;
 }
@@ -114,6 +142,8 @@ export interface EngineDesk {
   remove(name: string): Promise<void>;
   /** What is wrong with engines' machines now, oldest first; engines that do not tell are left out. */
   warnings(): Promise<EngineWarningView[]>;
+  /** GPUs of engines in this process at their last look; engines elsewhere have metrics of their own. */
+  gpus(): Promise<GpuState[]>;
   /** How its GPUs did over the last day; undefined where it does not tell. */
   monitoring(name: string): Promise<MonitoringReport | undefined>;
   /** Passes an operator's wish on to the engine itself. */
@@ -184,10 +214,18 @@ export function createEngineDesk(router: Router, store: EngineStore, clock: Cloc
       );
       return told.flat().sort((left, right) => left.since - right.since);
     },
+    async gpus() {
+      const own = (await router.members()).filter(({ url }) => url === undefined);
+      const told = await Promise.all(
+        own.map(async ({ name, engine }) => {
+          const report = await readMonitoring(engine);
+          return (report?.gpus ?? []).map((history) => lastLook(name, history));
+        }),
+      );
+      return told.flat();
+    },
     async monitoring(name) {
-      const { engine } = await find(name);
-      const report = await engine.operate?.({ verb: "monitoring" }).catch(() => undefined);
-      return monitoringSchema.safeParse(report).data;
+      return await readMonitoring((await find(name)).engine);
     },
     async operate(name, operation) {
       const { engine } = await find(name);

@@ -100,6 +100,18 @@ describe("an administrator", () => {
   });
 });
 
+describe("GET /metrics", () => {
+  it("has the GPUs of the engine in this process; those elsewhere have metrics of their own", async () => {
+    const text = await (await api.request("/metrics")).text();
+    const labels = '{engine="fake",gpu="0",name="NVIDIA GeForce RTX 3080"}';
+    expect(text).toContain(`snug_engine_gpu_temperature_celsius${labels} 31`);
+    expect(text).toContain(`snug_engine_gpu_power_watts${labels} 22.78`);
+    expect(text).toContain(`snug_engine_gpu_throttled${labels} 1`);
+    expect(text).not.toContain('gpu="0",name="NVIDIA GeForce RTX 3080",engine="attic"');
+    expect(text.match(/snug_engine_gpu_throttled\{/g)).toHaveLength(1);
+  });
+});
+
 describe("the admin page", () => {
   const signIn = async () => {
     const reply = await api.app.request("/admin/sign-in", {

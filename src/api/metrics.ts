@@ -20,12 +20,23 @@ export interface EngineState {
   devices?: { name: string; bytesTotal: number; bytesUsed?: number }[];
 }
 
+/** A GPU at the last look; what its driver does not tell is left out. */
+export interface GpuState {
+  engine: string;
+  gpu: number;
+  name: string;
+  utilization?: number;
+  temperatureCelsius?: number;
+  powerWatts?: number;
+  throttled: boolean;
+}
+
 export interface Metrics {
   /** @param route the pattern, not the path: paths hold ids */
   countRequest(method: string, route: string, status: number): void;
   countAnswer(admission: UsageAdmission, receipt: UsageReceipt): void;
   countRefusal(code: string): void;
-  render(state: { version: string; engines: EngineState[]; live: number }): string;
+  render(state: { version: string; engines: EngineState[]; gpus?: readonly GpuState[]; live: number }): string;
 }
 
 type Labels = Record<string, string>;
@@ -120,7 +131,7 @@ export function createMetrics(): Metrics {
       observe(families.duration, labels, inSeconds(totalMs));
       observe(families.rate, labels, completionTokensPerSecond);
     },
-    render({ version, engines, live }) {
+    render({ version, engines, gpus = [], live }) {
       const lines: string[] = [];
       gauge(lines, "snug_build_info", "Version of this server.", [[{ version }, 1]]);
       gauge(lines, "snug_chats_running", "Chats being answered or waiting.", [[{}, live]]);
@@ -139,6 +150,19 @@ export function createMetrics(): Metrics {
         gauge(lines, name, help, engines.flatMap(byDevice(bytes)));
       memory("snug_engine_memory_total_bytes", "Memory of each of its devices.", ({ bytesTotal }) => bytesTotal);
       memory("snug_engine_memory_used_bytes", "Of that, taken by anybody.", ({ bytesUsed }) => bytesUsed);
+      const perGpu = (name: string, help: string, read: (gpu: GpuState) => number | undefined) => {
+        const samples = gpus.flatMap((one): [Labels, number][] => {
+          const value = read(one);
+          return value === undefined ? [] : [[{ engine: one.engine, gpu: String(one.gpu), name: one.name }, value]];
+        });
+        if (samples.length > 0) gauge(lines, name, help, samples);
+      };
+      perGpu("snug_engine_gpu_utilization_ratio", "Share of time in use, 0 to 1.", (one) => one.utilization);
+      perGpu("snug_engine_gpu_temperature_celsius", "Temperature.", (one) => one.temperatureCelsius);
+      perGpu("snug_engine_gpu_power_watts", "Power drawn.", (one) => one.powerWatts);
+      perGpu("snug_engine_gpu_throttled", "1 while heat or power holds the clock down.", (one) =>
+        Number(one.throttled),
+      );
       for (const family of Object.values<Family>(families)) renderFamily(lines, family, series.get(family));
       return `${lines.join("\n")}\n`;
     },
