@@ -213,7 +213,8 @@ export function createApp(dependencies: AppDependencies): Hono<ApiEnvironment> {
   app.delete("/v1/requests/:id", adminKey!, (context) => context.json(live.cancel(context.req.param("id"))));
 
   app.get("/metrics", adminKey!, async (context) => {
-    const text = metrics.render({ version, live: live.list().length, engines: await desk.list() });
+    const [engines, gpus] = await Promise.all([desk.list(), desk.gpus()]);
+    const text = metrics.render({ version, live: live.list().length, engines, gpus });
     return context.body(text, 200, { "content-type": metricsContentType, "cache-control": "no-store" });
   });
   app.route("/docs", createDocsPage(dependencies.assets));
