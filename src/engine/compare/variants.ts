@@ -106,7 +106,8 @@ export async function prepareVariant(
     return { path: target, origin: await makeVariant(variants.source.path, target, quantization, options) };
   }
   const { store, signal, onProgress, reading } = options;
-  const pulled = await store.get(`${variants.name}-${quantization.toLowerCase()}`, {
+  const separator = /^hf:/i.test(variants.name) ? ":" : "-";
+  const pulled = await store.get(`${variants.name}${separator}${quantization.toLowerCase()}`, {
     signal,
     reading,
     onProgress: ({ bytesDone, bytesTotal }) => onProgress(bytesTotal === undefined ? 0 : bytesDone / bytesTotal),
