@@ -82,7 +82,7 @@ export class LinkAnswer {
 
   /** The reader is gone. */
   drop(): void {
-    clearTimeout(this.#reportTimer);
+    if (this.#reportTimer !== undefined) clearTimeout(this.#reportTimer);
     if (!this.#ended) this.#cancel();
     this.#ended = true;
     this.#forget();
