@@ -73,7 +73,7 @@ const texts = {
     written: (path: string) => `Profile: ${path}\nThe planner reads it: snug fits … --measured ${path}`,
     learned: "Loads on this machine are planned by it from now on.",
     shared: (path: string) => `To share: ${path}. All that is in it:`,
-    shareHint: "Send it as data/NAME.json in a pull request.",
+    shareHint: "Send it as bench/data/profiles/NAME.json in a pull request.",
     loaded: (ms: string, predicted: string, measured: string) =>
       `Loaded in ${ms}; ${measured} taken, ${predicted} predicted.`,
   },
@@ -104,7 +104,7 @@ const texts = {
     written: (path: string) => `档案：${path}\n规划器可读取：snug fits … --measured ${path}`,
     learned: "从现在起，本机的加载会据此规划。",
     shared: (path: string) => `可分享的文件：${path}，全部内容如下：`,
-    shareHint: "请以 data/NAME.json 提交合并请求。",
+    shareHint: "请以 bench/data/profiles/NAME.json 提交合并请求。",
     loaded: (ms: string, predicted: string, measured: string) =>
       `加载用时 ${ms}；占用 ${measured}，预测 ${predicted}。`,
   },
