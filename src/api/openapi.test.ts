@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import * as z from "zod";
 import { openApi, type TestApi } from "../../test/support/api.ts";
+import { holdToDescription } from "../../test/support/described.ts";
 import { serveEngine } from "../../test/support/engine-server.ts";
 import { FakeEngine } from "../../test/support/fake-engine.ts";
 
@@ -132,6 +133,15 @@ describe("a real answer is what the description says", () => {
     await hold("DELETE /v1/requests/{id}", send("DELETE", `/v1/requests/${requests[0]!.id}`));
     await reading;
     await api.rows();
+  });
+
+  it("in every test, of whatever it is about", async () => {
+    const keys = (body: object) => holdToDescription("GET", "/v1/keys", Response.json(body));
+    expect(await keys({ keys: [] })).toBe("GET /v1/keys");
+    await expect(keys({ keys: [], more: 1 })).rejects.toThrow(/otherwise than/);
+    const teapot = Response.json({}, { status: 200, headers: { "content-type": "application/problem+json" } });
+    await expect(holdToDescription("GET", "/v1/keys", teapot)).rejects.toThrow(/says nothing/);
+    expect(await holdToDescription("GET", "/admin", Response.json({}))).toBeUndefined();
   });
 
   it("and would be found out if it were not", async () => {

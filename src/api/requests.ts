@@ -37,7 +37,9 @@ export function identify({ clock, logger, randomId, metrics }: RequestDependenci
     headers.set("openai-processing-ms", String(Math.round(ms)));
     for (const [name, value] of Object.entries(context.get("replyHeaders") ?? {})) headers.set(name, value);
     const { method, path } = context.req;
-    logger.info("request", { requestId, method, path, status, ms });
+    // Pages that refresh themselves would fill the log.
+    const level = path.startsWith("/admin/now/") ? "debug" : "info";
+    logger[level]("request", { requestId, method, path, status, ms });
     metrics.countRequest(method, routeOf(context), status);
   });
 }
@@ -97,7 +99,8 @@ export const crossOrigin = createMiddleware(async (context, next) => {
 });
 
 /** Our own routes under /v1 speak problem+json; OpenAI's clients only parse what OpenAI defined. */
-const ownRoutes = /^\/v1\/(?:fits|gpus|models\/catalogue|usage|feedback|keys|engines|compare|requests)(?:\/|$)/;
+const ownRoutes =
+  /^\/v1\/(?:warnings|fits|gpus|models\/catalogue|usage|feedback|keys|engines|compare|requests)(?:\/|$)/;
 
 export function respondToError(thrown: unknown, context: Context, logger: Logger): Response {
   const error = toAppError(thrown);

@@ -17,6 +17,7 @@ import { createFitDesk } from "../../src/entries/fit-desk.ts";
 import { openSqlite } from "../../src/entries/sqlite.ts";
 import { systemTimer } from "../../src/entries/timer.ts";
 import { createHttpEngine } from "../../src/http/client.ts";
+import { holdToDescription } from "./described.ts";
 import { FakeEngine, type FakeEngineOptions } from "./fake-engine.ts";
 
 export interface LogLine {
@@ -85,11 +86,13 @@ export async function openApi(options: ApiOptions = {}) {
     log,
     admin,
     makeKey,
-    /** With the admin key unless `init` brings its own authorization. */
-    request(path: string, init: RequestInit = {}): Promise<Response> {
+    /** With the admin key unless `init` brings its own authorization. Answers are held to /openapi.json. */
+    async request(path: string, init: RequestInit = {}): Promise<Response> {
       const headers = new Headers(init.headers);
       if (!headers.has("authorization")) headers.set("authorization", `Bearer ${admin.secret}`);
-      return Promise.resolve(app.request(path, { ...init, headers }));
+      const response = await app.request(path, { ...init, headers });
+      await holdToDescription(init.method ?? "GET", path.split("?")[0]!, response);
+      return response;
     },
     chat(body: object, init: RequestInit = {}): Promise<Response> {
       const messages = [{ role: "user", content: "Say it." }];
