@@ -19,7 +19,7 @@ export interface ProfileEntry {
 const texts = {
   en: {
     none: "Nothing learned yet: the first load and the first long answer will be.",
-    seen: (loads: number, runs: number) => `${loads} loads, ${runs} kinds of answers`,
+    seen: (loads: number, runs: number) => `loads: ${loads}, kinds of answers: ${runs}`,
     labels: ["Seen", "Driver's share", "Compute buffers", "Reads weights at", "Time per layer", "Last"],
     usual: "as usual",
   },

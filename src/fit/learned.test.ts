@@ -134,7 +134,11 @@ describe("what answers teach about speed", () => {
     const learned = machine([], [foreign, own]);
     expect(askOf(llama, { ...card, learned }, "Q4_K_M", 200).decodeTokensPerSecond).toBeCloseTo(40, 6);
     const foreignOnly = machine([], [foreign]);
-    expect(askOf(llama, { ...card, learned: foreignOnly }, "Q4_K_M", 200).decodeTokensPerSecond).toBeCloseTo(10, 6);
+    const borrowed = askOf(llama, { ...card, learned: foreignOnly }, "Q4_K_M", 200);
+    expect(borrowed.decodeTokensPerSecond).toBeCloseTo(10, 6);
+    // Another architecture's runs say less, and the interval does not hide it.
+    const { decodeLow, decodeHigh } = askOf(llama, { ...card, learned }, "Q4_K_M", 200);
+    expect(borrowed.decodeHigh / borrowed.decodeLow).toBeGreaterThan(decodeHigh / decodeLow);
   });
 
   // CPU time per token of one AVX2 core, 205 million weights in 16 layers (bench/results/learning.json).
@@ -193,7 +197,7 @@ describe("a question about the machine that answers", () => {
     const answer = answerQuery(query, { machine: known(["NVIDIA GeForce RTX 3060"]) });
     expect(answer.plan!.devices[0]!.runtimeBytes).toBe(900 * MIB);
     expect(plain.plan!.devices[0]!.runtimeBytes).toBe(usual);
-    expect(answer.notes.at(-1)).toMatchObject({ en: expect.stringContaining("learned from 1 loads") });
+    expect(answer.notes.at(-1)).toMatchObject({ en: expect.stringContaining("learned (loads: 1") });
     expect(plain.notes.some(({ en }) => en.includes("learned"))).toBe(false);
     expect(answer.query).toBe(query);
     expect(JSON.stringify(answer)).not.toContain('"loads"');

@@ -178,7 +178,7 @@ export function taughtHardware(hardware: Hardware, machine: KnownMachine | undef
 /** Said with an answer that was planned with it. */
 export function learnedNote({ loads, runs }: LearnedMachine): Record<"en" | "zh", string> {
   return {
-    en: `Memory and speed are corrected by what this machine learned from ${loads.length} loads and ${runs.length} kinds of answers.`,
+    en: `Memory and speed are corrected by what this machine learned (loads: ${loads.length}, kinds of answers: ${runs.length}).`,
     zh: `内存和速度已按本机 ${loads.length} 次加载、${runs.length} 种回答学到的数据修正。`,
   };
 }

@@ -120,10 +120,15 @@ function bottleneckOf(time: TokenTime, hardware: Hardware): SpeedBottleneck {
   return causes.reduce((most, cause) => (cause[1] > most[1] ? cause : most))[0];
 }
 
+/** Learned from other architectures alone: the machine is known, what this one asks of it is not. */
+function hasForeignRuns({ measured, hardware, model }: SpeedQuestion): boolean {
+  return measured === undefined && !hardware.learned?.runs.some((run) => run.architecture === model.architecture);
+}
+
 /** Half-width of the interval as a factor. */
 function spreadOf(question: SpeedQuestion, correction: Correction | undefined, constants: SpeedConstants): number {
   const { spread } = constants;
-  if (correction) return spread.measured;
+  if (correction) return hasForeignRuns(question) ? spread.unmeasured : spread.measured;
   const { gpus } = question.hardware;
   const { settings } = question.plan;
   const partial = gpus.length === 0 || settings.hostExpertLayers > 0 || settings.gpuLayers <= question.model.layerCount;
