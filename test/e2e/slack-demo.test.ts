@@ -206,7 +206,7 @@ describe("with the demo model", () => {
   test("/fits answers with the planner's text and a picture", async () => {
     await open(demo);
     await standIn.slash(ann, channel, "/fits", "13b 6gb");
-    const picture = await waitFor(() => channel.messages.find(({ files }) => files.length > 0), 10_000);
+    const picture = await waitFor(() => channel.messages.find(({ files }) => files.length > 0), 20_000);
     const root = channel.messages.find(({ user }) => user.isBot)!;
     expect(shownText(root)).toMatch(/^\*\*.*13B.*6 GB/);
     expect([...picture.files[0]!.bytes.slice(0, 4)]).toEqual([0x89, 0x50, 0x4e, 0x47]);
@@ -223,7 +223,7 @@ describe("with the demo model", () => {
     expect(reply.body.text).toContain("- slack: ");
     await standIn.openHome(admin, "home");
     const blocks = () => standIn.world.homes.get(admin.id) ?? [];
-    await waitFor(() => blocks().find(({ type }) => type === "image"), 10_000);
+    await waitFor(() => blocks().find(({ type }) => type === "image"), 20_000);
     const [picture] = standIn.world.files;
     expect([...picture!.bytes.slice(0, 4)]).toEqual([0x89, 0x50, 0x4e, 0x47]);
   });
