@@ -316,6 +316,16 @@ describe("the page", () => {
     expect(csv.split("\r\n")[1]).toContain(",ann,");
   });
 
+  it("refreshes itself without filling the log", async () => {
+    const headers = await session();
+    const lines = () => api.log.filter(({ level, message }) => level === "info" && message === "request").length;
+    const before = lines();
+    for (const path of ["/admin/now/live", "/admin/now/day"]) expect((await get(path, headers)).status).toBe(200);
+    expect(lines()).toBe(before);
+    await get("/admin/keys", headers);
+    expect(lines()).toBe(before + 1);
+  });
+
   it("shows the thumbs of chat by model", async () => {
     const vote = { source: "discord", userId: "u", at: now, model: "fake" } as const;
     await api.botState.recordFeedback({ ...vote, answerId: "a", vote: "up" });
