@@ -1,8 +1,8 @@
 /** Use over time, how long answers take, errors, and what people thought of the answers. */
 import type { FC } from "hono/jsx";
-import { AppError, type ErrorCode, renderChatError } from "../../core/errors.ts";
 import type { UsageGroup, UsageQuantiles } from "../../core/ports.ts";
-import { Empty, Moment, Page } from "./layout.tsx";
+import { Empty, Page } from "./layout.tsx";
+import { ShareBar } from "./share-bar.tsx";
 import {
   exportQuery,
   type GroupingName,
@@ -13,6 +13,7 @@ import {
   type UsageChoice,
   type UsageFacts,
 } from "./usage-facts.ts";
+import { Errors, Quality } from "./usage-findings.tsx";
 import type { SignedView } from "./view.ts";
 
 interface UsageProps {
@@ -58,8 +59,8 @@ export const UsagePage: FC<UsageProps> = (props) => {
           </pre>
         </Empty>
       )}
-      <Errors {...props} />
-      <Quality {...props} />
+      <Errors view={view} facts={facts} />
+      <Quality view={view} facts={facts} />
       {some && (
         <section aria-labelledby="export-title">
           <div class="section-head">
@@ -207,13 +208,6 @@ const OverTime: FC<UsageProps> = (props) => {
   );
 };
 
-const ShareBar: FC<{ share: number; place: number | string }> = ({ share, place }) => (
-  <svg class="bar" viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true">
-    <rect class="track" width="100" height="6" />
-    <rect class={`line-${place}`} width={share * 100} height="6" />
-  </svg>
-);
-
 const Latency: FC<UsageProps> = (props) => {
   const { view, choice, facts } = props;
   const { t, f } = view;
@@ -297,116 +291,6 @@ const Latency: FC<UsageProps> = (props) => {
               </table>
             </div>
           </>
-        )}
-      </div>
-    </section>
-  );
-};
-
-const Errors: FC<UsageProps> = ({ view, facts }) => {
-  const { t, f, locale } = view;
-  const { codes, rows } = facts.failures;
-  const sentence = (code: ErrorCode) => renderChatError(new AppError(code, ""), locale);
-  const most = codes[0]?.requests ?? 1;
-  return (
-    <section aria-labelledby="errors-title">
-      <div class="card">
-        <div class="card-head">
-          <h2 id="errors-title">{t.errorsTitle}</h2>
-        </div>
-        {codes.length === 0 ? (
-          <Empty title={t.errorsNone}>{t.errorsNoneHint}</Empty>
-        ) : (
-          <>
-            <ul class="codes">
-              {codes.map(({ code, requests }) => (
-                <li>
-                  <div class="row between">
-                    <span>
-                      <code>{code}</code> <span class="muted small">{sentence(code)}</span>
-                    </span>
-                    <span class="number strong">{f.whole(requests)}</span>
-                  </div>
-                  <ShareBar share={requests / most} place="bad" />
-                </li>
-              ))}
-            </ul>
-            <div class="scroll">
-              <table class="stacks brief">
-                <thead>
-                  <tr>
-                    <th>{t.when}</th>
-                    <th>{t.errorCode}</th>
-                    <th>{t.model}</th>
-                    <th>{t.user}</th>
-                    <th>{t.engine}</th>
-                  </tr>
-                </thead>
-                <tbody>
-                  {rows.map((row) => (
-                    <tr>
-                      <td data-label={t.when}>
-                        <Moment at={row.at} />
-                      </td>
-                      <td data-label={t.errorCode}>
-                        <code>{row.errorCode}</code>
-                      </td>
-                      <td data-label={t.model}>{row.model}</td>
-                      <td data-label={t.user}>
-                        {row.userId ?? <span class="muted">{t.nobody}</span>} <span class="chip">{row.source}</span>
-                      </td>
-                      <td data-label={t.engine}>{row.engineId ?? <span class="muted">{t.unknown}</span>}</td>
-                    </tr>
-                  ))}
-                </tbody>
-              </table>
-            </div>
-          </>
-        )}
-      </div>
-    </section>
-  );
-};
-
-const Quality: FC<UsageProps> = ({ view, facts }) => {
-  const { t, f } = view;
-  return (
-    <section aria-labelledby="quality-title">
-      <div class="card">
-        <div class="card-head">
-          <div>
-            <h2 id="quality-title">{t.feedbackTitle}</h2>
-            <p class="muted small">{t.feedbackLead}</p>
-          </div>
-        </div>
-        {facts.feedback.length === 0 ? (
-          <Empty title={t.feedbackNone}>{t.feedbackNoneHint}</Empty>
-        ) : (
-          <div class="scroll">
-            <table class="figures">
-              <thead>
-                <tr>
-                  <th>{t.model}</th>
-                  <th class="number">{t.liked}</th>
-                  <th class="number">{t.disliked}</th>
-                  <th class="share">{t.approval}</th>
-                </tr>
-              </thead>
-              <tbody>
-                {facts.feedback.map(({ model, up, down }) => (
-                  <tr data-model={model}>
-                    <td>{model === "" ? <span class="muted">{t.noEngineName}</span> : model}</td>
-                    <td class="number">{f.whole(up)}</td>
-                    <td class="number">{f.whole(down)}</td>
-                    <td class="share">
-                      <ShareBar share={up / (up + down)} place="good" />
-                      <span>{f.share(up / (up + down))}</span>
-                    </td>
-                  </tr>
-                ))}
-              </tbody>
-            </table>
-          </div>
         )}
       </div>
     </section>
