@@ -9,7 +9,7 @@ export interface LoggerOptions {
   level: LogLevel;
   /** True when a person reads along. */
   plain: boolean;
-  write(line: string): void;
+  write(line: string, level: LogLevel): void;
   now(): number;
 }
 
@@ -23,6 +23,7 @@ export function createLogger({ level, plain, write, now }: LoggerOptions): Logge
         plain
           ? `${time.slice(11, 19)} ${lineLevel} ${message}${renderFacts(facts)}\n`
           : `${JSON.stringify({ time, level: lineLevel, message, ...renderErrors(facts) })}\n`,
+        lineLevel,
       );
     };
   return { debug: log("debug"), info: log("info"), warn: log("warn"), error: log("error") };

@@ -6,6 +6,7 @@ import { createHardwareProbe } from "../engine/hardware.ts";
 import { parseBotSettings } from "./bots.ts";
 import { createFitDesk } from "./fit-desk.ts";
 import { aborted, catchInterrupts } from "./interrupt.ts";
+import { createLogOutput } from "./log-output.ts";
 import { createLogger } from "./logger.ts";
 import { startServer } from "./node.ts";
 import { llamaChildProgram, packageVersion } from "./package-files.ts";
@@ -34,7 +35,7 @@ export async function start(settings: Settings, terminal: Terminal): Promise<num
   const logger = createLogger({
     level: process.stderr.isTTY ? "warn" : "info",
     plain: process.stderr.isTTY === true,
-    write: (line) => process.stderr.write(line),
+    write: createLogOutput((text) => void process.stderr.write(text)).write,
     now: () => Date.now(),
   });
   const hardware = await createHardwareProbe({ program: llamaChildProgram }).read();
