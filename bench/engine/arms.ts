@@ -36,7 +36,7 @@ export async function startRaw(settings: ArmSettings): Promise<Arm> {
 }
 
 export async function startSnug(settings: ArmSettings, more: Record<string, string> = {}): Promise<Arm> {
-  const port = await freePort();
+  const port = Number(more.PORT ?? (await freePort()));
   const start = existsSync(built) ? [built] : ["--import", "tsx", join(root, "src", "entries", "cli.ts")];
   const child = spawn(process.execPath, [...start, "engine"], {
     cwd: root,

@@ -2,7 +2,7 @@
 import { fileURLToPath } from "node:url";
 import type { Arm, ArmSettings } from "./arm.ts";
 import { childrenOf } from "./arm.ts";
-import { startSnug } from "./arms.ts";
+import { freePort, startSnug } from "./arms.ts";
 import { median, percentile, rounded } from "./figures.ts";
 
 const prefixTokens = 2_000;
@@ -42,7 +42,7 @@ async function firstTokenMs(arm: Arm, prefix: string): Promise<number> {
 
 /** From the client's hanging up to the slot being free, while answering and while reading a long prompt. */
 export async function measureCancel(modelPath: string, rounds: number) {
-  const port = `${await freePortFor()}`;
+  const port = `${await freePort()}`;
   const arm = await startSnug(settingsOf(modelPath), { PORT: port });
   const active = async () => {
     const health = (await (await fetch(`http://127.0.0.1:${port}/health`)).json()) as { active?: number };
@@ -79,10 +79,6 @@ export async function measureCancel(modelPath: string, rounds: number) {
   } finally {
     await arm.stop();
   }
-}
-
-async function freePortFor(): Promise<number> {
-  return await (await import("./arms.ts")).freePort();
 }
 
 /** 16 users on 4 sequences, and one user's 50 questions before another's. */

@@ -8,6 +8,8 @@
  * that eight answers in any other order read the model's weights up to eight times.
  */
 
+import { nextChunk } from "./prefill-chunks.ts";
+
 /** A stream's tokens waiting for evaluation; one token is an answer going on, more are a prompt. */
 interface BatchItem {
   readonly tokens: readonly unknown[];
@@ -61,7 +63,7 @@ export class BatchStrategy {
     let left = planned.length > 0 ? Math.min(room, this.#prefillTokensMax) : room;
     for (const item of items) {
       if (item.tokens.length === 1 || left === 0) continue;
-      const processAmount = Math.min(left, item.tokens.length);
+      const processAmount = nextChunk(item.tokens.length, left);
       planned.push({ item, processAmount });
       left -= processAmount;
     }

@@ -41,6 +41,7 @@ import { callableTools, LlamaTemplate, type RenderedPrompt } from "./llama-templ
 import { VectorRuntime } from "./llama-vectors.ts";
 import { requireWithinLimit } from "./memory-limit.ts";
 import type { AnswerHooks, CountedPrompt, LoadHooks, ModelRuntime, RuntimeKind } from "./model-runtime.ts";
+import { nextChunk, tokensToRepeat } from "./prefill-chunks.ts";
 import { countChars, promptTooLong } from "./prompt-size.ts";
 import { fillerText } from "./quality-text.ts";
 import type { MeasuredSpeed, MeasureTask, ScoreTask } from "./task.ts";
@@ -70,6 +71,8 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
   readonly #template: LlamaTemplate;
   readonly #batch: BatchStrategy;
   readonly #slots: Slot[];
+  /** A short end of a prompt is evaluated with known tokens before it. */
+  readonly #repeats: boolean;
   #uses = 0;
 
   private constructor(parts: {
@@ -85,6 +88,7 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
     this.#model = parts.model;
     this.#template = parts.template;
     this.#batch = parts.batch;
+    this.#repeats = mayRepeat(parts.model);
     this.#slots = Array.from({ length: parts.facts.sequenceCount }, (_, index) => ({
       // Checkpoints of sliding-window models are copies of their cache in RAM; 32 of them, the default, add up.
       sequence: parts.context.getSequence({ checkpoints: { max: 2 } }),
@@ -266,6 +270,7 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
     const { sequence } = slot;
     // At least the last token is evaluated again: its logits choose the first word.
     await sequence.adaptStateToTokens(prompt.tokens.slice(0, -1), false);
+    if (this.#repeats) await repeatSome(sequence, prompt.tokens.length);
     account.cachedPromptTokens = sequence.nextTokenIndex;
     hooks.started(account.cachedPromptTokens);
     this.#batch.enter();
@@ -291,8 +296,9 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
     let rest = tokens.slice(sequence.nextTokenIndex);
     while (rest.length > prefillChunkTokens) {
       if (hooks.signal.aborted) return undefined;
-      await sequence.evaluateWithoutGeneratingNewTokens(rest.slice(0, prefillChunkTokens), place);
-      rest = rest.slice(prefillChunkTokens);
+      const chunk = nextChunk(rest.length);
+      await sequence.evaluateWithoutGeneratingNewTokens(rest.slice(0, chunk), place);
+      rest = rest.slice(chunk);
       hooks.progress(tokens.length - rest.length);
     }
     return hooks.signal.aborted ? undefined : rest;
@@ -341,6 +347,19 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
     await paused;
     this.#batch.enter();
   }
+}
+
+/** Lets go of known tokens that are cheaper to evaluate again: see prefill-chunks.ts. */
+async function repeatSome(sequence: LlamaContextSequence, promptTokens: number): Promise<void> {
+  const known = sequence.nextTokenIndex;
+  const repeated = tokensToRepeat(known, promptTokens - known);
+  if (repeated > 0) await sequence.eraseContextTokenRanges([{ start: known - repeated, end: known }]);
+}
+
+/** Sliding windows and recurrent states cannot be wound back by some tokens, and GPUs have no need of it. */
+function mayRepeat({ fileInsights, gpuLayers }: LlamaModel): boolean {
+  const { swaSize, isHybrid, isRecurrent } = fileInsights;
+  return gpuLayers === 0 && swaSize === undefined && !isHybrid && !isRecurrent;
 }
 
 /**
