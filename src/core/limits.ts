@@ -455,7 +455,7 @@ export const linkMessageBytesMax = 8 * 1024 * 1024;
 export const linkEngineMessageCharsMax = 1024 * 1024;
 
 /** A running answer's tokens are gathered for at most this long, or until there are so many; the first goes at once. */
-export const linkFlushMs = 40;
+export const linkFlushMs = 50;
 export const linkFlushTokens = 16;
 
 /** Messages of one answer an engine may be ahead of its reader. */
