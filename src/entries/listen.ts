@@ -5,7 +5,7 @@ import { serve, type WebSocketServerLike } from "@hono/node-server";
 import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
 import { AppError } from "../core/errors.ts";
 import { requestHeadMsMax, requestMsMax } from "../core/limits.ts";
-import { sourceOf, writeSource } from "./node-streams.ts";
+import { sourceOf, writeAnswer } from "./node-streams.ts";
 
 export interface Listener {
   address: string;
@@ -59,7 +59,7 @@ function writingStreams(fetch: FetchHandler) {
     const response = await fetch(request, bindings as never);
     const source = sourceOf(response);
     if (source === undefined) return response;
-    void writeSource(source, response, bindings.outgoing);
+    writeAnswer(source, response, bindings.outgoing);
     return RESPONSE_ALREADY_SENT;
   };
 }

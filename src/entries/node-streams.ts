@@ -21,7 +21,13 @@ export function sourceOf(response: Response): AnswerSource | undefined {
 }
 
 /** Head and first piece leave in one write, the last piece with the end. */
-export async function writeSource(source: AnswerSource, response: Response, outgoing: ServerResponse): Promise<void> {
+export function writeAnswer(source: AnswerSource, response: Response, outgoing: ServerResponse): void {
+  outgoing.writeHead(response.status, Object.fromEntries(response.headers));
+  // From here on nothing holds the response and its headers: an answer may take minutes.
+  void writePieces(source, outgoing);
+}
+
+async function writePieces(source: AnswerSource, outgoing: ServerResponse): Promise<void> {
   let waiting = false;
   const silences = setInterval(() => {
     if (waiting) outgoing.write(source.keepAlive);
@@ -31,7 +37,6 @@ export async function writeSource(source: AnswerSource, response: Response, outg
     source.leave();
   };
   outgoing.once("close", leave);
-  outgoing.writeHead(response.status, Object.fromEntries(response.headers));
   while (!source.ended && !outgoing.destroyed) {
     waiting = true;
     const text = await source.read();
