@@ -7,7 +7,7 @@
  */
 import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { cpus, tmpdir } from "node:os";
+import { cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { runLoad, type Target } from "./api-load.ts";
@@ -179,7 +179,8 @@ show("the same, with and without the ledger", ledger);
 if (many !== undefined) console.table(many);
 
 if (parts.length === 0) {
-  const machine = { cpu: cpus()[0]?.model, cores: cpus().length, node: process.version };
+  // Figures of a machine that is busy with other things say little beyond their ratios.
+  const machine = { cpu: cpus()[0]?.model, cores: cpus().length, node: process.version, loadAverage: loadavg() };
   const measured = { paced, burst, ledger, many };
   const result = { measuredAt: new Date().toISOString(), machine, portkeyVersion, rounds, ...measured };
   mkdirSync(new URL("results/", import.meta.url), { recursive: true });

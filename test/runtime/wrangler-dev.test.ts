@@ -2,6 +2,7 @@
  * The Worker as its users run it locally: tables made by wrangler, served by `wrangler dev`, reached over real sockets
  * with an engine at an address. What a test inside workerd cannot show: a client that hangs up.
  */
+
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
@@ -10,6 +11,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import OpenAI from "openai";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { docsFiles } from "../../src/api/docs-page.ts";
 import { type Listening, serveEngine } from "../support/engine-server.ts";
 import { FakeEngine, sayWords } from "../support/fake-engine.ts";
 
@@ -139,6 +141,18 @@ describe("the Worker under wrangler dev", () => {
       const file = await fetch(`${url}/admin/static/${name}?v=1`);
       expect([name, file.status]).toEqual([name, 200]);
       expect(file.headers.get("content-type")).toMatch(/^text\/(?:css|javascript)/);
+      await file.arrayBuffer();
+    }
+  });
+
+  it("serves the page of the routes with its files", async () => {
+    const page = await fetch(`${url}/docs`);
+    expect([page.status, page.headers.get("content-type")]).toEqual([200, "text/html; charset=UTF-8"]);
+    expect(page.headers.get("content-security-policy")).toContain("script-src 'self'");
+    await page.text();
+    for (const name of docsFiles) {
+      const file = await fetch(`${url}/docs/static/${name}`);
+      expect([name, file.status]).toEqual([name, 200]);
       await file.arrayBuffer();
     }
   });
