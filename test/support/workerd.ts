@@ -27,11 +27,15 @@ export interface RunningWorker {
 
 export const workerAdminKey = "admin-key-of-the-worker-in-workerd";
 
-export async function startWorker(settings: Record<string, string> = {}): Promise<RunningWorker> {
+/** @param entry another script around the Worker's */
+export async function startWorker(
+  settings: Record<string, string> = {},
+  entry = "src/entries/worker.ts",
+): Promise<RunningWorker> {
   const folder = await mkdtemp(join(tmpdir(), "snug-workerd-"));
   const script = join(folder, "worker.mjs");
   await build({
-    entryPoints: [join(root, "src/entries/worker.ts")],
+    entryPoints: [join(root, entry)],
     outfile: script,
     bundle: true,
     minify: true,
