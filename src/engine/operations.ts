@@ -5,8 +5,8 @@ import type { ChatEngine, EngineOperation } from "../core/ports.ts";
 import { parseCompareRequest } from "../fit/compare-report.ts";
 import type { CompareDesk } from "./compare/desk.ts";
 import type { MachineDesk } from "./machine-desk.ts";
-import type { LoadForecast } from "./registry.ts";
 import type { ModelStatus } from "./registry-entry.ts";
+import type { LoadForecast } from "./registry-options.ts";
 import { reportEngine } from "./status.ts";
 
 /** The part of the registry that operators drive. */

@@ -1,9 +1,13 @@
 /** One model of a registry: what is known of it and what it is doing. */
-import type { Preparation } from "../core/chat.ts";
+
+import { setTimeout as delay } from "node:timers/promises";
+import type { ChatEvent, Preparation } from "../core/chat.ts";
 import type { AppError } from "../core/errors.ts";
+import type { EngineHealth } from "../core/ports.ts";
 import type { Holding } from "./eviction.ts";
 import type { EngineStatus, LocalEngine } from "./local-engine.ts";
 import type { LoadReport, PlannedEngine } from "./planned-engine.ts";
+import type { RegistryTimes } from "./registry-options.ts";
 import type { DownloadProgress, PulledModel } from "./store.ts";
 import { modelId } from "./store-scan.ts";
 import type { ModelTask } from "./vector-models.ts";
@@ -109,4 +113,60 @@ export function holdingOf({ planned }: Entry): Holding | undefined {
   if (planned === undefined) return undefined;
   const { plan, measured, predicted } = planned.report();
   return { plan, hostBytes: (measured ?? predicted).hostBytes };
+}
+
+/** All models together. */
+export function healthOfAll(entries: readonly Entry[], draining: boolean): EngineHealth {
+  const healths = entries.flatMap((entry) => entry.planned?.engine.status().health ?? []);
+  const waiting = entries.reduce((sum, entry) => sum + (entry.loading === undefined ? 0 : entry.requests), 0);
+  const sum = (key: "active" | "queued" | "slots") => healths.reduce((total, health) => total + health[key], 0);
+  const reason = entries.find(({ failure }) => failure !== undefined)?.failure?.error.message;
+  const failed = healths.find(({ state }) => state === "failed")?.reason ?? reason;
+  const state = stateOfAll(entries, healths, draining);
+  return {
+    state,
+    ...(state === "failed" && failed !== undefined ? { reason: failed } : {}),
+    active: sum("active"),
+    queued: Math.max(sum("queued"), waiting),
+    slots: sum("slots"),
+  };
+}
+
+/** It can answer when any model can, or could be loaded. */
+function stateOfAll(
+  entries: readonly Entry[],
+  healths: readonly EngineHealth[],
+  draining: boolean,
+): EngineHealth["state"] {
+  if (draining) return "stopped";
+  const has = (state: EngineHealth["state"]) => healths.some((health) => health.state === state);
+  if (has("ready")) return "ready";
+  if (has("restarting")) return "restarting";
+  if (entries.some((entry) => entry.loading !== undefined)) return "loading";
+  if (has("failed") || entries.some((entry) => entry.failure !== undefined)) return "failed";
+  // Nothing is loaded and nothing hinders: the next request loads.
+  return "ready";
+}
+
+/** What comes of the wait, and meanwhile what is waited for, whenever there is news of it. */
+export async function* tellUntil<T>(
+  waiting: Promise<T>,
+  entry: Entry,
+  times: Pick<RegistryTimes, "preparationToldAfterMs" | "preparationToldEveryMs">,
+): AsyncGenerator<ChatEvent, T> {
+  const position = entry.requests;
+  let told = "";
+  for (let ms = times.preparationToldAfterMs; ; ms = times.preparationToldEveryMs) {
+    const pause = new AbortController();
+    const settled = await Promise.race([
+      waiting.finally(() => pause.abort()).then((value) => ({ value })),
+      delay(ms, undefined, { signal: pause.signal }).catch(() => {}),
+    ]);
+    if (settled !== undefined) return settled.value;
+    const preparing = preparationOf(entry);
+    const news = JSON.stringify(preparing);
+    if (news === told) continue;
+    told = news;
+    yield { type: "queued", position, preparing };
+  }
 }

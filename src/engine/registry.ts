@@ -2,130 +2,40 @@
  * Several models on one machine, a chat engine made of local engines: loaded when they are asked for, kept while they
  * are used, and sent out when the planner says that another one needs their memory.
  */
-import { setTimeout as delay } from "node:timers/promises";
 import type { ChatEvent, ChatRequest } from "../core/chat.ts";
 import { AppError, toAppError } from "../core/errors.ts";
-import {
-  drainMsMax,
-  loadFailureRestMs,
-  preparationToldAfterMs,
-  preparationToldEveryMs,
-  swapDrainMsMax,
-  swapWaitMsMax,
-} from "../core/limits.ts";
-import type {
-  ChatEngine,
-  Clock,
-  EngineHealth,
-  EngineOperation,
-  HardwareReading,
-  Logger,
-  ModelListing,
-} from "../core/ports.ts";
+import { drainMsMax } from "../core/limits.ts";
+import type { ChatEngine, EngineHealth, EngineOperation, ModelListing } from "../core/ports.ts";
 import type { Embeddings, EmbeddingsRequest, Ranking, RerankRequest } from "../core/vectors.ts";
 import { readModelHeader } from "./check-model.ts";
 import { unavailableBecause } from "./client-reason.ts";
 import type { CompareDesk } from "./compare/desk.ts";
-import { cheapestSet, withFreed } from "./eviction.ts";
 import type { LocalEngine } from "./local-engine.ts";
 import type { MachineDesk } from "./machine-desk.ts";
-import type { MemoryView } from "./memory-view.ts";
 import { carryOut } from "./operations.ts";
-import type { PlannedEngine } from "./planned-engine.ts";
 import {
   type Entry,
-  holdingOf,
+  healthOfAll,
   isDemo,
   type ModelStatus,
   nameOf,
   newEntry,
-  preparationOf,
   statusOf,
+  tellUntil,
 } from "./registry-entry.ts";
-import type { DownloadProgress, PulledModel } from "./store.ts";
+import {
+  type LoadForecast,
+  type RegistryOptions,
+  type RegistryTimes,
+  registryTimesDefault,
+} from "./registry-options.ts";
+import { ModelRoom } from "./registry-room.ts";
+import type { PulledModel } from "./store.ts";
 import { cancelled } from "./vector-desk.ts";
 import { type ModelTask, taskOf } from "./vector-models.ts";
 
-export interface RegistryModel {
-  /** As in the settings: a name, a path, a reference, or undefined for the demo model. */
-  wanted: string | undefined;
-  /** Stays loaded whatever happens, and is loaded at the start. */
-  pinned?: boolean;
-}
-
-export interface RegistryOptions {
-  models: readonly RegistryModel[];
-  /** Finds the file, downloads it if need be. */
-  resolve(wanted: string | undefined, options: ResolveOptions): Promise<PulledModel>;
-  /** What is on this disk under that name, undefined when it would have to be fetched. */
-  lookUp(wanted: string | undefined): Promise<PulledModel | undefined>;
-  /** Plans a model for the machine as the reading has it. Throws AppError model_does_not_fit. */
-  open(model: PulledModel, reading: HardwareReading): Promise<PlannedEngine>;
-  /** Models measured on this machine at several precisions. */
-  comparisons?: CompareDesk;
-  /** What is known of the machine it runs on. */
-  machine?: MachineDesk;
-  /** The machine as it is now. */
-  read(): Promise<HardwareReading>;
-  /** Its memory for those who look; without it health tells none. */
-  memoryView?: MemoryView;
-  clock: Clock;
-  logger: Logger;
-  /** Idle time after which a model that is not pinned is sent out; undefined keeps it. */
-  keepAliveMs?: number;
-  /** Tests shorten them. */
-  times?: Partial<RegistryTimes>;
-}
-
-export interface ResolveOptions {
-  signal: AbortSignal;
-  onProgress(progress: DownloadProgress): void;
-}
-
-export interface RegistryTimes {
-  /** Longest wait of a request for a busy model to become idle before it is sent out; requests for it are grouped. */
-  swapWaitMsMax: number;
-  /** Running answers of a model on its way out may go on this long. */
-  swapDrainMsMax: number;
-  /** A load that failed is not tried again for a request within this time. */
-  loadFailureRestMs: number;
-  /** When a request that waits for its model is first told so, and how often there may be news. */
-  preparationToldAfterMs: number;
-  preparationToldEveryMs: number;
-}
-
-/** The answer to "will it fit now". */
-export interface LoadForecast {
-  model: string;
-  loaded: boolean;
-  fits: boolean;
-  /** Models that would be sent out for it. */
-  evicts: string[];
-  /** Milliseconds until it would answer, as far as can be told; busy models may take longer to leave. */
-  estimatedWarmMs?: number;
-  /** What would have to be fetched first. */
-  downloadNeeded: boolean;
-  /** Why it does not fit. */
-  reason?: string;
-  plan?: PlannedEngine["plan"];
-}
-
-const defaultTimes: RegistryTimes = {
-  swapWaitMsMax,
-  swapDrainMsMax,
-  loadFailureRestMs,
-  preparationToldAfterMs,
-  preparationToldEveryMs,
-};
-/** Without a load to go by: a disk's rate, and what a process takes to start. */
-const diskBytesPerSecond = 500e6;
-const startMs = 1500;
-/** A model that was to make room has ended: its memory is free by then, or somebody else has it. */
-const memoryReturnMsMax = 3000;
 /** Between two looks on the disk for a model that was not there: it may take thousands of files. */
 const soughtAgainMs = 60_000;
-/** Between two looks at whether a model has become idle. */
-const idlePollMs = 25;
 
 export class ModelRegistry implements ChatEngine {
   readonly #options: RegistryOptions;
@@ -134,11 +44,13 @@ export class ModelRegistry implements ChatEngine {
   readonly #stopped = new AbortController();
   /** Loads and evictions happen one at a time: each is planned for what the one before left. */
   #turn: Promise<unknown> = Promise.resolve();
+  readonly #room: ModelRoom;
   #draining = false;
 
   constructor(options: RegistryOptions) {
     this.#options = options;
-    this.#times = { ...defaultTimes, ...options.times };
+    this.#times = { ...registryTimesDefault, ...options.times };
+    this.#room = new ModelRoom(options, this.#entries, this.#times, this.#stopped.signal);
     for (const { wanted, pinned } of options.models) this.#add(wanted, pinned === true);
   }
 
@@ -173,7 +85,7 @@ export class ModelRegistry implements ChatEngine {
   /** Asks again when the model was sent out while the request still waited in its line. */
   async *#answer(entry: Entry, request: ChatRequest, signal: AbortSignal, waitedMs: () => number) {
     for (;;) {
-      const engine = yield* this.#tellUntil(this.#engineFor(entry, signal), entry);
+      const engine = yield* tellUntil(this.#engineFor(entry, signal), entry, this.#times);
       if (engine === undefined) {
         yield { type: "cancelled", usage: { completionTokens: 0 }, timings: { totalMs: waitedMs() } } as const;
         return;
@@ -187,25 +99,6 @@ export class ModelRegistry implements ChatEngine {
         yield event;
       }
       if (!lost || this.#draining) return;
-    }
-  }
-
-  /** What comes of the wait, and meanwhile what is waited for, whenever there is news of it. */
-  async *#tellUntil<T>(waiting: Promise<T>, entry: Entry): AsyncGenerator<ChatEvent, T> {
-    const position = entry.requests;
-    let told = "";
-    for (let ms = this.#times.preparationToldAfterMs; ; ms = this.#times.preparationToldEveryMs) {
-      const pause = new AbortController();
-      const settled = await Promise.race([
-        waiting.finally(() => pause.abort()).then((value) => ({ value })),
-        delay(ms, undefined, { signal: pause.signal }).catch(() => {}),
-      ]);
-      if (settled !== undefined) return settled.value;
-      const preparing = preparationOf(entry);
-      const news = JSON.stringify(preparing);
-      if (news === told) continue;
-      told = news;
-      yield { type: "queued", position, preparing };
     }
   }
 
@@ -278,20 +171,9 @@ export class ModelRegistry implements ChatEngine {
   }
 
   async health(): Promise<EngineHealth> {
-    const healths = this.#entries.flatMap((entry) => entry.planned?.engine.status().health ?? []);
-    const waiting = this.#entries.reduce((sum, entry) => sum + (entry.loading === undefined ? 0 : entry.requests), 0);
-    const sum = (key: "active" | "queued" | "slots") => healths.reduce((total, health) => total + health[key], 0);
-    const reason = this.#entries.find(({ failure }) => failure !== undefined)?.failure?.error.message;
-    const failed = healths.find(({ state }) => state === "failed")?.reason ?? reason;
-    const state = this.#state(healths);
-    return {
-      state,
-      ...(state === "failed" && failed !== undefined ? { reason: failed } : {}),
-      active: sum("active"),
-      queued: Math.max(sum("queued"), waiting),
-      slots: sum("slots"),
-      ...(this.#options.memoryView === undefined ? {} : { devices: this.#options.memoryView(this.status()) }),
-    };
+    const health = healthOfAll(this.#entries, this.#draining);
+    const { memoryView } = this.#options;
+    return memoryView === undefined ? health : { ...health, devices: memoryView(this.status()) };
   }
 
   status(): ModelStatus[] {
@@ -341,46 +223,14 @@ export class ModelRegistry implements ChatEngine {
   async unload(name: string, { drainMs = drainMsMax }: { drainMs?: number } = {}): Promise<void> {
     const entry = this.#find(name);
     if (entry === undefined) throw this.#notHere(name);
-    await this.#inTurn(() => this.#evict(entry, drainMs));
+    await this.#inTurn(() => this.#room.evict(entry, drainMs));
   }
 
   /** Will it fit now, and what would have to go? Throws AppError model_not_found. */
   async plan(name: string): Promise<LoadForecast> {
     const entry = this.#find(name);
     if (entry === undefined) throw this.#notHere(name);
-    const model = nameOf(entry);
-    if (entry.planned !== undefined) {
-      return {
-        model,
-        loaded: true,
-        fits: true,
-        evicts: [],
-        estimatedWarmMs: 0,
-        downloadNeeded: false,
-        plan: entry.planned.report().plan,
-      };
-    }
-    entry.resolved ??= await this.#options.lookUp(entry.wanted);
-    if (entry.resolved === undefined) {
-      const reason = "The model is not on this disk; its first request, or a load, fetches it and then plans it.";
-      return { model, loaded: false, fits: false, evicts: [], downloadNeeded: true, reason };
-    }
-    const warmMs = entry.warmMs ?? startMs + (entry.resolved.fileBytes / diskBytesPerSecond) * 1000;
-    try {
-      const { planned, victims } = await this.#planWithin(entry, entry.resolved);
-      return {
-        model,
-        loaded: false,
-        fits: true,
-        evicts: victims.map(nameOf),
-        estimatedWarmMs: Math.round(warmMs),
-        downloadNeeded: false,
-        plan: planned.plan,
-      };
-    } catch (thrown) {
-      const { message } = toAppError(thrown);
-      return { model, loaded: false, fits: false, evicts: [], downloadNeeded: false, reason: message };
-    }
+    return await this.#room.forecast(entry);
   }
 
   /** Takes no more requests, lets running answers end within `drainMs`, and frees every model. */
@@ -429,17 +279,6 @@ export class ModelRegistry implements ChatEngine {
     const here = this.#entries.map((entry) => JSON.stringify(nameOf(entry))).join(", ");
     const message = `This engine does not have the model ${JSON.stringify(name.slice(0, 200))}; it has ${here || "none"}.`;
     return new AppError("model_not_found", message, { param: "model" });
-  }
-
-  #state(healths: readonly EngineHealth[]): EngineHealth["state"] {
-    if (this.#draining) return "stopped";
-    const has = (state: EngineHealth["state"]) => healths.some((health) => health.state === state);
-    if (has("ready")) return "ready";
-    if (has("restarting")) return "restarting";
-    if (this.#entries.some((entry) => entry.loading !== undefined)) return "loading";
-    if (has("failed") || this.#entries.some((entry) => entry.failure !== undefined)) return "failed";
-    // Nothing is loaded and nothing hinders: the next request loads.
-    return "ready";
   }
 
   /** The engine that answers, loaded if need be; undefined when the signal aborts first. */
@@ -508,11 +347,11 @@ export class ModelRegistry implements ChatEngine {
 
   async #loadInTurn(entry: Entry, model: PulledModel): Promise<LocalEngine> {
     const since = performance.now();
-    const { planned: first, victims } = await this.#planWithin(entry, model);
-    for (const victim of victims) await this.#makeRoom(victim, since);
+    const { planned: first, victims } = await this.#room.planWithin(entry, model);
+    for (const victim of victims) await this.#room.makeRoom(victim, since);
     const startedAt = performance.now();
     // With somebody gone, planned again for what is really free now.
-    const planned = victims.length === 0 ? first : await this.#openAgain(model);
+    const planned = victims.length === 0 ? first : await this.#room.openAgain(model);
     this.#requireRunning();
     entry.planned = planned;
     entry.state = "loading";
@@ -529,65 +368,8 @@ export class ModelRegistry implements ChatEngine {
     return planned.engine;
   }
 
-  /** Drivers give memory back a moment after the process that held it has ended. */
-  async #openAgain(model: PulledModel): Promise<PlannedEngine> {
-    const until = performance.now() + memoryReturnMsMax;
-    for (;;) {
-      try {
-        return await this.#options.open(model, await this.#options.read());
-      } catch (thrown) {
-        const short = thrown instanceof AppError && thrown.code === "model_does_not_fit";
-        if (!short || performance.now() > until || this.#stopped.signal.aborted) throw thrown;
-        await new Promise((resolve) => setTimeout(resolve, idlePollMs * 4));
-      }
-    }
-  }
-
   #requireRunning(): void {
     if (this.#stopped.signal.aborted) throw new AppError("engine_unavailable", "The server is shutting down.");
-  }
-
-  /** A plan for the machine, and the models to send out for it: as few and as long unused as can be. */
-  async #planWithin(entry: Entry, model: PulledModel): Promise<{ planned: PlannedEngine; victims: Entry[] }> {
-    const reading = await this.#options.read();
-    const movable = this.#entries.filter((one) => one !== entry && one.planned !== undefined && !one.pinned);
-    movable.sort((left, right) => (left.lastUsedAt ?? 0) - (right.lastUsedAt ?? 0));
-    const tryWith = async (victims: readonly Entry[]) => {
-      const holdings = victims.flatMap((victim) => holdingOf(victim) ?? []);
-      return await this.#options.open(model, withFreed(reading, holdings)).catch((thrown) => {
-        if (thrown instanceof AppError && thrown.code === "model_does_not_fit") return thrown;
-        throw thrown;
-      });
-    };
-    const found = await cheapestSet(movable, async (victims) => {
-      const outcome = await tryWith(victims);
-      return outcome instanceof AppError ? undefined : outcome;
-    });
-    if (found !== undefined) return { planned: found.result, victims: found.set };
-    const refusal = await tryWith(movable);
-    throw refusal instanceof AppError ? refusal : new AppError("model_does_not_fit", "The model does not fit.");
-  }
-
-  /** Waits for a victim to become idle, but not for ever: requests for it are grouped up to a limit, then it goes. */
-  async #makeRoom(victim: Entry, since: number): Promise<void> {
-    // One that has just been loaded first serves those it was loaded for.
-    const until = Math.max(since, victim.readyAt) + this.#times.swapWaitMsMax;
-    while (victim.requests > 0 && performance.now() < until) {
-      if (this.#stopped.signal.aborted) return;
-      await new Promise((resolve) => setTimeout(resolve, idlePollMs));
-    }
-    await this.#evict(victim, this.#times.swapDrainMsMax);
-  }
-
-  async #evict(entry: Entry, drainMs: number): Promise<void> {
-    const { planned } = entry;
-    if (planned === undefined) return;
-    clearTimeout(entry.idleTimer);
-    entry.state = "leaving";
-    this.#options.logger.info("A model is sent out.", { model: nameOf(entry) });
-    await planned.engine.stop({ drainMs });
-    entry.planned = undefined;
-    entry.state = "unloaded";
   }
 
   #used(entry: Entry): void {
@@ -603,7 +385,7 @@ export class ModelRegistry implements ChatEngine {
     if (keepAliveMs === undefined || entry.pinned || entry.requests > 0 || this.#draining) return;
     entry.idleTimer = setTimeout(() => {
       void this.#inTurn(async () => {
-        if (entry.requests === 0) await this.#evict(entry, 0);
+        if (entry.requests === 0) await this.#room.evict(entry, 0);
       });
     }, keepAliveMs);
     entry.idleTimer.unref();
