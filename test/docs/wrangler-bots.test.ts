@@ -6,7 +6,7 @@ const setting = (text: string, name: string) => new RegExp(`^${name} = "([^"]*)"
 
 test("the bots' Worker shares runtime, database and tables with the API's, and finds it by its name", () => {
   const [api, bots] = [read("wrangler.toml"), read("wrangler.bots.toml")];
-  for (const name of ["compatibility_date", "database_name", "database_id", "migrations_dir"]) {
+  for (const name of ["compatibility_date", "database_name", "migrations_dir"]) {
     expect(setting(bots, name), name).toBe(setting(api, name));
   }
   expect(setting(bots, "service")).toBe(setting(api, "name"));
