@@ -170,9 +170,14 @@ export function describeLinkedEngine(name: string, startApi: (folder: string) =>
       await engineIs("attic", ({ state }) => state === "ready");
     });
 
-    it("is listed as one that dials in", async () => {
+    it("is listed as one that dials in, and tells operators its state", async () => {
       const [attic] = (await listEngines()).filter(({ name }) => name === "attic");
       expect(attic).toMatchObject({ url: "link:", origin: "registered" });
+      const status = await fetch(`${api.address}/v1/engines/attic/status`, { headers: headers() });
+      expect(await status.json()).toMatchObject({
+        draining: false,
+        models: expect.arrayContaining([expect.anything()]),
+      });
     });
 
     it("is refused with a wrong key, and says so", async () => {
