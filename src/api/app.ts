@@ -76,8 +76,6 @@ export interface AppDependencies {
   link?: LinkUpgrade;
   /** Who counts the quotas; left out: this process. */
   quotas?: QuotaBook;
-  /** Where other processes write the same ledger: age at which quotas are counted from it again. */
-  quotaRecountMs?: number;
 }
 
 interface ApiEnvironment {
@@ -90,13 +88,7 @@ export function createApp(dependencies: AppDependencies): Hono<ApiEnvironment> {
   const keyStore = recent.guard(dependencies.keyStore);
   const metrics = createMetrics();
   const live = createLiveRequests();
-  const quotas =
-    dependencies.quotas ??
-    createQuotaBook({
-      usageStore,
-      clock,
-      ...(dependencies.quotaRecountMs === undefined ? {} : { recountMs: dependencies.quotaRecountMs }),
-    });
+  const quotas = dependencies.quotas ?? createQuotaBook({ usageStore, clock });
   const guesses = createAddressLimit({ burst: keyGuessesMax, perMinute: keyGuessesPerMinute, clock, addressOf });
   const questions = createAddressLimit({ burst: fitQuestionsMax, perMinute: fitQuestionsPerMinute, clock, addressOf });
   const door = { keyStore, clock, guesses, recent };

@@ -432,9 +432,6 @@ export const personAgeMsMax = 3_600_000;
 /** People remembered with name, language and rights. */
 export const peopleRememberedMax = 5_000;
 
-/** Isolates share the ledger and not their memory: what one lets in is known to the others this much later. */
-export const quotaRecountMsWorkers = 5_000;
-
 /** Users of one channel whose forgetting is looked up with a question; older marks are beyond any history read back. */
 export const forgottenMarksMax = 1000;
 
