@@ -32,6 +32,8 @@ export function openSqlite(dataFolder: string): SqliteDatabase {
     file.pragma("journal_mode = WAL");
     // With WAL a killed process loses nothing; only a power cut may lose the last moments.
     file.pragma("synchronous = NORMAL");
+    // Writing the log back waits for the disk, and everybody waits with it: four times rarer than by default.
+    file.pragma("wal_autocheckpoint = 4000");
     migrate(drizzle(file), { migrationsFolder });
     // A read-only file opens and reads well; the first request would be the first to notice.
     file.exec("BEGIN IMMEDIATE; ROLLBACK");

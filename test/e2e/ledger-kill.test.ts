@@ -6,21 +6,23 @@ import SqliteFile from "better-sqlite3";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import type { UsageRow, UsageTotals } from "../../src/core/ports.ts";
 import { type Listening, serveEngine } from "../support/engine-server.ts";
-import { FakeEngine, type FakeStep } from "../support/fake-engine.ts";
+import { FakeEngine, type FakeStep, sayForever } from "../support/fake-engine.ts";
 import { startSnug } from "../support/snug-process.ts";
 
-/** Long enough to be cut in the middle, short enough for others to end before that. */
+/** An answer that ends. */
 function* sayMuch(): Generator<FakeStep> {
   for (let word = 0; word < 400; word++) yield { text: "word " };
 }
 
 let dataDir: string;
 let listening: Listening;
+let engine: FakeEngine;
 
 beforeAll(async () => {
   dataDir = mkdtempSync(join(tmpdir(), "snug-kill-"));
-  const models = [{ id: "fake", contextLength: 10_000, loaded: true }];
-  listening = await serveEngine(new FakeEngine({ models, slots: 32, script: sayMuch }));
+  const models = [{ id: "fake", contextLength: 1_000_000_000, loaded: true }];
+  engine = new FakeEngine({ models, slots: 32, script: sayMuch });
+  listening = await serveEngine(engine);
 });
 
 afterAll(async () => {
@@ -56,6 +58,9 @@ it("kill -9 under load loses no acknowledged request, and the next start tells w
     while (!killed) await ask().catch(() => {});
   });
   await expect.poll(() => whole.size, { timeout: 20_000 }).toBeGreaterThan(20);
+  // Those that begin now would never end, so that some are certainly under way when it is killed.
+  engine.script = sayForever;
+  await expect.poll(() => acknowledged.size - whole.size, { timeout: 20_000 }).toBeGreaterThan(4);
   snug.process.kill("SIGKILL");
   killed = true;
   await Promise.all(asking);
