@@ -35,6 +35,13 @@ describe("the batch strategy", () => {
     expect(planned.map((item) => item.processAmount)).toEqual([1, 1, 1, 1]);
   });
 
+  test("a prompt that would get a crumb waits for the next step, and the step stays within its bound", () => {
+    const planned = strategyWith(4).plan([decode, prompt(60), prompt(60), prompt(60)], 512);
+    expect(planned.map(({ processAmount }) => processAmount)).toEqual([1, 60, 60]);
+    const small = strategyWith(3).plan([decode, prompt(60), prompt(60)], 33);
+    expect(small.map(({ processAmount }) => processAmount)).toEqual([1, 32]);
+  });
+
   test("a step is in the order of its sequences, so that llama.cpp computes them together", () => {
     const at = (evaluationPriority: number, length = 1) => ({ tokens: Array(length).fill(1), evaluationPriority });
     const planned = strategyWith(4).plan([at(3), at(0), at(2, 300), at(1)], 512);

@@ -8,7 +8,7 @@
  * that eight answers in any other order read the model's weights up to eight times.
  */
 
-import { nextChunk } from "./prefill-chunks.ts";
+import { nextChunk, tileTokens } from "./prefill-chunks.ts";
 
 /** A stream's tokens waiting for evaluation; one token is an answer going on, more are a prompt. */
 interface BatchItem {
@@ -61,11 +61,16 @@ export class BatchStrategy {
       .map((item) => ({ item, processAmount: 1 }));
     const room = size - planned.length;
     let left = planned.length > 0 ? Math.min(room, this.#prefillTokensMax) : room;
+    let prompts = 0;
     for (const item of items) {
-      if (item.tokens.length === 1 || left === 0) continue;
+      if (item.tokens.length === 1) continue;
       const processAmount = nextChunk(item.tokens.length, left);
+      // A crumb costs more than it brings; the next step has room for more of it.
+      const crumb = processAmount < Math.min(tileTokens, item.tokens.length);
+      if (processAmount === 0 || (crumb && prompts > 0)) continue;
       planned.push({ item, processAmount });
       left -= processAmount;
+      prompts++;
     }
     return planned.sort((first, second) => placeIn(first) - placeIn(second));
   }

@@ -17,6 +17,7 @@ import { type CallRules, writeAnswerGrammar } from "./answer-grammar.ts";
 import { BatchStrategy } from "./batching.ts";
 import { type CheckedModel, checkModelFile } from "./check-model.ts";
 import { chooseSequence } from "./choose-sequence.ts";
+import { ContextGate } from "./context-gate.ts";
 import type { AnswerEnd, LoadedModel, LoadSettings, MemorySample } from "./ipc.ts";
 import { AnswerWriter } from "./llama-answer.ts";
 import {
@@ -70,6 +71,7 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
   readonly #model: LlamaModel;
   readonly #template: LlamaTemplate;
   readonly #batch: BatchStrategy;
+  readonly #gate = new ContextGate();
   readonly #slots: Slot[];
   /** A short end of a prompt is evaluated with known tokens before it. */
   readonly #repeats: boolean;
@@ -205,7 +207,7 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
       return await this.#generate(prompt, account, slot, hooks);
     } catch (thrown) {
       // The sequence's state is unknown now; it must not serve as a prefix.
-      await slot.sequence.clearHistory().catch(() => {});
+      await this.#gate.hold(() => slot.sequence.clearHistory()).catch(() => {});
       return account.failed(translateAnswerError(thrown));
     } finally {
       slot.busy = false;
@@ -269,8 +271,10 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
   async #generate(prompt: Prompt, account: AnswerAccount, slot: Slot, hooks: AnswerHooks): Promise<AnswerEnd> {
     const { sequence } = slot;
     // At least the last token is evaluated again: its logits choose the first word.
-    await sequence.adaptStateToTokens(prompt.tokens.slice(0, -1), false);
-    if (this.#repeats) await repeatSome(sequence, prompt.tokens.length);
+    await this.#gate.hold(async () => {
+      await sequence.adaptStateToTokens(prompt.tokens.slice(0, -1), false);
+      if (this.#repeats) await repeatSome(sequence, prompt.tokens.length);
+    });
     account.cachedPromptTokens = sequence.nextTokenIndex;
     hooks.started(account.cachedPromptTokens);
     this.#batch.enter();
@@ -295,6 +299,7 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
   ): Promise<Token[] | undefined> {
     let rest = tokens.slice(sequence.nextTokenIndex);
     while (rest.length > prefillChunkTokens) {
+      await this.#gate.closed;
       if (hooks.signal.aborted) return undefined;
       const chunk = nextChunk(rest.length);
       await sequence.evaluateWithoutGeneratingNewTokens(rest.slice(0, chunk), place);
@@ -334,17 +339,17 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
       hooks.token(teller?.tell(shown) ?? shown);
       if (ended) return account.finished(answer.callCount > 0 ? "tool_calls" : "stop");
       if (full) return account.finished("length");
-      await this.#waitForReader(hooks);
+      await this.#waitForOthers(hooks);
       if (hooks.signal.aborted) return account.cancelled();
     }
     throw new Error("the token stream ended by itself");
   }
 
-  async #waitForReader(hooks: AnswerHooks): Promise<void> {
-    const paused = hooks.paused();
-    if (paused === undefined) return;
+  async #waitForOthers(hooks: AnswerHooks): Promise<void> {
+    const others = [hooks.paused(), this.#gate.closed].filter((one) => one !== undefined);
+    if (others.length === 0) return;
     this.#batch.leave();
-    await paused;
+    await Promise.all(others);
     this.#batch.enter();
   }
 }

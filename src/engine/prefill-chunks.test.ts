@@ -13,6 +13,15 @@ describe("pieces of a prompt", () => {
     }
   });
 
+  test("are what is allowed where that is less than a tile", () => {
+    for (let most = 0; most < 300; most++) {
+      for (const tokens of [2, 60, 64, 65, 66, 129, 130, 200, 1000]) {
+        expect(nextChunk(tokens, most)).toBeLessThanOrEqual(Math.min(most, tokens));
+        if (most > 0) expect(nextChunk(tokens, most)).toBeGreaterThan(0);
+      }
+    }
+  });
+
   test("take as much as allowed where enough is left", () => {
     expect([nextChunk(1000, 256), nextChunk(256, 256), nextChunk(321, 256)]).toEqual([256, 256, 256]);
   });

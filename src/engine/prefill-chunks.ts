@@ -16,10 +16,12 @@ const knownTokensMin = 256;
 /**
  * @param tokens still to be evaluated
  * @param most of them at once
- * @returns how many come next; the rest is none or at least a tile
+ * @returns how many come next, at most `most`; the rest is none or at least a tile, where both allow it
  */
 export function nextChunk(tokens: number, most = prefillChunkTokens): number {
   if (tokens <= most) return tokens;
+  // Less than a tile is allowed, so it cannot be helped.
+  if (most < tileTokens) return most;
   const short = tileTokens - (tokens - most);
   if (short <= 0) return most;
   return most - short >= tileTokens ? most - short : Math.ceil(tokens / 2);
