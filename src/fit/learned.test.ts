@@ -141,7 +141,7 @@ describe("what answers teach about speed", () => {
     expect(borrowed.decodeHigh / borrowed.decodeLow).toBeGreaterThan(decodeHigh / decodeLow);
   });
 
-  // CPU time per token of one AVX2 core, 205 million weights in 16 layers (bench/results/learning.json).
+  // CPU time per token of one AVX2 core, 205 million weights in 16 layers, one run of bench/learning.ts's questions.
   it("on a slow CPU one run predicts other depths and quantizations within 10 %", () => {
     const core: Hardware = { backend: "cpu", gpus: [], ramBytesFree: 2 ** 34 };
     const model = specFromConfig({
