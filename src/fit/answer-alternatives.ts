@@ -1,7 +1,7 @@
 /** What stands near to a plan and does better: another quantization, model, context, placement, or card. */
 import { formatBytes, GIB } from "../core/units.ts";
 import { planFramework, pythonFrameworkOf } from "./answer-frameworks.ts";
-import { deviceBytes, type PlannedFit, type PlanQuestion, planWithFigures } from "./answer-plan.ts";
+import { deviceBytes, type PlannedFit, type PlanQuestion, planWithFigures, wishOfFramework } from "./answer-plan.ts";
 import { contextLabel, formatPercent, formatRate, fullOffloadBytes, planName, wholePlan } from "./answer-sentences.ts";
 import type { Alternative } from "./answer-types.ts";
 import type { CatalogueModel } from "./catalogue.ts";
@@ -219,7 +219,7 @@ function shorterContext(input: AlternativesInput): Alternative | undefined {
 function expertPlacement(input: AlternativesInput): Alternative | undefined {
   const { model, hardware, wish, question, planned } = input;
   if (model.expertCount === 0 || wish.buildFamily === "llama-server" || hardware.gpus.length === 0) return undefined;
-  const plan = planWithFigures(model, hardware, { ...wish, buildFamily: "llama-server" }, question);
+  const plan = planWithFigures(model, hardware, { ...wish, ...wishOfFramework("llama.cpp") }, question);
   if (plan.kind !== "plan" || plan.settings.hostExpertLayers === 0) return undefined;
   const before = planned.kind === "plan" ? planned.speed.decodeTokensPerSecond : 0;
   if (plan.speed.decodeTokensPerSecond < before * 1.1) return undefined;

@@ -58,6 +58,15 @@ export function buildFamilyOf(framework: Framework | undefined): BuildFamily {
     : "node-llama-cpp";
 }
 
+/**
+ * What the software asked for fixes. Its recipe gives each of several users a context of their own, so the plan counts
+ * a cache for each.
+ */
+export function wishOfFramework(framework: Framework | undefined): Pick<Wish, "buildFamily" | "slotCaches"> {
+  const buildFamily = buildFamilyOf(framework);
+  return buildFamily === "llama-server" ? { buildFamily, slotCaches: true } : { buildFamily };
+}
+
 /** Layers in all, the output layer counted as one. */
 export function layersOf(model: ModelSpec): number {
   return model.layers.length + 1;

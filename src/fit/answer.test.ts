@@ -72,6 +72,17 @@ describe("plans", () => {
     expect(answer("8b 8gb").plan?.settings.buildFamily).toBe("node-llama-cpp");
   });
 
+  it.each(["llama.cpp", "ollama"])("%s is planned with a cache for each user, as its recipe starts it", (framework) => {
+    const cache = (users: string) =>
+      answer(`qwen3-8b q4_k_m 24gb ctx 8k ${users} ${framework}`).plan?.devices.reduce(
+        (sum, { kvCacheBytes }) => sum + kvCacheBytes,
+        0,
+      );
+    expect(cache("8 users")).toBe(8 * cache("1 user")!);
+    const { launch } = answer(`qwen3-8b q4_k_m 24gb ctx 8k 8 users ${framework}`);
+    expect(launch.find(({ framework: of }) => of === "llama.cpp")?.text).toContain("-c 65536 -np 8");
+  });
+
   it("Transformers and vLLM are planned with their own memory", () => {
     const { plan } = answer("int8 10b 16g");
     expect(plan?.framework).toBe("transformers");

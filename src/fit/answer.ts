@@ -5,7 +5,14 @@
 import { AppError } from "../core/errors.ts";
 import { alternativesFor } from "./answer-alternatives.ts";
 import { planFramework, pythonFrameworkOf } from "./answer-frameworks.ts";
-import { buildFamilyOf, type PlannedFit, type PlanQuestion, planWithFigures, withFigures } from "./answer-plan.ts";
+import {
+  buildFamilyOf,
+  type PlannedFit,
+  type PlanQuestion,
+  planWithFigures,
+  wishOfFramework,
+  withFigures,
+} from "./answer-plan.ts";
 import { fitVerdict, machinesVerdict, modelsVerdict, refusalVerdict, wholePlan } from "./answer-sentences.ts";
 import { projectorNote, textOnly } from "./answer-text-only.ts";
 import type { FitsAnswer, TermEntry, Verdict } from "./answer-types.ts";
@@ -211,7 +218,7 @@ function fullWish(query: FitsQuery): Wish {
   const file = query.model?.kind === "gguf" ? query.model.quantization : undefined;
   const quantization = query.wish.quantization ?? file;
   return {
-    buildFamily: buildFamilyOf(query.framework),
+    ...wishOfFramework(query.framework),
     ...query.wish,
     ...(quantization !== undefined && { quantization }),
   };

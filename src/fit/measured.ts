@@ -7,7 +7,7 @@ import * as z from "zod";
 import { AppError } from "../core/errors.ts";
 import { fitQueryCharsMax } from "../core/limits.ts";
 import { pythonFrameworkOf } from "./answer-frameworks.ts";
-import { buildFamilyOf } from "./answer-plan.ts";
+import { wishOfFramework } from "./answer-plan.ts";
 import { isBenchProfile, parseBenchProfile } from "./bench-profile.ts";
 import { type DoorDependencies, modelOfReference } from "./door-model.ts";
 import { findGpu } from "./gpus.ts";
@@ -122,7 +122,7 @@ async function runOf(
   if (pythonFrameworkOf(query.framework) !== undefined)
     throw wrongRow(index, "query", "must be about a GGUF model; speeds of Transformers and vLLM follow other rules");
   checkMachine(query, index, hardware);
-  const wish = { buildFamily: buildFamilyOf(query.framework), ...query.wish };
+  const wish = { ...wishOfFramework(query.framework), ...query.wish };
   const { model } = await modelOfReference(reference, { hardware, wish, dependencies });
   const plan = planFit(model, hardware, wish);
   if (plan.kind === "refusal") throw wrongRow(index, "query", `is about what cannot have run there: ${plan.reason}`);
