@@ -526,3 +526,12 @@ export interface EventClaims {
   /** Forgets what was claimed before this time. */
   forgetClaims(before: number): Promise<void>;
 }
+
+/** What workspaces that installed the bot entrusted to it, encrypted by the caller, over a restart. */
+export interface InstallationStore {
+  teamIds(): Promise<string[]>;
+  read(teamId: string): Promise<string | undefined>;
+  /** Replaces what the workspace had before. */
+  write(teamId: string, sealed: string, at: number): Promise<void>;
+  remove(teamId: string): Promise<void>;
+}

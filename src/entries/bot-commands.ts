@@ -1,6 +1,7 @@
 /** `snug bots …`: a bot on its own, its commands, its manifest. */
 import { createEventClaims } from "../api/bot-claims.ts";
 import { createBotStateStore } from "../api/bot-state.ts";
+import { createInstallationStore } from "../api/slack-installations.ts";
 import { manifest } from "../bots/slack/manifest.ts";
 import type { BotRunOptions, ManifestOptions, RegisterOptions } from "../cli/program.ts";
 import type { Terminal } from "../cli/terminal.ts";
@@ -61,7 +62,8 @@ function open(
   const state = withFeedbackOverHttp(createBotStateStore(database), api);
   if (platform === "discord") return runDiscord({ settings: required(settings.discord, platform), api, state, logger });
   const claims = createEventClaims(database);
-  return runSlack({ settings: required(settings.slack, platform), api, state, claims, logger });
+  const installations = createInstallationStore(database);
+  return runSlack({ settings: required(settings.slack, platform), api, state, claims, installations, logger });
 }
 
 function required<T>(settings: T | undefined, platform: Platform): T {

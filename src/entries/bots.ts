@@ -3,6 +3,7 @@
 import type { KeyMaking } from "../api/auth.ts";
 import { createEventClaims } from "../api/bot-claims.ts";
 import { createBotStateStore } from "../api/bot-state.ts";
+import { createInstallationStore } from "../api/slack-installations.ts";
 import type { Database } from "../api/usage/database.ts";
 import type { KeyStore, Logger, UsageStore } from "../core/ports.ts";
 import { interactionsPath } from "./discord-endpoint.ts";
@@ -70,7 +71,9 @@ export async function prepareBots(settings: BotSettings, keyStore: KeyStore, mak
     starters.push(({ address, database, usage, logger }) => {
       const api = { url: address, key: made.secret };
       const claims = createEventClaims(database);
-      return runSlack({ settings: slack, api, state: createBotStateStore(database), claims, usage, logger });
+      const installations = createInstallationStore(database);
+      const state = createBotStateStore(database);
+      return runSlack({ settings: slack, api, state, claims, installations, usage, logger });
     });
   }
   return {

@@ -61,7 +61,7 @@ export function placesOf(environment: Environment, api: { host: string; port: nu
     {
       place: "slack",
       url: `${root(environment.SLACK_API_URL, "https://slack.com/api")}/api.test`,
-      needed: isSet(environment.SLACK_BOT_TOKEN),
+      needed: isSet(environment.SLACK_BOT_TOKEN) || isSet(environment.SLACK_CLIENT_ID),
     },
   ];
 }
@@ -120,8 +120,10 @@ function reasonOf(thrown: unknown): string {
 
 /** Where Slack's own requests are taken; undefined in Socket Mode, which needs no port. */
 export function slackPort(environment: Environment): { host: string; port: number } | undefined {
-  const { SLACK_BOT_TOKEN, SLACK_APP_TOKEN, SLACK_SIGNING_SECRET, SLACK_HOST, SLACK_PORT } = environment;
-  if (!isSet(SLACK_BOT_TOKEN) || isSet(SLACK_APP_TOKEN) || !isSet(SLACK_SIGNING_SECRET)) return undefined;
+  const { SLACK_BOT_TOKEN, SLACK_CLIENT_ID, SLACK_APP_TOKEN } = environment;
+  const { SLACK_SIGNING_SECRET, SLACK_HOST, SLACK_PORT } = environment;
+  if (!(isSet(SLACK_BOT_TOKEN) || isSet(SLACK_CLIENT_ID)) || isSet(SLACK_APP_TOKEN) || !isSet(SLACK_SIGNING_SECRET))
+    return undefined;
   const port = Number(SLACK_PORT || slackPortDefault);
   return Number.isInteger(port) && port > 0 && port < 65_536 ? { host: SLACK_HOST || "127.0.0.1", port } : undefined;
 }

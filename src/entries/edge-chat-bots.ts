@@ -63,6 +63,8 @@ export async function createRoomSlack(parts: RoomParts & { known: unknown }): Pr
   const settings = parseSlackSettings(textsOf(environment));
   if (settings === undefined) throw missing("SLACK_BOT_TOKEN");
   const { botToken, admins, followThreads, apiUrl } = settings;
+  // A Worker is one workspace's.
+  if (botToken === undefined) throw missing("SLACK_BOT_TOKEN");
   const bot = createRoomBot("slack", settings, parts);
   const known = identitySchema.safeParse(parts.known);
   const send = fetchCalls({

@@ -181,3 +181,11 @@ export const botClaims = sqliteTable(
   },
   (table) => [primaryKey({ columns: [table.source, table.key] }), index("bot_claims_at").on(table.at)],
 );
+
+/** Slack workspaces that installed the bot, with what is needed to write there, encrypted. */
+export const slackInstallations = sqliteTable("slack_installations", {
+  teamId: text("team_id").primaryKey(),
+  sealed: text().notNull(),
+  /** Milliseconds since the epoch. */
+  at: integer().notNull(),
+});

@@ -14,8 +14,11 @@ export function boltClientOptions(apiUrl: string | undefined) {
   };
 }
 
-/** @param apiUrl base of the Web API with a slash at the end; undefined is Slack's own */
-export function boltCalls(token: string, apiUrl?: string): SendCall {
+/**
+ * @param token undefined for methods that take none
+ * @param apiUrl base of the Web API with a slash at the end; undefined is Slack's own
+ */
+export function boltCalls(token: string | undefined, apiUrl?: string): SendCall {
   const client = new webApi.WebClient(token, boltClientOptions(apiUrl));
   return async (method, args) => {
     try {

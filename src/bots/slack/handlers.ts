@@ -42,7 +42,7 @@ export const handledEvents = [
 const revokedSchema = z.object({ tokens: z.object({ bot: z.array(z.unknown()).optional() }).optional() });
 
 /** @param onLeft the workspace let the bot go: nothing can be written any more */
-export function createHandlers(context: SlackContext, onLeft: (reason: string) => void): SlackHandlers {
+export function createHandlers(context: SlackContext, onLeft: (reason: string) => void | Promise<void>): SlackHandlers {
   const guarded = async (what: string, work: () => Promise<void>) => {
     try {
       await work();
@@ -60,7 +60,7 @@ export function createHandlers(context: SlackContext, onLeft: (reason: string) =
   };
   const left = async (reason: string) => {
     context.bot.stopAll();
-    onLeft(reason);
+    await onLeft(reason);
   };
   const events: Record<(typeof handledEvents)[number], (event: unknown, envelope: unknown) => Promise<void>> = {
     message: (event, envelope) =>

@@ -15,7 +15,7 @@ export interface ManifestOptions {
 }
 
 /** Least rights: what each is for stands in docs/slack.md. */
-const scopes = [
+export const botScopes = [
   "app_mentions:read",
   "assistant:write",
   "channels:history",
@@ -81,7 +81,7 @@ export function manifest(options: ManifestOptions = {}): Record<string, unknown>
         ...url,
       })),
     },
-    oauth_config: { scopes: { bot: scopes } },
+    oauth_config: { scopes: { bot: botScopes } },
     settings: {
       event_subscriptions: { ...request, bot_events: events },
       interactivity: { is_enabled: true, ...request },

@@ -14,6 +14,8 @@ export interface Person {
   /** Undefined when Slack does not tell. */
   locale: BotLocale | undefined;
   /** Administrator or owner of the workspace. */
+  isManager: boolean;
+  /** Counts as an administrator of the bot by that. */
   isAdmin: boolean;
 }
 
@@ -32,9 +34,12 @@ export class People {
   readonly #calls: SlackCalls;
   readonly #clock: Clock;
   readonly #logger: Logger;
+  readonly #managersAreAdmins: boolean;
   readonly #known = new Map<string, { at: number; person: Promise<Person>; settled?: Person }>();
 
-  constructor(calls: SlackCalls, clock: Clock, logger: Logger) {
+  /** @param managersAreAdmins whether who administers the workspace administers the bot */
+  constructor(calls: SlackCalls, clock: Clock, logger: Logger, managersAreAdmins = true) {
+    this.#managersAreAdmins = managersAreAdmins;
     this.#calls = calls;
     this.#clock = clock;
     this.#logger = logger;
@@ -63,25 +68,27 @@ export class People {
     try {
       const answer = await this.#calls.call("users.info", { user: id, include_locale: true });
       const { user } = profileSchema.parse(answer);
+      const isManager = user.is_admin === true || user.is_owner === true;
       const names = [user.profile?.display_name, user.profile?.real_name, user.real_name, user.name];
       return {
         id,
         name: names.find((name) => name !== undefined && name !== "") ?? id,
         locale: user.locale === undefined ? undefined : localeOfTag(user.locale),
-        isAdmin: user.is_admin === true || user.is_owner === true,
+        isManager,
+        isAdmin: isManager && this.#managersAreAdmins,
       };
     } catch (thrown) {
       const error = toPlatformError(thrown);
       this.#logger.warn("a person could not be looked up", { userId: id, platformCode: error.platformCode });
       // A missing scope stays missing for the hour; what is passing is asked again next time.
       if (!isUnsupported(error)) this.#known.delete(id);
-      return { id, name: id, locale: undefined, isAdmin: false };
+      return { id, name: id, locale: undefined, isManager: false, isAdmin: false };
     }
   }
 }
 
 /** @param admins ids of those who count as administrators whatever Slack says */
-export function askerOf({ id, name, isAdmin }: Person, admins: readonly string[]): Asker {
-  const admin = isAdmin || admins.includes(id);
-  return { id, name, roleIds: [], isAdmin: admin, isManager: admin };
+export function askerOf({ id, name, isManager, isAdmin }: Person, admins: readonly string[]): Asker {
+  const listed = admins.includes(id);
+  return { id, name, roleIds: [], isAdmin: isAdmin || listed, isManager: isManager || listed };
 }

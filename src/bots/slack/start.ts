@@ -1,14 +1,11 @@
 /** Brings the bot online on Slack and keeps it there: by Socket Mode, or by HTTP requests that Slack sends. */
-import { App, LogLevel, type Receiver, SocketModeReceiver } from "@slack/bolt";
+import { type Receiver, SocketModeReceiver } from "@slack/bolt";
 import { AppError } from "../../core/errors.ts";
-import type { Logger } from "../../core/ports.ts";
-import { boltCalls, boltClientOptions, translateBolt } from "./bolt-calls.ts";
+import { boltLogger, connectBolt } from "./bolt-app.ts";
+import { boltCalls, translateBolt } from "./bolt-calls.ts";
 import { toLoginError } from "./errors.ts";
-import { createHandlers, handledEvents, type SlackHandlers } from "./handlers.ts";
+import { createHandlers } from "./handlers.ts";
 import { SlackHttpReceiver } from "./http-receiver.ts";
-import { askAboutCallback } from "./platform.ts";
-import type { Respond } from "./slash.ts";
-import { actionPrefix } from "./wire.ts";
 import { openWorkspace, type WorkspaceOptions } from "./workspace.ts";
 
 export interface SlackOptions extends WorkspaceOptions {
@@ -30,27 +27,22 @@ export interface SlackBot {
 }
 
 /** Status lines that still stand at the end are cleared, unless Slack's limits take longer than this. */
-const farewellMsMax = 2_000;
+export const stopMsMax = 2_000;
 
 /** @throws AppError invalid_configuration for a wrong token, engine_unavailable when Slack is out of reach */
 export async function startSlack(options: SlackOptions): Promise<SlackBot> {
   const { timer, logger, bot, botToken, apiUrl } = options;
   const { context, identity } = await openWorkspace(boltCalls(botToken, apiUrl), options);
   const receiver = createReceiver(options);
-  const app = new App({
-    receiver,
-    authorize: async () => ({
-      botToken,
-      botId: identity.bot_id,
-      botUserId: identity.user_id,
-      teamId: identity.team_id,
-    }),
-    clientOptions: boltClientOptions(apiUrl),
-    convoStore: false,
-    logger: boltLogger(logger),
-  });
   const handlers = createHandlers(context, (reason) => leave(reason, options));
-  listen(app, handlers, logger);
+  const { user_id: botUserId, bot_id: botId, team_id: teamId } = identity;
+  connectBolt({
+    receiver,
+    authorize: async () => ({ botToken, botId, botUserId, teamId }),
+    handlersOf: async () => handlers,
+    apiUrl,
+    logger,
+  });
   await connect(receiver, options);
   return {
     userName: identity.user,
@@ -58,7 +50,7 @@ export async function startSlack(options: SlackOptions): Promise<SlackBot> {
     ...(receiver instanceof SlackHttpReceiver ? { fetch: (request: Request) => receiver.fetch(request) } : {}),
     stop: async (waitMsMax) => {
       await bot.drain(waitMsMax);
-      await Promise.race([Promise.all(context.background), timer.wait(farewellMsMax)]);
+      await Promise.race([Promise.all(context.background), timer.wait(stopMsMax)]);
       await receiver.stop();
     },
   };
@@ -98,28 +90,6 @@ async function connect(receiver: Receiver, { onFatal, logger }: SlackOptions): P
   };
 }
 
-function listen(app: App, handlers: SlackHandlers, logger: Logger): void {
-  // Bolt acknowledges events by itself before it calls these.
-  for (const name of handledEvents) app.event(name, ({ event, body }) => handlers.event(event, body));
-  app.command(/^\//, async ({ ack, command, respond }) => {
-    await ack();
-    await handlers.command(command, respond as Respond);
-  });
-  app.action({ action_id: new RegExp(`^${actionPrefix}`) }, async ({ ack, body, respond }) => {
-    await ack();
-    await handlers.press(body, respond as Respond);
-  });
-  app.shortcut(askAboutCallback, async ({ ack, shortcut }) => {
-    await ack();
-    await handlers.shortcut(shortcut);
-  });
-  app.view(askAboutCallback, async ({ ack, body }) => {
-    await ack();
-    await handlers.submission(body);
-  });
-  app.error(async (error) => logger.error("Bolt could not hand on an event", { error: String(error) }));
-}
-
 /** Whoever runs the program is told what to do. */
 function leave(reason: string, { logger, onFatal }: SlackOptions): void {
   const error = new AppError(
@@ -128,18 +98,4 @@ function leave(reason: string, { logger, onFatal }: SlackOptions): void {
   );
   logger.error("Slack let the bot go", { error: error.message });
   onFatal?.(error);
-}
-
-/** Bolt's lines in our log; its debug lines would repeat every message. */
-function boltLogger(logger: Logger) {
-  const line = (parts: unknown[]) => parts.map(String).join(" ");
-  return {
-    debug: () => {},
-    info: (...parts: unknown[]) => logger.debug("Bolt", { line: line(parts) }),
-    warn: (...parts: unknown[]) => logger.warn("Bolt", { line: line(parts) }),
-    error: (...parts: unknown[]) => logger.error("Bolt", { line: line(parts) }),
-    setLevel: () => {},
-    getLevel: () => LogLevel.INFO,
-    setName: () => {},
-  };
 }

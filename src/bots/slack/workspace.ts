@@ -22,6 +22,8 @@ export interface WorkspaceOptions {
   newId: () => string;
   /** Users who count as administrators everywhere. */
   admins: readonly string[];
+  /** Whether administrators of the workspace administer the bot; default true. */
+  managersAreAdmins?: boolean;
   /** Whether messages in threads the bot takes part in are questions without a mention. */
   followThreads: boolean;
   /** Base of the Web API with a slash at the end; tests point it at a stand-in. */
@@ -58,7 +60,7 @@ export async function openWorkspace(send: SendCall, options: WorkspaceOptions): 
   const context: SlackContext = {
     bot,
     calls,
-    people: new People(calls, timer, logger),
+    people: new People(calls, timer, logger, options.managersAreAdmins),
     memory: new ThreadMemory(),
     claims: tidyClaims(options.claims, timer, logger),
     timer,

@@ -22,6 +22,8 @@ export interface StandInOptions {
   clock?: Clock;
   /** Events the app subscribes to; default all. */
   withoutSubscriptions?: readonly string[];
+  teamId?: string;
+  botToken?: string;
 }
 
 /** Something Slack sent and how the app took it. */
@@ -57,9 +59,11 @@ const responseUses = 5;
 const responseMsMax = 30 * 60_000;
 
 export class SlackStandIn {
-  readonly botToken = "xoxb-stand-in";
+  readonly botToken: string;
   readonly appToken = "xapp-stand-in";
   readonly signingSecret = "stand-in-signing-secret";
+  readonly clientId = "1234.5678";
+  readonly clientSecret = "client_secret_of_the_stand_in";
   readonly world: World;
   readonly violations: string[] = [];
   readonly deliveries: Delivery[] = [];
@@ -69,6 +73,9 @@ export class SlackStandIn {
   /** Where signed requests go; without it everything is sent by Socket Mode. */
   http: ((request: Request) => Promise<Response>) | undefined;
   socketCount = 0;
+  /** Workspaces whose tokens are known at this one's address, too. */
+  readonly others: SlackStandIn[] = [];
+  readonly #codes = new Map<string, { workspace: SlackStandIn; orgWide: boolean }>();
   readonly #clock: Clock;
   readonly #server: Server;
   readonly #sockets: WebSocketServer;
@@ -80,7 +87,8 @@ export class SlackStandIn {
   private constructor(server: Server, options: StandInOptions) {
     this.#clock = options.clock ?? { now: () => Date.now() };
     this.#server = server;
-    this.world = new World(this.#clock);
+    this.botToken = options.botToken ?? "xoxb-stand-in";
+    this.world = new World(this.#clock, options.teamId);
     const events = ["agent_session_stopped", "message", "app_mention", "app_home_opened"];
     this.api = new WebApi({
       world: this.world,
@@ -192,7 +200,9 @@ export class SlackStandIn {
         this.api.requests.push({ method, args: {}, at: this.#clock.now(), result: fault.code });
         throw fault;
       }
-      const reply = this.api.handle(method, new URLSearchParams(body), token);
+      const form = new URLSearchParams(body);
+      const workspace = this.others.find(({ botToken }) => botToken === token) ?? this;
+      const reply = method === "oauth.v2.access" ? this.#grant(form, token) : workspace.api.handle(method, form, token);
       if (fault === "lose reply") response.destroy();
       else send(200, reply);
     } catch (thrown) {
@@ -203,6 +213,44 @@ export class SlackStandIn {
       if (retryAfterS === undefined) send(200, { ok: false, error: code });
       else send(429, { ok: false, error: code }, { "retry-after": String(retryAfterS) });
     }
+  }
+
+  /** Somebody agreed to install the app: what Slack sends back with them. */
+  newCode(workspace: SlackStandIn, orgWide = false): string {
+    const code = this.world.newId("code");
+    this.#codes.set(code, { workspace, orgWide });
+    return code;
+  }
+
+  /** Codes are good for once. */
+  #grant(form: URLSearchParams, token: string): JsonObject {
+    const { client_id, client_secret, code = "", ...rest } = Object.fromEntries(form);
+    this.api.requests.push({ method: "oauth.v2.access", args: { code }, at: this.#clock.now(), result: "ok" });
+    for (const name of Object.keys(rest)) this.violations.push(`oauth.v2.access: the argument ${name} is not known`);
+    if (token !== "") this.violations.push("oauth.v2.access takes no token");
+    if (client_id !== this.clientId) throw new ApiError("invalid_client_id");
+    if (client_secret !== this.clientSecret) throw new ApiError("bad_client_secret");
+    const agreed = this.#codes.get(code);
+    if (agreed === undefined) throw new ApiError("invalid_code");
+    this.#codes.delete(code);
+    const { world, botToken } = agreed.workspace;
+    return {
+      ok: true,
+      access_token: botToken,
+      token_type: "bot",
+      bot_user_id: world.bot.id,
+      app_id: world.appId,
+      team: agreed.orgWide ? null : { id: world.teamId, name: `${world.teamId} & friends` },
+      enterprise: agreed.orgWide ? { id: "E0LAB", name: "Lab" } : null,
+      is_enterprise_install: agreed.orgWide,
+      authed_user: { id: world.users[0]?.id },
+    };
+  }
+
+  /** Somebody removes the app from the workspace; Slack tells in no particular order. */
+  async uninstall(): Promise<void> {
+    await this.event({ type: "tokens_revoked", tokens: { oauth: [], bot: [this.world.bot.id] } });
+    await this.event({ type: "app_uninstalled" });
   }
 
   #serveUpload(id: string, bytes: Uint8Array, response: ServerResponse): void {

@@ -60,7 +60,7 @@ export interface StandSession {
 }
 
 export class World {
-  readonly teamId = "T0LAB";
+  readonly teamId: string;
   readonly appId = "A0SNUG";
   readonly #clock: Clock;
   #count = 0;
@@ -80,8 +80,9 @@ export class World {
   readonly prompts: JsonObject[] = [];
   readonly views: JsonObject[] = [];
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, teamId = "T0LAB") {
     this.#clock = clock;
+    this.teamId = teamId;
     this.bot = this.addUser("snug", { isBot: true });
   }
 
