@@ -24,6 +24,8 @@ export interface AnswerRunOptions {
   waits: WaitEstimate;
   reasoning: "spoiler" | "hidden";
   defaultModel: string | undefined;
+  /** Before people's ids in the ledger. */
+  ledgerPrefix: string;
   /** Set for a second answer to the same question, so that it differs. */
   seed?: number;
   /** Called with what is known of an answer once it ended, before its last state is written. */
@@ -123,7 +125,7 @@ export class AnswerRun {
           history,
           question: text,
           asker: question.asker,
-          userId: `${source}:${question.asker.id}`,
+          userId: `${source}:${this.#options.ledgerPrefix}${question.asker.id}`,
           budgetShare,
           ...(persona === undefined ? {} : { persona }),
           ...(model.contextLength === undefined ? {} : { contextLength: model.contextLength }),

@@ -41,6 +41,8 @@ export interface ChatBotOptions {
   newId: () => string;
   /** Whole numbers from 0 to 2^31 - 1. */
   newSeed: () => number;
+  /** Before people's ids in the ledger, where ids repeat from workspace to workspace: "T01/". */
+  ledgerPrefix?: string;
   access: AccessRules;
   pace: PaceRules;
   /** How the thoughts of reasoning models are shown. */
@@ -165,7 +167,7 @@ export class ChatBot {
   /** Never rejects. */
   async command(call: Omit<CommandCall, "mention">, mention: string): Promise<ChatPost> {
     const { newId, state, usage, fits, timer, logger, defaultModel, capabilities = [], drawPng } = this.#options;
-    const { warnings } = this.#options;
+    const { warnings, ledgerPrefix = "" } = this.#options;
     if (!this.allows(call.asker, call.where)) {
       const texts = TEXTS[call.locale];
       return { text: texts.failure(texts.notAllowedHere, newId()) };
@@ -181,6 +183,7 @@ export class ChatBot {
         logger,
         newId,
         defaultModel,
+        ledgerPrefix,
         ...(warnings === undefined ? {} : { warnings }),
         capabilities,
         ...(drawPng === undefined ? {} : { drawPng }),
@@ -318,13 +321,14 @@ export class ChatBot {
     if (again !== undefined) again.superseded = true;
     const record: AnswerRecord = { id, question, text: "", messageIds: [], superseded: false };
     this.#book.add(record);
-    const { engine, state, timer, logger, reasoning, defaultModel, onEnded } = this.#options;
+    const { engine, state, timer, logger, reasoning, defaultModel, onEnded, ledgerPrefix = "" } = this.#options;
     const run = new AnswerRun(record, place, {
       engine,
       state,
       timer,
       logger,
       reasoning,
+      ledgerPrefix,
       defaultModel,
       models: () => this.#modelList(),
       book: this.#book,

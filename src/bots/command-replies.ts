@@ -59,6 +59,8 @@ export interface CommandPorts {
   logger: Logger;
   newId: () => string;
   defaultModel: string | undefined;
+  /** Before people's ids in the ledger. */
+  ledgerPrefix: string;
   capabilities: readonly Capability[];
   /** Without it there are no pictures. */
   drawPng?: DrawPng;
@@ -205,9 +207,13 @@ async function replyPersona(call: CommandCall, texts: Texts, { state }: CommandP
   return { text: `${texts.personaSet}\n${quote(text)}` };
 }
 
-async function replyUsage(call: CommandCall, texts: Texts, { usage, clock }: CommandPorts): Promise<ChatPost> {
+async function replyUsage(
+  call: CommandCall,
+  texts: Texts,
+  { usage, clock, ledgerPrefix }: CommandPorts,
+): Promise<ChatPost> {
   const { since, period } = periodOf(call, texts, clock);
-  const userId = `${call.where.source}:${call.asker.id}`;
+  const userId = `${call.where.source}:${ledgerPrefix}${call.asker.id}`;
   const byModel = await usage.groups({ since, userId, group: "model", limit: groupsShownMax });
   const title = `**${texts.usageTitle(period)}**`;
   if (byModel.totals.requests === 0) return { text: `${title}\n${texts.usageNone}` };
@@ -231,7 +237,10 @@ async function replyStats(call: CommandCall, texts: Texts, ports: CommandPorts):
   if (byModel.totals.requests === 0 && votes.length === 0) return { text: `${title}\n${texts.usageNone}` };
   const thumbs = votes.map(({ model, up, down }) => `- ${model === "" ? "?" : model}: 👍 ${up} · 👎 ${down}`);
   const picture = await drawStats(call, texts, ports);
-  const people = byUser.groups.map((group) => ({ ...group, value: userName(group.value, call.platform) }));
+  const people = byUser.groups.map((group) => ({
+    ...group,
+    value: userName(group.value, call.platform, ports.ledgerPrefix),
+  }));
   return {
     text: [
       title,
@@ -287,8 +296,8 @@ function totalLines(totals: UsageTotals, texts: Texts): string[] {
 }
 
 /** The ledger knows "discord:123"; the platform can show its own people by name. */
-function userName(userId: string, platform: ChatPlatform): string {
-  const prefix = `${platform.name}:`;
+function userName(userId: string, platform: ChatPlatform, ledgerPrefix: string): string {
+  const prefix = `${platform.name}:${ledgerPrefix}`;
   return userId.startsWith(prefix) ? platform.markup.person(userId.slice(prefix.length)) : userId;
 }
 

@@ -83,6 +83,7 @@ describe("/stats", () => {
         logger,
         newId: () => "1",
         defaultModel: undefined,
+        ledgerPrefix: "",
         capabilities: [],
         warnings: tellerFor("discord"),
         onForget: () => {},

@@ -37,6 +37,8 @@ export interface ChatBotParts {
   usage?: UsageReader;
   /** What was told to whom, over a restart; without it nobody is warned of anything. */
   claims?: EventClaims;
+  /** Before people's ids in the ledger. */
+  ledgerPrefix?: string;
 }
 
 export function createChatBot(source: UsageSource, parts: ChatBotParts, timer: Timer): ChatBot {
@@ -66,6 +68,7 @@ export function createChatBot(source: UsageSource, parts: ChatBotParts, timer: T
     reasoning,
     capabilities,
     ...(model === undefined ? {} : { defaultModel: model }),
+    ...(parts.ledgerPrefix === undefined ? {} : { ledgerPrefix: parts.ledgerPrefix }),
     ...(claims === undefined
       ? {}
       : { warnings: createWarningTeller({ source, claims, clock: timer, logger, read: () => readWarnings(api) }) }),

@@ -90,6 +90,7 @@ describe("a port", () => {
     expect(slackPort({ ...http, SLACK_APP_TOKEN: "xapp-1" })).toBeUndefined();
     expect(slackPort({ ...http, SLACK_PORT: "many" })).toBeUndefined();
     expect(slackPort({})).toBeUndefined();
+    expect(slackPort({ SLACK_CLIENT_ID: "1.2", SLACK_SIGNING_SECRET: "s" })).toEqual({ host: "127.0.0.1", port: 3000 });
   });
 
   it("is free, Snug's own or somebody else's", async () => {

@@ -137,7 +137,10 @@ async function openMany(options: SlackRunOptions, timer: Timer): Promise<SlackBo
     ...{ clientId, clientSecret, signingSecret: receive.signingSecret },
     states: createInstallStates(tokenKey, timer),
     installations: createInstallations(installations, seal, timer),
-    newBot: (teamId) => createChatBot("slack", { ...options, state: stateOf(teamId, state) }, timer),
+    newBot: (teamId) => {
+      const parts = { ...options, state: stateOf(teamId, state), ledgerPrefix: `${teamId}/` };
+      return createChatBot("slack", parts, timer);
+    },
     // Direct messages are no listed channel's matter, but a foreign workspace's stay out.
     admits: (teamId) =>
       !deny.servers.includes(teamId) && (allow.servers.length === 0 || allow.servers.includes(teamId)),

@@ -182,6 +182,14 @@ test("two workspaces install the bot and are answered by their own tokens, over 
   }
   expect(lab.world.channels[0]!.id).toBe(shop.world.channels[0]!.id);
 
+  const counted = await waitFor(async () => {
+    const reply = await fetch(`${server.address}/v1/usage`, { headers: { authorization: `Bearer ${server.key}` } });
+    const { rows } = (await reply.json()) as { rows: { userId: string }[] };
+    return rows.length === 2 ? rows.map(({ userId }) => userId).sort() : undefined;
+  }, 8_000);
+  const person = lab.world.users.find(({ name }) => name === "Ann")!.id;
+  expect(counted).toEqual([`slack:T0LAB/${person}`, `slack:T0SHOP/${person}`]);
+
   const stored = await storedBytes();
   expect(stored).toContain("T0SHOP");
   expect(stored).not.toContain("xoxb-");
