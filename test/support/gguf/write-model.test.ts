@@ -30,7 +30,10 @@ async function continueNewline(options: ModelOptions, tokenCountMax: number): Pr
 }
 
 describe("generated models", () => {
-  for (const architecture of Object.keys(RECIPES) as ArchitectureName[]) {
+  // Encoders say nothing; src/engine/vectors.test.ts loads them for what they do.
+  const writers = Object.entries(RECIPES).filter(([, recipe]) => !("encoder" in recipe));
+  for (const [name] of writers) {
+    const architecture = name as ArchitectureName;
     test(`a scripted ${architecture} loads and says its line, then ends its turn`, async () => {
       expect(await continueNewline({ architecture, type: "Q8_0" }, 100)).toBe(SCRIPT_LINES[0]);
     });
