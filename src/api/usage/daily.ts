@@ -28,7 +28,7 @@ export interface Unit {
 }
 
 export const wholeDay: Unit = { ms: dayMs, suffix: "" };
-export const wholeHour: Unit = { ms: 3_600_000, suffix: "/hour" };
+const wholeHour: Unit = { ms: 3_600_000, suffix: "/hour" };
 
 /** Rows worked on at a time: requests wait for some ten milliseconds at most. */
 const pageRows = 1_000;
@@ -92,10 +92,15 @@ export async function readGroups(
   return { groups, groupCount: found.size, totals: counts };
 }
 
-/** Days, in what is left hours, and in what is left rows. Sums know no users behind other groups. */
+/** Sums know no users behind other groups. */
 async function splitPeriod(database: Database, since: number, until: number, summed: boolean) {
   if (!summed) return { spans: [], ranges: [[since, until] as [number, number]] };
-  const days = await periodsDone(database, wholeDay, since, until);
+  return await splitTime(database, since, until, true);
+}
+
+/** Days where they will do, in what is left hours, and in what is left rows. */
+export async function splitTime(database: Database, since: number, until: number, byDays: boolean) {
+  const days = byDays ? await periodsDone(database, wholeDay, since, until) : [];
   const spans: Span[] = days.length === 0 ? [] : [{ unit: wholeDay, periods: days }];
   const ranges: [number, number][] = [];
   for (const [from, to] of rangesBetween(days, wholeDay, since, until)) {
@@ -114,7 +119,7 @@ function dateOf(day: number): string {
 }
 
 /** Those added up that lie wholly in the time, ascending. */
-export async function periodsDone(database: Database, unit: Unit, since: number, until: number): Promise<number[]> {
+async function periodsDone(database: Database, unit: Unit, since: number, until: number): Promise<number[]> {
   const sql = "select day from usage_daily where dimension = ? and key_id = ? and day >= ? and day < ? order by day";
   const params = [`day${unit.suffix}`, allKeys, Math.ceil(since / unit.ms), Math.floor(until / unit.ms)];
   const [rows] = await database.atomic([{ sql, params }]);
@@ -122,7 +127,7 @@ export async function periodsDone(database: Database, unit: Unit, since: number,
 }
 
 /** The time without those periods. */
-export function rangesBetween(
+function rangesBetween(
   periods: readonly number[],
   { ms }: Unit,
   since: number,

@@ -4,7 +4,7 @@
  */
 import type { ErrorCode } from "../../core/errors.ts";
 import type { UsageSeriesPoint, UsageSeriesQuery } from "../../core/ports.ts";
-import { allKeys, groupColumns, periodsDone, rangesBetween, type Span, wholeDay, wholeHour } from "./daily.ts";
+import { allKeys, groupColumns, type Span, splitTime, wholeDay } from "./daily.ts";
 import type { Database } from "./database.ts";
 import { addCounts, addPlaces, addSpread, emptySums, readRowFacts, type Sums, summedColumns, toGroup } from "./sums.ts";
 
@@ -24,25 +24,14 @@ export async function readSeries(database: Database, query: UsageSeriesQuery): P
     found.set(id, known);
     return known.sums;
   };
-  const { spans, ranges } = await splitTime(database, query);
+  const { since, until, stepMs } = query;
+  // A day's sum tells nothing of its hours.
+  const { spans, ranges } = await splitTime(database, since, until, stepMs % wholeDay.ms === 0);
   for (const span of spans) await addSpan(database, query, span, sumsOf);
   for (const range of ranges) await addRange(database, query, range, sumsOf);
   return [...found.values()]
     .sort((a, b) => a.step - b.step || (a.value < b.value ? -1 : 1))
     .map(({ step, value, sums }) => ({ at: step * query.stepMs, ...toGroup(value, sums) }));
-}
-
-/** Days where steps are days, hours in what is left, and rows for the rest. */
-async function splitTime(database: Database, { since, until, stepMs }: UsageSeriesQuery) {
-  const days = stepMs % wholeDay.ms === 0 ? await periodsDone(database, wholeDay, since, until) : [];
-  const spans: Span[] = days.length === 0 ? [] : [{ unit: wholeDay, periods: days }];
-  const ranges: [number, number][] = [];
-  for (const [from, to] of rangesBetween(days, wholeDay, since, until)) {
-    const hours = await periodsDone(database, wholeHour, from, to);
-    if (hours.length > 0) spans.push({ unit: wholeHour, periods: hours });
-    ranges.push(...rangesBetween(hours, wholeHour, from, to));
-  }
-  return { spans, ranges };
 }
 
 async function addSpan(database: Database, query: UsageSeriesQuery, { unit, periods }: Span, sumsOf: SumsOf) {
