@@ -127,12 +127,7 @@ async function periodsDone(database: Database, unit: Unit, since: number, until:
 }
 
 /** The time without those periods. */
-function rangesBetween(
-  periods: readonly number[],
-  { ms }: Unit,
-  since: number,
-  until: number,
-): [number, number][] {
+function rangesBetween(periods: readonly number[], { ms }: Unit, since: number, until: number): [number, number][] {
   const ranges: [number, number][] = [];
   let from = since;
   for (const period of periods) {
