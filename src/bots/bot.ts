@@ -4,23 +4,21 @@
  */
 import { AppError, toAppError } from "../core/errors.ts";
 import { eventsRememberedMax, interruptedNoteMsMax, modelListAgeMsMax, questionCharsMax } from "../core/limits.ts";
-import type {
-  BotStateStore,
-  ChatEngine,
-  ChatPlace,
-  ChatPost,
-  FeedbackVote,
-  Logger,
-  ModelListing,
-  Timer,
-} from "../core/ports.ts";
+import type { BotStateStore, ChatEngine, ChatPlace, FeedbackVote, Logger, ModelListing, Timer } from "../core/ports.ts";
 import { type CompareRequest, parseCompareRequest } from "../fit/compare-report.ts";
 import { type AccessRules, isAllowed } from "./access.ts";
 import { AnswerBook, type AnswerRecord } from "./answer-book.ts";
 import { AnswerRun, chooseModel } from "./answer-run.ts";
 import { BoundedSet } from "./bounded-set.ts";
 import { parseButton } from "./buttons.ts";
-import { type CommandCall, type CommandPorts, channelModel, refusalOf, replyToCommand } from "./command-replies.ts";
+import {
+  type CommandCall,
+  type CommandPorts,
+  type CommandReply,
+  channelModel,
+  refusalOf,
+  replyToCommand,
+} from "./command-replies.ts";
 import { availableCommands, type Capability, type CommandSpec, type OptionSpec } from "./commands.ts";
 import { type ComparePort, CompareRun } from "./compare-run.ts";
 import type { DrawPng, FitsPort } from "./fits-answer.ts";
@@ -128,6 +126,10 @@ export class ChatBot {
   }
 
   #pressStop(record: AnswerRecord | undefined, asker: Asker, locale: BotLocale): Press {
+    // The last edit may have put other buttons in its place already.
+    if (record !== undefined && record.stop === undefined) {
+      return { ack: { kind: "notice", text: TEXTS[locale].answerOver } };
+    }
     if (record?.stop === undefined) return { ack: { kind: "clear_buttons" } };
     if (!mayControl(record, asker)) return { ack: { kind: "notice", text: TEXTS[locale].onlyAskerMayStop } };
     record.stop("stopped");
@@ -137,10 +139,11 @@ export class ChatBot {
   #pressAgain(record: AnswerRecord | undefined, asker: Asker, locale: BotLocale): Press {
     if (record === undefined) return { ack: { kind: "notice", text: TEXTS[locale].answerForgotten } };
     if (!mayControl(record, asker)) return { ack: { kind: "notice", text: TEXTS[locale].onlyAskerMayRegenerate } };
-    return {
-      ack: { kind: "clear_buttons" },
-      later: (place) => this.#answer({ ...record.question, asker }, place, record),
-    };
+    const question = { ...record.question, asker };
+    const refusal = this.#refuse(question);
+    // The answer keeps its buttons, to be pressed again later.
+    if (refusal !== undefined) return { ack: { kind: "notice", text: refusal } };
+    return { ack: { kind: "clear_buttons" }, later: (place) => this.#begin(question, place, record) };
   }
 
   async #vote(answerId: string, vote: FeedbackVote, asker: Asker, where: Whereabouts): Promise<void> {
@@ -165,12 +168,12 @@ export class ChatBot {
   }
 
   /** Never rejects. */
-  async command(call: Omit<CommandCall, "mention">, mention: string): Promise<ChatPost> {
+  async command(call: Omit<CommandCall, "mention">, mention: string): Promise<CommandReply> {
     const { newId, state, usage, fits, timer, logger, defaultModel, capabilities = [], drawPng } = this.#options;
     const { warnings, ledgerPrefix = "" } = this.#options;
     if (!this.allows(call.asker, call.where)) {
       const texts = TEXTS[call.locale];
-      return { text: texts.failure(texts.notAllowedHere, newId()) };
+      return { text: texts.failure(texts.notAllowedHere, newId()), failed: true };
     }
     return await replyToCommand(
       { ...call, mention },
@@ -192,6 +195,13 @@ export class ChatBot {
     );
   }
 
+  /** Why a comparison is not begun, as a sentence for the caller; undefined when nothing hinders. */
+  refusesCompare(call: Omit<CommandCall, "mention" | "platform">): string | undefined {
+    const texts = TEXTS[call.locale];
+    if (this.#draining) return texts.restarting;
+    return this.allows(call.asker, call.where) ? refusalOf(call) : texts.notAllowedHere;
+  }
+
   /**
    * Measures a model at several precisions and writes how it is getting on in a place. Never rejects, and resolves when
    * the report is written.
@@ -200,11 +210,7 @@ export class ChatBot {
     const { newId, timer, logger, compare: port, drawPng } = this.#options;
     const id = newId();
     const texts = TEXTS[call.locale];
-    const refusal = this.#draining
-      ? texts.restarting
-      : this.allows(call.asker, call.where)
-        ? refusalOf(call)
-        : texts.notAllowedHere;
+    const refusal = this.refusesCompare(call);
     if (refusal !== undefined || port === undefined) {
       await this.#say(place, texts.failure(refusal ?? texts.notAllowedHere, id));
       return;
@@ -310,14 +316,15 @@ export class ChatBot {
     await Promise.race([Promise.all(this.#runs), this.#options.timer.wait(interruptedNoteMsMax)]);
   }
 
-  /** @param again an answer to the same question that this one takes the place of */
-  async #answer(question: Question, place: ChatPlace, again?: AnswerRecord): Promise<void> {
-    const id = this.#options.newId();
+  async #answer(question: Question, place: ChatPlace): Promise<void> {
     const refusal = this.#refuse(question);
-    if (refusal !== undefined) {
-      await this.#say(place, TEXTS[question.locale].failure(refusal, id));
-      return;
-    }
+    if (refusal === undefined) await this.#begin(question, place);
+    else await this.#say(place, TEXTS[question.locale].failure(refusal, this.#options.newId()));
+  }
+
+  /** @param again an answer to the same question that this one takes the place of */
+  async #begin(question: Question, place: ChatPlace, again?: AnswerRecord): Promise<void> {
+    const id = this.#options.newId();
     if (again !== undefined) again.superseded = true;
     const record: AnswerRecord = { id, question, text: "", messageIds: [], superseded: false };
     this.#book.add(record);

@@ -18,9 +18,12 @@ import { chooseModel, findModel } from "./answer-run.ts";
 import {
   availableCommands,
   type Capability,
+  COMMANDS,
+  type CommandName,
   type CommandSpec,
   commandTexts,
   isPeriod,
+  optionTexts,
   PERIOD_MS,
   type Period,
 } from "./commands.ts";
@@ -70,18 +73,23 @@ export interface CommandPorts {
   onForget: (asker: Asker, where: Whereabouts) => void;
 }
 
-type Reply = (call: CommandCall, texts: Texts, ports: CommandPorts) => Promise<ChatPost> | ChatPost;
+/** A reply to a command. */
+export interface CommandReply extends ChatPost {
+  /** Nothing was done, which is the caller's business alone. */
+  failed?: true;
+}
+
+type Reply = (call: CommandCall, texts: Texts, ports: CommandPorts) => Promise<CommandReply> | CommandReply;
 
 /** Never rejects: a failure is a reply too. */
-export async function replyToCommand(call: CommandCall, ports: CommandPorts): Promise<ChatPost> {
+export async function replyToCommand(call: CommandCall, ports: CommandPorts): Promise<CommandReply> {
   const texts = TEXTS[call.locale];
   const reply = replies[call.command.key];
   try {
     if (reply === undefined) throw new AppError("not_found", `There is no command ${call.command.key}.`);
     const refusal = refuseByPermission(call, texts);
-    const post =
-      refusal === undefined ? await reply(call, texts, ports) : { text: texts.failure(refusal, ports.newId()) };
-    return fitted(post, call.platform);
+    if (refusal !== undefined) return { text: texts.failure(refusal, ports.newId()), failed: true };
+    return fitted(await reply(call, texts, ports), call.platform);
   } catch (thrown) {
     const error = toAppError(thrown);
     const requestId = ports.newId();
@@ -90,7 +98,8 @@ export async function replyToCommand(call: CommandCall, ports: CommandPorts): Pr
       ...facts,
       ...(error.cause instanceof Error ? { cause: error.cause.stack ?? error.cause.message } : {}),
     });
-    return { text: texts.failure(ownSentence(error, call.locale) ?? errorSentence(error, call.locale), requestId) };
+    const sentence = ownSentence(error, call.locale) ?? errorSentence(error, call.locale);
+    return { text: texts.failure(sentence, requestId), failed: true };
   }
 }
 
@@ -112,14 +121,16 @@ function refuseByPermission(
   { command, asker, where, options }: Pick<CommandCall, "command" | "asker" | "where" | "options">,
   texts: Texts,
 ): string | undefined {
-  if (command.permission === "admins" && !asker.isAdmin) return texts.adminsOnly;
+  if (command.permission === "admins" && !asker.isAdmin) {
+    return command.key === "stats" ? texts.statsAdminsOnly : texts.adminsOnly;
+  }
   const changes = Object.values(options).some((value) => value !== undefined && value !== false);
   const mayManage = asker.isManager || asker.isAdmin || where.direct;
   if (command.permission === "managers" && changes && !mayManage) return texts.managersOnly;
   return undefined;
 }
 
-function fitted(post: ChatPost, platform: ChatPlatform): ChatPost {
+function fitted(post: CommandReply, platform: ChatPlatform): CommandReply {
   const { messageCharsMax } = platform.limits;
   if (post.text.length <= messageCharsMax) return post;
   return { ...post, text: `${splitMarkdown(post.text, messageCharsMax - 2)[0]} …` };
@@ -136,10 +147,10 @@ const replies: Partial<Record<CommandSpec["key"], Reply>> = {
   help: replyHelp,
 };
 
-async function replyFits(call: CommandCall, texts: Texts, { fits }: CommandPorts): Promise<ChatPost> {
+async function replyFits(call: CommandCall, texts: Texts, { fits }: CommandPorts): Promise<CommandReply> {
   const { options, locale, platform } = call;
   const query = textOption(options.query).slice(0, fitQueryCharsMax);
-  if (query === "") return { text: texts.fitsNeedsQuery };
+  if (query === "") return { text: texts.fitsNeedsQuery, failed: true };
   const { text, picture } = await fits.answer(query, locale, platform.limits.messageCharsMax);
   return { text, ...(picture === undefined ? {} : { files: [picture] }) };
 }
@@ -166,8 +177,10 @@ async function replyModel(call: CommandCall, texts: Texts, ports: CommandPorts):
   const { source, channelId } = call.where;
   const name = textOption(call.options.name);
   const models = await ports.models();
-  if (name === "")
-    return { text: texts.modelCurrent(chooseModel(models, undefined, await channelModel(call, ports)).id) };
+  if (name === "") {
+    const { id } = chooseModel(models, undefined, await channelModel(call, ports));
+    return { text: texts.modelCurrent(id, exampleOf("model", "name", call)) };
+  }
   if (name.toLowerCase() === "default" || name === texts.defaultModel) {
     await ports.state.setChannelSettings(source, channelId, { model: undefined });
     return { text: texts.modelReset(chooseModel(models, undefined, ports.defaultModel).id) };
@@ -200,7 +213,8 @@ async function replyPersona(call: CommandCall, texts: Texts, { state }: CommandP
   }
   if (text === "") {
     const { persona } = await state.channelSettings(source, channelId);
-    return { text: persona === undefined ? texts.personaNone : `${texts.personaCurrent}\n${quote(persona)}` };
+    if (persona !== undefined) return { text: `${texts.personaCurrent}\n${quote(persona)}` };
+    return { text: texts.personaNone(exampleOf("persona", "text", call)) };
   }
   if (text.length > personaCharsMax) return { text: texts.personaTooLong(personaCharsMax) };
   await state.setChannelSettings(source, channelId, { persona: text });
@@ -279,7 +293,8 @@ function groupLines({ groups, groupCount }: GroupsRead, texts: Texts): string[] 
   const lines = groups.map(({ value, requests, promptTokens, completionTokens, timeToFirstTokenMs, ...more }) => {
     const facts = [texts.statsRow(value === "" ? "?" : value, requests, promptTokens + completionTokens)];
     if (timeToFirstTokenMs !== undefined) {
-      facts.push(texts.statsFirstWord(formatDuration(timeToFirstTokenMs.p50), formatDuration(timeToFirstTokenMs.p95)));
+      const [p50, p95] = [formatDuration(timeToFirstTokenMs.p50), formatDuration(timeToFirstTokenMs.p95)];
+      facts.push(texts.statsFirstWord(p50, p95 === p50 ? undefined : p95));
     }
     const rate = more.completionTokensPerSecond?.p50;
     if (rate !== undefined) facts.push(texts.tokensPerSecond(rate >= 100 ? rate.toFixed(0) : rate.toFixed(1)));
@@ -313,14 +328,43 @@ async function replyForget({ asker, where }: CommandCall, texts: Texts, ports: C
   return { text: texts.forgotten };
 }
 
-function replyHelp({ locale, asker, mention }: CommandCall, texts: Texts, { capabilities }: CommandPorts): ChatPost {
+function replyHelp(call: CommandCall, texts: Texts, { capabilities }: CommandPorts): ChatPost {
+  const { locale, asker, mention, platform } = call;
   const listed = availableCommands(capabilities).filter((command) => command.permission !== "admins" || asker.isAdmin);
+  const { fields, followUps } = platform.commands;
+  const { command: ask, option } = namesOf("ask", "private", call);
   return {
-    text: texts.help(
-      listed.map((command) => commandTexts(command, locale)),
+    text: texts.help({
+      commands: listed.map((command) => ({
+        name: commandTexts(command, nameLocaleOf(call)).name,
+        description: commandTexts(command, locale).description,
+      })),
       mention,
-    ),
+      ask,
+      privately: fields ? option : `--${option}`,
+      followUps,
+    }),
   };
+}
+
+/** The language commands and options have their names in. */
+function nameLocaleOf({ platform, locale }: Pick<CommandCall, "platform" | "locale">): BotLocale {
+  return platform.commands.localized ? locale : "en";
+}
+
+/** Names as the caller has to type them. */
+function namesOf(key: CommandName, optionKey: string, call: CommandCall): { command: string; option: string } {
+  const command = COMMANDS.find((one) => one.key === key);
+  const option = command?.options.find((one) => one.key === optionKey);
+  if (command === undefined || option === undefined) throw new Error(`There is no option ${optionKey} of ${key}`);
+  const locale = nameLocaleOf(call);
+  return { command: commandTexts(command, locale).name, option: optionTexts(command, option, locale).name };
+}
+
+/** How a command is called with its main option: `/model name:…`, or `/model …` where one types it behind the name. */
+function exampleOf(key: CommandName, optionKey: string, call: CommandCall): string {
+  const { command, option } = namesOf(key, optionKey, call);
+  return call.platform.commands.fields ? `/${command} ${option}:…` : `/${command} …`;
 }
 
 function textOption(value: string | boolean | undefined): string {

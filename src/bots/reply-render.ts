@@ -53,7 +53,8 @@ export function renderReply(view: ReplyView, platform: ChatPlatform, style: Repl
     const waiting = answer.trim() === "";
     const state = view.ended ? "ended" : waiting ? "waiting" : "writing";
     return {
-      text: `${first}${tail}`.trim(),
+      // Without an answer its failure stands right under the question.
+      text: (page === "" ? `${first.trimEnd()}${tail}` : `${first}${tail}`).trim(),
       buttons: view.buttons,
       answer: { text: waiting && !view.ended ? body : first, tail, state },
       ...(files.length === 0 ? {} : { files }),

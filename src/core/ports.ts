@@ -1,5 +1,6 @@
 /** The seams between rooms. Types only: what an implementation must keep is said here and checked by test/contract. */
 import type { ChatEvent, ChatRequest, FinishReason, RequestPriority, Timings, Usage } from "./chat.ts";
+import type { DeltaRelay } from "./delta-relay.ts";
 import type { ErrorCode, Locale } from "./errors.ts";
 import type { Embeddings, EmbeddingsRequest, Ranking, RerankRequest } from "./vectors.ts";
 
@@ -10,7 +11,7 @@ import type { Embeddings, EmbeddingsRequest, Ranking, RerankRequest } from "./ve
  * iteration early, frees the slot; an aborted stream still being read ends with `cancelled`.
  */
 export interface ChatEngine {
-  chat(request: ChatRequest, options: { signal: AbortSignal }): AsyncIterable<ChatEvent>;
+  chat(request: ChatRequest, turn: ChatTurn): AsyncIterable<ChatEvent>;
   /** Models it can answer with right now. Throws `AppError` when it cannot be reached. */
   models(): Promise<ModelListing[]>;
   /** Cheap, no inference. */
@@ -24,6 +25,12 @@ export interface ChatEngine {
   rerank?(request: RerankRequest, options: { signal: AbortSignal }): Promise<Ranking>;
   /** What operators ask of it. Absent on servers that are not ours. Rejects with `AppError`. */
   operate?(operation: EngineOperation): Promise<Record<string, unknown>>;
+}
+
+export interface ChatTurn {
+  signal: AbortSignal;
+  /** A short way for deltas, which engines need not use. */
+  relay?: DeltaRelay | undefined;
 }
 
 /** For those who run the engine, never for callers of models. The answers are those of the engine's own routes. */
@@ -56,6 +63,8 @@ export interface ModelListing {
   contextLength?: number;
   contextLengthTrained?: number;
   fileBytes?: number;
+  /** What the engine expects of one answer alone: as measured there, else from what it learned, else from its plan. */
+  decodeTokensPerSecond?: number;
   loaded: boolean;
   /** True for the tiny demonstration model. */
   demo?: boolean;
@@ -412,6 +421,17 @@ export interface ChatPlatform {
   readonly name: UsageSource;
   readonly limits: ChatPlatformLimits;
   readonly markup: ChatMarkup;
+  readonly commands: ChatCommandStyle;
+}
+
+/** How people call the bot's commands on a platform, for what the bot says of them. */
+export interface ChatCommandStyle {
+  /** Names of commands and options are shown in the caller's language; else the English ones are all there is. */
+  localized: boolean;
+  /** Options have fields of their own; else they are typed behind the command, flags with two hyphens. */
+  fields: boolean;
+  /** How one goes on from an answer. */
+  followUps: "replies" | "threads";
 }
 
 export interface ChatButton {

@@ -50,7 +50,7 @@ describe.each(ways)("in Discord, by %s", (by) => {
     await expect(stage.standIn.slash(stage.ann, stage.channel, "compare", {})).rejects.toThrow("is not offered");
     const interaction = await stage.standIn.slash(stage.ann, stage.channel, "compare", {}, { unseen: true });
     const message = await stage.advanceUntil(() => interaction.original, "the refusal");
-    expect(message.content).toContain("administrators");
+    expect(message.content).toContain("Only administrators can use this command.");
     expect(port.requests).toEqual([]);
   });
 });
@@ -84,5 +84,16 @@ describe("in Slack", () => {
     await stage.standIn.press(stage.admin, message, "halt");
     await stage.until(() => shownText(message).includes("was cancelled"), "the end");
     expect(port.cancelled).toEqual(["local:cmp-1"]);
+  });
+
+  test("others are refused without a word to the channel", async () => {
+    const port = new ScriptedComparisons();
+    stage = await SlackStage.open({ bot: botWith(port) });
+    const sent = await stage.standIn.slash(stage.ann, stage.channel, "/compare", "tiny");
+    const reply = await stage.until(() => sent.replies[0], "the refusal");
+    expect(reply.body.response_type).toBe("ephemeral");
+    expect(JSON.stringify(reply.body.blocks)).toContain("Only administrators can use this command.");
+    expect(stage.said()).toEqual([]);
+    expect(port.requests).toEqual([]);
   });
 });

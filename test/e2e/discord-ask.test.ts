@@ -91,7 +91,9 @@ describe.each(ways)("/ask, by %s", (by) => {
     await stage.ask(stage.ann, "Hi", { model: "Large" });
     expect(stage.engine.requests[0]!.model).toBe("large");
     const refused = await stage.ask(stage.ann, "Hi", { model: "huge" });
-    expect(refused.original!.content).toMatch(/That model is not here\. Ask \/models for the list\. \(request r\d+\)/);
+    expect(refused.original!.content).toMatch(
+      /^> Hi\n⚠️ That model is not here\. Ask \/models for the list\. \(request r\d+\)/,
+    );
   });
 
   test("an engine's error says what happened, keeps what was said, and offers another try", async () => {
@@ -279,6 +281,17 @@ describe.each(ways)("Stop, by %s", (by) => {
     expect(answerOf(await stage.answered(() => first.original))).toContain("Done.");
   });
 
+  test("on an answer that has just ended leaves its last buttons alone", async () => {
+    const { interaction, message } = await openEnded();
+    const components = structuredClone(message.components);
+    await stage.standIn.press(stage.ann, message, "stop");
+    await stage.answered(() => message);
+    // What was still on the screen when the last edit came.
+    const late = await stage.standIn.press(stage.ann, { ...message, components }, "stop");
+    expect(late.original!.content).toContain("already over");
+    expect(buttonsOf(interaction.original!)).toEqual(["again", "up", "down"]);
+  });
+
   test("on an answer of an earlier run takes the button away", async () => {
     const { message } = await openEnded();
     message.components = JSON.parse(JSON.stringify(message.components).replace(/stop:r\d+/, "stop:old"));
@@ -303,13 +316,14 @@ describe.each(ways)("Regenerate and thumbs, by %s", (by) => {
   });
 
   test.runIf(by === "gateway")(
-    "Regenerate counts as a question, and a refused one leaves the answer in the conversation",
+    "Regenerate counts as a question, and a refused one leaves the answer its buttons and its place in the conversation",
     async () => {
       stage = await Stage.open({ by, bot: { pace: { ...openPace, questionsPerUserMax: 1 } } });
       const { original } = await stage.ask(stage.ann, "Who are you?");
       const press = await stage.standIn.press(stage.ann, original!, "again");
-      const refusal = await stage.standIn.until(() => press.followUps[0], "the refusal");
-      expect(refusal.content).toMatch(/try again in \d+ s/);
+      expect(press.original!.flags & 64).toBe(64);
+      expect(press.original!.content).toMatch(/try again in \d+ s/);
+      expect(buttonsOf(original!)).toEqual(["again", "up", "down"]);
       stage.timer.advance(60_000);
       stage.standIn.say(stage.ann, stage.channel, "go on", { repliesTo: original! });
       await stage.advanceUntil(() => stage.engine.requests.length === 2, "the next question");

@@ -243,7 +243,7 @@ describe.each(ways)("/stats and /usage, by %s", (by) => {
     const reply = await run(stage.admin, "stats", { period: "week" });
     expect(reply.content).toContain("**Everybody, last 7 days**\n4 questions, 1 failed\n400 tokens read, 80 written");
     expect(reply.content).toContain(
-      "**By model**\n- small: 4 questions, 480 tokens · first word after 200 ms, 400 ms for the slowest of 20 · 40.0 tokens/s",
+      "**By model**\n- small: 4 questions, 480 tokens · first word after 200 ms (95 % within 400 ms) · 40.0 tokens/s",
     );
     expect(reply.content).toContain(`**By user**\n- <@${stage.ann.id}>: 3 questions, 360 tokens · first word`);
     expect(reply.content).toContain("**Thumbs**\n- small: 👍 1 · 👎 0");
@@ -286,7 +286,9 @@ describe.each(ways)("/help, by %s", (by) => {
     expect(reply.content).not.toContain("/stats");
     expect((await run(stage.admin, "help")).content).toContain("/stats");
     stage.ann.locale = "zh-TW";
-    expect((await run(stage.ann, "help")).content).toContain("`/提問` 向語言模型提問");
+    const traditional = await run(stage.ann, "help");
+    expect(traditional.content).toContain("`/提問` 向語言模型提問");
+    expect(traditional.content).toContain("使用 `/提問`；加上 `僅自己可見`");
   });
 });
 

@@ -59,6 +59,17 @@ describe("messages that cannot be written", () => {
     noViolations();
   });
 
+  test("a channel whose history the bot may not read (160002) gets the answer as an ordinary message", async () => {
+    stage = await Stage.open();
+    stage.channel.denied.add("history");
+    stage.standIn.mention(stage.ann, stage.channel, "hello?");
+    const answer = await stage.answered(() => stage.said()[0]);
+    expect(answerOf(answer)).toBe("Hello from the fake engine.");
+    expect(answer.repliesTo).toBeUndefined();
+    expect(stage.said(stage.standIn.world.directChannel(stage.ann))).toEqual([]);
+    noViolations();
+  });
+
   test("with direct messages closed as well (50007) the work is ended and logged", async () => {
     stage = await Stage.open();
     stage.channel.denied.add("send");

@@ -33,10 +33,26 @@ describe("commands to the caller alone", () => {
   test("/help names the commands, and /stats to administrators alone", async () => {
     stage = await Stage.open();
     const help = readReply(await call("ann", "/help"));
-    expect(help).toContain("`/ask`");
+    expect(help).toContain("`/ask` in any channel, `--private` if only you");
+    expect(help).toContain("Write in the thread under an answer");
     expect(help).toContain("@snug");
     expect(help).not.toContain("/stats");
     expect(readReply(await call("admin", "/help"))).toContain("/stats");
+  });
+
+  test("/help in another language keeps the names that Slack knows", async () => {
+    stage = await Stage.open();
+    stage.ann.locale = "zh-CN";
+    const help = readReply(await call("ann", "/help"));
+    expect(help).toContain("在任何频道使用 `/ask`；加上 `--private`");
+    expect(help).toContain("- `/usage` 你自己的请求数");
+    expect(help).not.toMatch(/\/\p{Script=Han}/u);
+  });
+
+  test("/model and /persona say how they are typed here", async () => {
+    stage = await Stage.open();
+    expect(readReply(await call("ann", "/model"))).toContain("Choose another with `/model …`.");
+    expect(readReply(await call("ann", "/persona"))).toContain("Set one with `/persona …`.");
   });
 
   test("/usage is one's own, in one's language", async () => {
@@ -78,6 +94,7 @@ describe("commands to the caller alone", () => {
     stage = await Stage.open();
     const reply = await call("ann", "/nonsense");
     expect(reply.body.response_type).toBe("ephemeral");
+    expect(readReply(reply)).toMatch(/^⚠️ \/nonsense: .+ \(request r\d+\)$/);
   });
 
   test("a command under a longer name is the same command", async () => {
@@ -108,12 +125,14 @@ describe("/fits", () => {
     expect(readReply(reply)).toBe("fits 13b 6gb");
   });
 
-  test("an unreadable question is a sentence with a request id", async () => {
+  test("an unreadable question is a sentence with a request id, to its asker alone", async () => {
     const answer = () => Promise.reject(new AppError("invalid_request", "No."));
     stage = await Stage.open({ bot: { fits: { answer, suggest: () => [] } } });
-    await stage.standIn.slash(stage.ann, stage.channel, "/fits", "???");
-    const root = await stage.until(() => stage.said()[0], "the sentence");
-    expect(shownText(root)).toMatch(/⚠️ .*\(request r\d+\)/);
+    const reply = await call("ann", "/fits", "???");
+    expect(reply.body.response_type).toBe("ephemeral");
+    expect(readReply(reply)).toMatch(/⚠️ .*\(request r\d+\)/);
+    expect(readReply(await call("ann", "/fits"))).toContain("/fits 13b 6gb");
+    expect(stage.said()).toEqual([]);
   });
 });
 

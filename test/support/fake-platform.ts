@@ -19,6 +19,7 @@ export const fakePlatform: ChatPlatform = {
     spoiler: (text) => `(${text})`,
     person: (userId) => `@${userId}`,
   },
+  commands: { localized: false, fields: false, followUps: "threads" },
 };
 
 export interface FakeMessage {

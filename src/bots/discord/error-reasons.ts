@@ -1,6 +1,9 @@
 /** What Discord's error codes and statuses mean for an answer that is being written. */
 import type { ChatPlatformErrorReason } from "../platform-error.ts";
 
+/** A reply is refused where the bot may not read the history, an ordinary message is not. */
+export const cannotReplyCode = 160002;
+
 const reasonOfCode: Record<number, ChatPlatformErrorReason> = {
   10003: "gone", // unknown channel
   10008: "gone", // unknown message
@@ -17,6 +20,7 @@ const reasonOfCode: Record<number, ChatPlatformErrorReason> = {
   50007: "forbidden", // cannot send to this user
   50013: "forbidden", // missing permissions
   50083: "forbidden", // archived thread
+  160002: "forbidden", // cannot reply without reading the history
   160005: "forbidden", // locked thread
   200000: "blocked", // automod
   200001: "blocked",

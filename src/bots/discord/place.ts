@@ -3,6 +3,7 @@ import type { APIMessage } from "discord.js";
 import type { ChatPlace, ChatPost, Clock, PostedMessage, Timer } from "../../core/ports.ts";
 import { ChatPlatformError } from "../platform-error.ts";
 import { messageFlags, paths } from "./api-values.ts";
+import { cannotReplyCode } from "./error-reasons.ts";
 import { discordPlatform, interactionTokenMs } from "./platform.ts";
 import { toWire, type WireFile } from "./wire.ts";
 
@@ -143,12 +144,14 @@ export class ChannelPlace implements ChatPlace {
   #nonce: string;
   /** An earlier try may have arrived: Discord then gives back that message, with what it said. */
   #tried = false;
-  #postCount = 0;
+  /** Message the next post replies to. */
+  #repliesTo: string | undefined;
 
   constructor(routes: DiscordRoutes, options: ChannelPlaceOptions) {
     this.#routes = routes;
     this.#options = options;
     this.#nonce = routes.newNonce();
+    this.#repliesTo = options.repliesTo;
   }
 
   async successor(): Promise<ChatPlace | undefined> {
@@ -156,12 +159,22 @@ export class ChannelPlace implements ChatPlace {
   }
 
   async post(post: ChatPost): Promise<PostedMessage> {
-    const { channelId, repliesTo } = this.#options;
+    try {
+      return await this.#send(post);
+    } catch (thrown) {
+      const mayNotReply = thrown instanceof ChatPlatformError && thrown.platformCode === cannotReplyCode;
+      if (!mayNotReply || this.#repliesTo === undefined) throw thrown;
+      this.#repliesTo = undefined;
+      return await this.#send(post);
+    }
+  }
+
+  async #send(post: ChatPost): Promise<PostedMessage> {
+    const { channelId } = this.#options;
     const { body, files } = toWire(post);
+    const repliesTo = this.#repliesTo;
     const reference =
-      repliesTo === undefined || this.#postCount > 0
-        ? {}
-        : { message_reference: { message_id: repliesTo, fail_if_not_exists: false } };
+      repliesTo === undefined ? {} : { message_reference: { message_id: repliesTo, fail_if_not_exists: false } };
     const request = this.#routes.rest.post(paths.channelMessages(channelId), {
       body: { ...body, ...reference, nonce: this.#nonce, enforce_nonce: true },
       ...(files === undefined ? {} : { files }),
@@ -170,7 +183,7 @@ export class ChannelPlace implements ChatPlace {
     this.#tried = true;
     const message = await call<APIMessage>(this.#routes, request);
     this.#tried = false;
-    this.#postCount++;
+    this.#repliesTo = undefined;
     this.#nonce = this.#routes.newNonce();
     const posted = this.#posted(message.id);
     if (triedBefore) await posted.edit(post);

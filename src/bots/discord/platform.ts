@@ -30,6 +30,7 @@ export const discordPlatform: ChatPlatform = {
     spoiler: (text) => `||${text.replaceAll("||", "| |").replaceAll("```", "'''")}||`,
     person: (userId) => `<@${userId}>`,
   },
+  commands: { localized: true, fields: true, followUps: "replies" },
 };
 
 /**

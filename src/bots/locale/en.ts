@@ -97,7 +97,8 @@ export const en: Texts = {
   voteNoted: { up: "Thank you, noted as a good answer.", down: "Thank you, noted as a bad answer." },
 
   notAllowedHere: "I am not allowed to answer you here. An administrator can change that.",
-  adminsOnly: "Only administrators can see the statistics of everybody. Your own are in /usage.",
+  statsAdminsOnly: "Only administrators can see the statistics of everybody. Your own are in /usage.",
+  adminsOnly: "Only administrators can use this command.",
   managersOnly: "Only those who manage this channel can change that.",
   tooOftenUser: (seconds) => `That was many questions in a short time. Please try again in ${seconds} s.`,
   tooOftenChannel: (seconds) => `This channel asks a lot right now. Please try again in ${seconds} s.`,
@@ -126,12 +127,12 @@ export const en: Texts = {
   modelUnknown: (name, known) => `There is no model “${name}”. I have: ${known}.`,
   modelSet: (name) => `This channel now asks **${name}**.`,
   modelReset: (name) => `This channel is back to the default, **${name}**.`,
-  modelCurrent: (name) => `This channel asks **${name}**. Choose another with the option “name”.`,
+  modelCurrent: (name, example) => `This channel asks **${name}**. Choose another with \`${example}\`.`,
   defaultModel: "default",
 
   personaSet: "Noted. From now on the model is told this in this channel:",
   personaRemoved: "Removed. The model is told nothing about a role in this channel.",
-  personaNone: "The model is told nothing about a role in this channel. Set one with the option “text”.",
+  personaNone: (example) => `The model is told nothing about a role in this channel. Set one with \`${example}\`.`,
   personaCurrent: "In this channel the model is told:",
   personaTooLong: (charsMax) =>
     `Please keep it to ${charsMax.toLocaleString("en")} characters; it is read again with every question.`,
@@ -148,7 +149,7 @@ export const en: Texts = {
   statsByModel: "By model",
   statsByUser: "By user",
   statsBySource: "By source",
-  statsFirstWord: (p50, p95) => `first word after ${p50}, ${p95} for the slowest of 20`,
+  statsFirstWord: (p50, p95) => `first word after ${p50}${p95 === undefined ? "" : ` (95 % within ${p95})`}`,
   statsFeedback: "Thumbs",
   statsRow: (name, requests, tokens) =>
     `${name}: ${plural(requests, "question")}, ${tokens.toLocaleString("en")} tokens`,
@@ -168,12 +169,14 @@ export const en: Texts = {
   comparePicture: "Bars: speed, memory, first token and perplexity by precision",
   fitsPicture: "Memory bar: what fills the card",
 
-  help: (commands, mention) =>
+  help: ({ commands, mention, ask, privately, followUps }) =>
     [
       "**Ask me anything in four ways**",
-      `- \`/ask\` in any channel, \`private\` if only you should see the answer`,
+      `- \`/${ask}\` in any channel, \`${privately}\` if only you should see the answer`,
       `- Write ${mention} and your question`,
-      "- Reply to one of my answers to go on; in a thread I remember the thread",
+      followUps === "replies"
+        ? "- Reply to one of my answers to go on; in a thread I remember the thread"
+        : "- Write in the thread under an answer to go on; I remember what was said there",
       "- Send me a direct message",
       "",
       "**Commands**",

@@ -27,6 +27,16 @@ export type CommandTextKey =
   | "forget"
   | "help";
 
+/** What the help tells, with names as they are typed on the platform. */
+export interface HelpFacts {
+  commands: readonly { name: string; description: string }[];
+  mention: string;
+  /** The command that asks, and its option that only the asker sees the answer. */
+  ask: string;
+  privately: string;
+  followUps: "replies" | "threads";
+}
+
 export interface Texts {
   commands: Record<CommandTextKey, CommandTexts>;
   /** Message menu entry and its form. */
@@ -60,6 +70,8 @@ export interface Texts {
   voteNoted: Record<FeedbackVote, string>;
 
   notAllowedHere: string;
+  /** For the statistics of everybody. */
+  statsAdminsOnly: string;
   adminsOnly: string;
   managersOnly: string;
   tooOftenUser(seconds: number): string;
@@ -86,12 +98,14 @@ export interface Texts {
   modelUnknown(name: string, known: string): string;
   modelSet(name: string): string;
   modelReset(name: string): string;
-  modelCurrent(name: string): string;
+  /** @param example how the command is called to choose one */
+  modelCurrent(name: string, example: string): string;
   defaultModel: string;
 
   personaSet: string;
   personaRemoved: string;
-  personaNone: string;
+  /** @param example how the command is called to set one */
+  personaNone(example: string): string;
   personaCurrent: string;
   personaTooLong(charsMax: number): string;
 
@@ -105,8 +119,8 @@ export interface Texts {
   statsByModel: string;
   statsByUser: string;
   statsBySource: string;
-  /** Median, and the time 19 of 20 answers keep. */
-  statsFirstWord(p50: string, p95: string): string;
+  /** Median, and the time 19 of 20 answers keep where that is another. */
+  statsFirstWord(p50: string, p95: string | undefined): string;
   statsFeedback: string;
   statsRow(name: string, requests: number, tokens: number): string;
   statsMore(count: number): string;
@@ -122,7 +136,7 @@ export interface Texts {
   comparePicture: string;
   fitsPicture: string;
 
-  help(commands: readonly { name: string; description: string }[], mention: string): string;
+  help(facts: HelpFacts): string;
 
   /** One line that ends a failure. */
   failure(sentence: string, requestId: string): string;

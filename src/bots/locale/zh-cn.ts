@@ -93,7 +93,8 @@ export const zhCn: Texts = {
   voteNoted: { up: "谢谢，已记为好的回答。", down: "谢谢，已记为不好的回答。" },
 
   notAllowedHere: "我不能在这里回答你，管理员可以更改设置。",
-  adminsOnly: "只有管理员可以查看所有人的统计。你自己的用量请用 /usage。",
+  statsAdminsOnly: "只有管理员可以查看所有人的统计。你自己的用量请用 /usage。",
+  adminsOnly: "只有管理员可以使用这个命令。",
   managersOnly: "只有可以管理本频道的人才能更改。",
   tooOftenUser: (seconds) => `你问得有点快，请在 ${seconds} 秒后再试。`,
   tooOftenChannel: (seconds) => `本频道提问太多，请在 ${seconds} 秒后再试。`,
@@ -119,12 +120,12 @@ export const zhCn: Texts = {
   modelUnknown: (name, known) => `没有“${name}”这个模型。现有：${known}。`,
   modelSet: (name) => `本频道现在使用 **${name}**。`,
   modelReset: (name) => `本频道已恢复默认模型 **${name}**。`,
-  modelCurrent: (name) => `本频道使用 **${name}**。用“名称”选项可以更换。`,
+  modelCurrent: (name, example) => `本频道使用 **${name}**。用 \`${example}\` 可以更换。`,
   defaultModel: "默认",
 
   personaSet: "已记下。从现在起，模型在本频道会先看到：",
   personaRemoved: "已移除。模型在本频道没有角色说明。",
-  personaNone: "模型在本频道没有角色说明。用“内容”选项可以设置。",
+  personaNone: (example) => `模型在本频道没有角色说明。用 \`${example}\` 可以设置。`,
   personaCurrent: "模型在本频道会先看到：",
   personaTooLong: (charsMax) => `请控制在 ${charsMax} 个字符以内，因为每次提问都会读一遍。`,
 
@@ -140,7 +141,7 @@ export const zhCn: Texts = {
   statsByModel: "按模型",
   statsByUser: "按用户",
   statsBySource: "按来源",
-  statsFirstWord: (p50, p95) => `首字 ${p50}，最慢的 1/20 为 ${p95}`,
+  statsFirstWord: (p50, p95) => `首字 ${p50}${p95 === undefined ? "" : `（95 % 在 ${p95} 内）`}`,
   statsFeedback: "评价",
   statsRow: (name, requests, tokens) => `${name}：${requests} 个问题，${tokens} 个 token`,
   statsPicture: {
@@ -159,12 +160,14 @@ export const zhCn: Texts = {
   comparePicture: "条形图：各精度的速度、内存、首 token 时间和困惑度",
   fitsPicture: "显存条：显存被什么占用",
 
-  help: (commands, mention) =>
+  help: ({ commands, mention, ask, privately, followUps }) =>
     [
       "**四种提问方式**",
-      "- 在任何频道使用 `/ask`；打开 `private` 则只有你能看到回答",
+      `- 在任何频道使用 \`/${ask}\`；加上 \`${privately}\` 则只有你能看到回答`,
       `- 写 ${mention} 加上你的问题`,
-      "- 回复我的回答可以继续聊；在子区里我会记住整个子区",
+      followUps === "replies"
+        ? "- 回复我的回答可以继续聊；在子区里我会记住整个子区"
+        : "- 在回答下面的消息列里可以继续聊；我会记住里面说过的话",
       "- 给我发私信",
       "",
       "**命令**",

@@ -93,7 +93,8 @@ export const zhTw: Texts = {
   voteNoted: { up: "謝謝，已記為好的回答。", down: "謝謝，已記為不好的回答。" },
 
   notAllowedHere: "我不能在這裡回答你，管理員可以更改設定。",
-  adminsOnly: "只有管理員可以檢視所有人的統計。你自己的用量請用 /usage。",
+  statsAdminsOnly: "只有管理員可以檢視所有人的統計。你自己的用量請用 /usage。",
+  adminsOnly: "只有管理員可以使用這個指令。",
   managersOnly: "只有可以管理本頻道的人才能更改。",
   tooOftenUser: (seconds) => `你問得有點快，請在 ${seconds} 秒後再試。`,
   tooOftenChannel: (seconds) => `本頻道提問太多，請在 ${seconds} 秒後再試。`,
@@ -119,12 +120,12 @@ export const zhTw: Texts = {
   modelUnknown: (name, known) => `沒有「${name}」這個模型。現有：${known}。`,
   modelSet: (name) => `本頻道現在使用 **${name}**。`,
   modelReset: (name) => `本頻道已恢復預設模型 **${name}**。`,
-  modelCurrent: (name) => `本頻道使用 **${name}**。用「名稱」選項可以更換。`,
+  modelCurrent: (name, example) => `本頻道使用 **${name}**。用 \`${example}\` 可以更換。`,
   defaultModel: "預設",
 
   personaSet: "已記下。從現在起，模型在本頻道會先看到：",
   personaRemoved: "已移除。模型在本頻道沒有角色說明。",
-  personaNone: "模型在本頻道沒有角色說明。用「內容」選項可以設定。",
+  personaNone: (example) => `模型在本頻道沒有角色說明。用 \`${example}\` 可以設定。`,
   personaCurrent: "模型在本頻道會先看到：",
   personaTooLong: (charsMax) => `請控制在 ${charsMax} 個字元以內，因為每次提問都會讀一遍。`,
 
@@ -140,7 +141,7 @@ export const zhTw: Texts = {
   statsByModel: "依模型",
   statsByUser: "依使用者",
   statsBySource: "依來源",
-  statsFirstWord: (p50, p95) => `首字 ${p50}，最慢的 1/20 為 ${p95}`,
+  statsFirstWord: (p50, p95) => `首字 ${p50}${p95 === undefined ? "" : `（95 % 在 ${p95} 內）`}`,
   statsFeedback: "評價",
   statsRow: (name, requests, tokens) => `${name}：${requests} 個問題，${tokens} 個 token`,
   statsPicture: {
@@ -159,12 +160,14 @@ export const zhTw: Texts = {
   comparePicture: "長條圖：各精度的速度、記憶體、首 token 時間和困惑度",
   fitsPicture: "顯存條：顯存被什麼佔用",
 
-  help: (commands, mention) =>
+  help: ({ commands, mention, ask, privately, followUps }) =>
     [
       "**四種提問方式**",
-      "- 在任何頻道使用 `/ask`；開啟 `private` 則只有你能看到回答",
+      `- 在任何頻道使用 \`/${ask}\`；加上 \`${privately}\` 則只有你能看到回答`,
       `- 寫 ${mention} 加上你的問題`,
-      "- 回覆我的回答可以繼續聊；在討論串裡我會記住整個討論串",
+      followUps === "replies"
+        ? "- 回覆我的回答可以繼續聊；在討論串裡我會記住整個討論串"
+        : "- 在回答下面的討論串裡可以繼續聊；我會記住裡面說過的話",
       "- 私訊我",
       "",
       "**指令**",

@@ -1,5 +1,5 @@
 /** Slack's limits and how its messages say what Markdown has no word for. */
-import type { ChatMarkup, ChatPlatform } from "../../core/ports.ts";
+import type { ChatCommandStyle, ChatMarkup, ChatPlatform } from "../../core/ports.ts";
 import { MIB } from "../../core/units.ts";
 
 /** Starts a line of small print; the wire form sets such lines as a context block. */
@@ -21,6 +21,9 @@ const markup: ChatMarkup = {
   person: (userId) => `${personMarks[0]}${userId}${personMarks[1]}`,
 };
 
+/** A workspace knows a command by one name alone. */
+const commands: ChatCommandStyle = { localized: false, fields: false, followUps: "threads" };
+
 /** Slack accepts 1 GiB; an answer of this size is a mistake. */
 const fileBytesMax = 10 * MIB;
 
@@ -29,6 +32,7 @@ export const streamPlatform: ChatPlatform = {
   name: "slack",
   limits: { messageCharsMax: 11_500, fileBytesMax, editIntervalMsMin: 1_000, buttonsPerMessageMax: 5 },
   markup,
+  commands,
 };
 
 /** Where an answer is written by edits: 4,000 characters, and 50 edits a minute over all answers. */
@@ -36,6 +40,7 @@ export const editPlatform: ChatPlatform = {
   name: "slack",
   limits: { messageCharsMax: 4_000, fileBytesMax, editIntervalMsMin: 1_300, buttonsPerMessageMax: 5 },
   markup,
+  commands,
 };
 
 /** Slack's own bounds of one text field, by block. */

@@ -1,6 +1,6 @@
 /** Slash commands: acknowledged before anything else, then a message that the answers stand under. */
 import * as z from "zod";
-import { toAppError } from "../../core/errors.ts";
+import { AppError, toAppError } from "../../core/errors.ts";
 import type { ChatPlace, ChatPost } from "../../core/ports.ts";
 import { type CommandSpec, commandTexts } from "../commands.ts";
 import { errorSentence, localeOfText, TEXTS } from "../locale/locale.ts";
@@ -60,7 +60,9 @@ export async function handleSlash(
   const command = findSlashCommand(payload.command);
   const locale = person.locale ?? localeOfText(payload.text ?? "") ?? "en";
   if (command === undefined) {
-    await whisper(respond, { text: TEXTS[locale].failure(payload.command, context.newId()) }, context);
+    const sentence = errorSentence(new AppError("invalid_request", "There is no such command."), locale);
+    const text = TEXTS[locale].failure(`${payload.command}: ${sentence}`, context.newId());
+    await whisper(respond, { text }, context);
     return;
   }
   const call: SlashCall = {
@@ -97,7 +99,7 @@ async function reply(call: SlashCall, context: SlackContext): Promise<void> {
     context.mention,
   );
   if (command.key === "forget") context.memory.forget(where.channelId, asker.id);
-  if (command.audience === "caller") await whisper(respond, post, context);
+  if (command.audience === "caller" || post.failed === true) await whisper(respond, post, context);
   else await say(post, call, context);
 }
 
@@ -160,7 +162,12 @@ async function ask(call: SlashCall, context: SlackContext): Promise<void> {
 
 /** Under what was asked, so that the channel sees one line. */
 async function compare(call: SlashCall, context: SlackContext): Promise<void> {
-  const { command, options, asker, where, locale } = call;
+  const { command, options, asker, where, locale, respond } = call;
+  const refusal = context.bot.refusesCompare(call);
+  if (refusal !== undefined) {
+    await whisper(respond, { text: TEXTS[locale].failure(refusal, context.newId()) }, context);
+    return;
+  }
   const asked = Object.entries(options).flatMap(([, value]) => (typeof value === "string" ? [value] : []));
   const text = [commandTexts(command, locale).name, ...asked].join(" ");
   const { place } = await openThread(call, text, context);

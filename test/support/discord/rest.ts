@@ -466,9 +466,12 @@ function sendMessage(request: RestRequest, state: RestState): unknown {
   const { nonce, enforce_nonce } = request.body;
   const earlier = enforce_nonce === true ? state.world.nonces.get(`${channel.id} ${nonce}`) : undefined;
   if (earlier !== undefined) return json(earlier, state);
+  const reference = request.body.message_reference as { message_id: string; fail_if_not_exists?: boolean } | undefined;
+  if (reference !== undefined && channel.denied.has("history")) {
+    throw new Refusal(403, 160002, "Cannot reply without permission to read message history");
+  }
   const message = newMessage(channel, request, state);
   if (typeof nonce === "string") state.world.nonces.set(`${channel.id} ${nonce}`, message);
-  const reference = request.body.message_reference as { message_id: string; fail_if_not_exists?: boolean } | undefined;
   if (reference !== undefined) {
     const target = state.world.message(reference.message_id);
     const exists = target !== undefined && !target.deleted;

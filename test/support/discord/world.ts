@@ -53,7 +53,7 @@ export interface StandChannel {
   recipient?: StandUser;
   messages: StandMessage[];
   /** What the bot may not do here. */
-  denied: Set<"view" | "send">;
+  denied: Set<"view" | "send" | "history">;
   archived: boolean;
 }
 
