@@ -2,23 +2,30 @@
 import type { ChatMessage, ChatRequest } from "../core/chat.ts";
 import { AppError } from "../core/errors.ts";
 import { renderChatBody } from "../http/chat-request.ts";
-import { errorOfReply } from "../http/engine-errors.ts";
+import { createServerPost, type ServerPost, wellFormed } from "./llama-server-post.ts";
 
 /** Shapes that control tokens of known vocabularies have: <|im_start|>, </s>, <start_of_turn>, [INST]. */
 const controlShape = /<[^<>\s]{1,64}>|\[[^[\]\s]{1,32}\]/g;
 const candidatesMax = 256;
+/** Anybody may type any name; those of one model are few. */
+const namesKeptMax = 4096;
 /** Shows as nothing, and keeps a name from being read as a token. */
 const zeroWidthSpace = "\u200b";
 
+export interface TokenFlags {
+  /** With what the model wants at the beginning and the end of a text. */
+  add_special: boolean;
+  /** Names of control tokens are tokens. */
+  parse_special: boolean;
+}
+
 export class ServerPrompts {
-  readonly #baseUrl: string;
-  readonly #headers: Record<string, string>;
+  readonly #post: ServerPost;
   /** Whether a text is a control token. */
   readonly #controls = new Map<string, boolean>();
 
   constructor({ baseUrl, key }: { baseUrl: string; key: string }) {
-    this.#baseUrl = baseUrl;
-    this.#headers = { authorization: `Bearer ${key}`, "content-type": "application/json" };
+    this.#post = createServerPost({ baseUrl, key });
   }
 
   /**
@@ -28,7 +35,7 @@ export class ServerPrompts {
    */
   async count(request: ChatRequest): Promise<number> {
     const prompt = request.prompt ?? (await this.#render(request));
-    return (await this.#tokens(prompt, { add_special: true, parse_special: true })).length;
+    return (await this.tokens(prompt, { add_special: true, parse_special: true })).length;
   }
 
   async #render(request: ChatRequest): Promise<string> {
@@ -48,59 +55,59 @@ export class ServerPrompts {
       content,
       ...toolCalls.map((call) => call.arguments),
     ]);
-    if (!(await this.#holdsControl(texts.join("\n")))) return [...messages];
-    for (const candidate of candidatesIn(texts)) {
-      if (!this.#controls.has(candidate)) this.#controls.set(candidate, await this.#holdsControl(candidate));
-    }
-    const harmless = (text: string) =>
-      text.replace(controlShape, (name) =>
-        this.#controls.get(name) ? `${name[0]}${zeroWidthSpace}${name.slice(1)}` : name,
-      );
-    const cleaned = messages.map((message) => ({
+    const harmless = await this.#harmlessIn(texts, "messages");
+    return messages.map((message) => ({
       ...message,
       content: harmless(message.content),
       ...(message.toolCalls === undefined
         ? {}
         : { toolCalls: message.toolCalls.map((call) => ({ ...call, arguments: harmless(call.arguments) })) }),
     }));
-    if (await this.#holdsControl(harmless(texts.join("\n")))) {
-      const message = "The messages hold control tokens of this model; write them another way.";
-      throw new AppError("invalid_request", message, { param: "messages" });
+  }
+
+  /** The same for one text. */
+  async withoutControlsIn(text: string, param: string): Promise<string> {
+    return (await this.#harmlessIn([text], param))(text);
+  }
+
+  /** What takes the control tokens out of any of these texts. */
+  async #harmlessIn(texts: readonly string[], param: string): Promise<(text: string) => string> {
+    const whole = wellFormed(texts.join("\n"));
+    if (!(await this.#holdsControl(whole))) return wellFormed;
+    if (this.#controls.size > namesKeptMax) this.#controls.clear();
+    for (const candidate of candidatesIn(whole)) {
+      if (!this.#controls.has(candidate)) this.#controls.set(candidate, await this.#holdsControl(candidate));
     }
-    return cleaned;
+    const harmless = (text: string) =>
+      wellFormed(text).replace(controlShape, (name) =>
+        this.#controls.get(name) ? `${name[0]}${zeroWidthSpace}${name.slice(1)}` : name,
+      );
+    if (await this.#holdsControl(harmless(whole))) {
+      const message = "The request holds control tokens of this model; write them another way.";
+      throw new AppError("invalid_request", message, { param });
+    }
+    return harmless;
   }
 
   async #holdsControl(text: string): Promise<boolean> {
     if (!/[<[\uFF5C]/.test(text)) return false;
     const [asTokens, asText] = await Promise.all(
-      [true, false].map((special) => this.#tokens(text, { add_special: false, parse_special: special })),
+      [true, false].map((special) => this.tokens(text, { add_special: false, parse_special: special })),
     );
     return JSON.stringify(asTokens) !== JSON.stringify(asText);
   }
 
-  async #tokens(content: string, flags: Record<string, boolean>): Promise<unknown[]> {
+  async tokens(content: string, flags: TokenFlags): Promise<number[]> {
     const { tokens } = await this.#post("/tokenize", { content, ...flags });
     if (!Array.isArray(tokens)) throw new Error("llama-server counted no tokens");
-    return tokens;
-  }
-
-  async #post(path: string, body: unknown): Promise<Record<string, unknown>> {
-    const reply = await fetch(this.#baseUrl + path, {
-      method: "POST",
-      headers: this.#headers,
-      body: JSON.stringify(body),
-    });
-    if (!reply.ok) throw await errorOfReply(reply);
-    return (await reply.json()) as Record<string, unknown>;
+    return tokens as number[];
   }
 }
 
-function candidatesIn(texts: readonly string[]): Set<string> {
+function candidatesIn(text: string): Set<string> {
   const found = new Set<string>();
-  for (const text of texts) {
-    for (const [name] of text.matchAll(controlShape)) {
-      if (found.size < candidatesMax) found.add(name);
-    }
+  for (const [name] of text.matchAll(controlShape)) {
+    if (found.size < candidatesMax) found.add(name);
   }
   return found;
 }

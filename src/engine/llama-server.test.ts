@@ -153,6 +153,19 @@ describe.runIf(found !== undefined)("the engine on llama-server", () => {
     expect(isAlive(first)).toBe(false);
   });
 
+  test("keeps a request that comes when the server has just died, and gives it to the next one", async () => {
+    const test = await started(scripted);
+    const child = test.engine.status().childPid!;
+    // The process between sees both at once: that its server is gone, and that there is a request for it.
+    process.kill(child, "SIGSTOP");
+    const [lost] = serverPids(test);
+    process.kill(lost!, "SIGKILL");
+    const answers = Promise.all([1, 2, 3].map(() => collect(test, ask())));
+    process.kill(child, "SIGCONT");
+    expect((await answers).map(textOf)).toEqual([SCRIPT_LINES[0], SCRIPT_LINES[0], SCRIPT_LINES[0]]);
+    expect(test.engine.status().childPid).not.toBe(child);
+  });
+
   test("ends the server when the process before it is killed, and when the engine stops", async () => {
     const test = await started(scripted);
     const [orphan] = serverPids(test);

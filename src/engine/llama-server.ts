@@ -1,5 +1,4 @@
 /** llama.cpp as a server of its own: llama-server, launched with the planner's settings and spoken to over HTTP. */
-import { readFile } from "node:fs/promises";
 import type { ChatRequest } from "../core/chat.ts";
 import { AppError } from "../core/errors.ts";
 import { charsPerTokenMax, contextLengthDefault } from "../core/limits.ts";
@@ -12,8 +11,11 @@ import { readUsableCores } from "./cpu-quota.ts";
 import type { AnswerEnd, LoadedModel, LoadSettings, MemorySample } from "./ipc.ts";
 import { answerOver } from "./llama-server-answer.ts";
 import { ServerLog } from "./llama-server-log.ts";
+import { sampleServerMemory } from "./llama-server-memory.ts";
+import { unlessGone, wellFormed } from "./llama-server-post.ts";
 import { ServerKilled, type ServerProcess, type ServerStart, startLlamaServer } from "./llama-server-process.ts";
 import { ServerPrompts } from "./llama-server-prompt.ts";
+import { ServerVectorRuntime } from "./llama-server-vectors.ts";
 import { requireWithinLimit } from "./memory-limit.ts";
 import type { AnswerHooks, CountedPrompt, LoadHooks, ModelRuntime, RuntimeKind } from "./model-runtime.ts";
 import { countChars, promptTooLong } from "./prompt-size.ts";
@@ -28,64 +30,85 @@ interface ServerPrompt extends CountedPrompt {
 /** @param path of the binary */
 export function llamaServerAt(path: string): RuntimeKind<ServerPrompt> {
   return {
-    load: (settings, hooks) => LlamaServerRuntime.load(path, settings, hooks),
+    load: (settings, hooks) => loadOnServer(path, settings, hooks),
     async probe() {
       throw new AppError("invalid_configuration", "llama-server does not look for devices; the llama child does.");
     },
   };
 }
 
-class LlamaServerRuntime implements ModelRuntime<ServerPrompt> {
+/** @throws AppError model_not_found, model_file_invalid, engine_out_of_memory, invalid_configuration */
+async function loadOnServer(
+  path: string,
+  settings: LoadSettings,
+  hooks: LoadHooks,
+): Promise<ServerChatRuntime | ServerVectorRuntime> {
+  const startedAt = performance.now();
+  const { path: modelPath, ...checked } = await checkModelFile(settings.modelPath);
+  const header = await readModelHeader(settings.modelPath);
+  const spec = specFromGguf(header, { name: "model" });
+  const threads = usefulThreads(await readUsableCores(), checked.fileBytes, settings.threadsMax);
+  const contextLength = settings.contextLength ?? Math.min(checked.contextLengthTrained, contextLengthDefault);
+  const log = new ServerLog();
+  const args = ["-m", modelPath, ...argumentsOf({ ...settings, contextLength }, spec), "-t", `${threads}`];
+  const server = await orDieWithIt({
+    path,
+    args: [...args, ...taskArguments[checked.task ?? "chat"]],
+    log,
+    onLine: (line) => hooks.log(/\b(?:error|fail)/i.test(line) ? "warn" : "debug", line),
+    onPid: hooks.helper,
+  });
+  // Whatever ends it later: the supervisor counts it and starts both again.
+  void server.exited.then(({ signal }) => process.kill(process.pid, signal ?? "SIGKILL"));
+  const { memory } = log;
+  try {
+    requireWithinLimit(memory, settings.memoryLimit);
+  } catch (thrown) {
+    server.kill();
+    throw thrown;
+  }
+  const facts: LoadedModel = {
+    ...checked,
+    contextLength,
+    sequenceCount: settings.sequenceCount,
+    backend: log.backend,
+    gpuLayers: log.backend === "cpu" ? 0 : (log.gpuLayers ?? 0),
+    threads,
+    chatTemplate: checked.task === undefined ? "llama-server" : "none",
+    loadMs: Math.round(performance.now() - startedAt),
+    ...(memory === undefined ? {} : { memory }),
+  };
+  if (checked.task === undefined) return new ServerChatRuntime(facts, server);
+  const template = header.metadata["tokenizer.chat_template.rerank"];
+  const model = {
+    embeddingLength: spec.embeddingLength,
+    rerankTemplate: typeof template === "string" ? template : undefined,
+  };
+  return new ServerVectorRuntime(facts, model, server);
+}
+
+class ServerChatRuntime implements ModelRuntime<ServerPrompt> {
   readonly facts: LoadedModel;
   readonly #server: ServerProcess;
   readonly #prompts: ServerPrompts;
   #running = 0;
 
-  private constructor(facts: LoadedModel, server: ServerProcess) {
+  constructor(facts: LoadedModel, server: ServerProcess) {
     this.facts = facts;
     this.#server = server;
     this.#prompts = new ServerPrompts(server);
   }
 
-  /** @throws AppError model_not_found, model_file_invalid, engine_out_of_memory, invalid_configuration */
-  static async load(path: string, settings: LoadSettings, hooks: LoadHooks): Promise<LlamaServerRuntime> {
-    const startedAt = performance.now();
-    const { path: modelPath, ...checked } = await checkModelFile(settings.modelPath);
-    const spec = specFromGguf(await readModelHeader(settings.modelPath), { name: "model" });
-    const threads = usefulThreads(await readUsableCores(), checked.fileBytes, settings.threadsMax);
-    const contextLength = settings.contextLength ?? Math.min(checked.contextLengthTrained, contextLengthDefault);
-    const log = new ServerLog();
-    const server = await orDieWithIt({
-      path,
-      args: ["-m", modelPath, ...argumentsOf({ ...settings, contextLength }, spec), "-t", `${threads}`],
-      log,
-      onLine: (line) => hooks.log(/\b(?:error|fail)/i.test(line) ? "warn" : "debug", line),
-      onPid: hooks.helper,
-    });
-    // Whatever ends it later: the supervisor counts it and starts both again.
-    void server.exited.then(({ signal }) => process.kill(process.pid, signal ?? "SIGKILL"));
-    const { memory } = log;
+  async admit(request: ChatRequest): Promise<ServerPrompt> {
     try {
-      requireWithinLimit(memory, settings.memoryLimit);
+      return await this.#admit(request);
     } catch (thrown) {
-      server.kill();
+      if (thrown instanceof AppError && thrown.code === "engine_unavailable") await unlessGone(this.#server);
       throw thrown;
     }
-    const facts: LoadedModel = {
-      ...checked,
-      contextLength,
-      sequenceCount: settings.sequenceCount,
-      backend: log.backend,
-      gpuLayers: log.backend === "cpu" ? 0 : (log.gpuLayers ?? 0),
-      threads,
-      chatTemplate: "llama-server",
-      loadMs: Math.round(performance.now() - startedAt),
-      ...(memory === undefined ? {} : { memory }),
-    };
-    return new LlamaServerRuntime(facts, server);
   }
 
-  async admit(request: ChatRequest): Promise<ServerPrompt> {
+  async #admit(request: ChatRequest): Promise<ServerPrompt> {
     // Only to refuse a schema that cannot be kept as the other backend does; the server makes its own grammar.
     writeAnswerGrammar(request, { calls: undefined, afterThought: false });
     const { contextLength } = this.facts;
@@ -109,24 +132,28 @@ class LlamaServerRuntime implements ModelRuntime<ServerPrompt> {
     if (chars > contextLength * charsPerTokenMax)
       throw promptTooLong(Math.ceil(chars / charsPerTokenMax), contextLength, param);
     const messages = await this.#prompts.withoutControls(request.messages);
-    const promptTokens = await this.#prompts.count({ ...request, messages });
+    const prompt = request.prompt === undefined ? {} : { prompt: wellFormed(request.prompt) };
+    const promptTokens = await this.#prompts.count({ ...request, ...prompt, messages });
     if (promptTokens > contextLength - answerTokens) throw promptTooLong(promptTokens, contextLength, param);
     const left = contextLength - promptTokens;
     const maxTokens = Math.min(request.maxTokens ?? left, left);
-    return { promptTokens, request: { ...request, messages, maxTokens } };
+    return { promptTokens, request: { ...request, ...prompt, messages, maxTokens } };
   }
 
   async answer({ request, promptTokens }: ServerPrompt, hooks: AnswerHooks): Promise<AnswerEnd> {
     this.#running++;
     try {
-      return await answerOver(this.#server, { request, promptTokens }, hooks, () => this.#running - 1);
+      const answered = await answerOver(this.#server, { request, promptTokens }, hooks, () => this.#running - 1);
+      const { end } = answered;
+      if (end.type === "error" && end.error.code === "engine_unavailable") await unlessGone(this.#server);
+      return answered;
     } finally {
       this.#running--;
     }
   }
 
   async sampleMemory(): Promise<MemorySample> {
-    return { rssBytes: (await readResidentBytes(this.#server.pid)) ?? process.memoryUsage.rss() };
+    return await sampleServerMemory(this.#server);
   }
 
   async dispose(): Promise<void> {
@@ -144,6 +171,8 @@ async function orDieWithIt(start: ServerStart): Promise<ServerProcess> {
     return await new Promise<never>(() => {});
   }
 }
+
+const taskArguments = { chat: [], embedding: ["--embeddings"], rerank: ["--reranking"] } as const;
 
 function argumentsOf(settings: LoadSettings & { contextLength: number }, { layers }: ModelSpec): string[] {
   const { gpu, gpuLayers, batchSize } = settings;
@@ -169,11 +198,4 @@ function argumentsOf(settings: LoadSettings & { contextLength: number }, { layer
     // Buffer sizes are told at this level.
     ...["--verbosity", "4", "--log-colors", "off"],
   ];
-}
-
-/** Linux only. */
-async function readResidentBytes(pid: number): Promise<number | undefined> {
-  const text = await readFile(`/proc/${pid}/status`, "utf8").catch(() => "");
-  const kib = /^VmRSS:\s*(\d+) kB/m.exec(text)?.[1];
-  return kib === undefined ? undefined : Number(kib) * 1024;
 }

@@ -22,6 +22,7 @@ import { requireWithinLimit } from "./memory-limit.ts";
 import type { LoadHooks, ModelRuntime } from "./model-runtime.ts";
 import type { EmbedResult, EmbedTask, RerankResult, RerankTask } from "./task.ts";
 import { scaleToOne } from "./unit-vector.ts";
+import { cannotChat, cannotDo, holdsNothing, requireDimensions, textTooLong } from "./vector-limits.ts";
 
 type Context = LlamaEmbeddingContext | LlamaRankingContext;
 
@@ -81,19 +82,19 @@ export class VectorRuntime implements ModelRuntime<never> {
   }
 
   admit(_request: ChatRequest): never {
-    throw this.#cannot("chat", this.facts.task === "rerank" ? "POST /v1/rerank" : "POST /v1/embeddings");
+    throw cannotChat(this.facts);
   }
 
   /** Never reached: `admit` lets nothing in. */
   async answer(_prompt: never): Promise<AnswerEnd> {
-    return new AnswerAccount(0, 0).failed(this.#cannot("chat", "its own route"));
+    return new AnswerAccount(0, 0).failed(cannotChat(this.facts));
   }
 
   /** @throws AppError invalid_request, context_length_exceeded naming the input, engine_out_of_memory */
   async embed({ inputs, dimensions, truncation }: EmbedTask, hooks: TaskHooks): Promise<EmbedResult> {
     const context = this.#embedding;
-    if (context === undefined) throw this.#cannot("make embeddings", "POST /v1/rerank");
-    this.#requireDimensions(dimensions);
+    if (context === undefined) throw cannotDo(this.facts, "make embeddings", "POST /v1/rerank");
+    requireDimensions(dimensions, this.#model.embeddingVectorSize);
     const length = (tokens: Token[]) => context.calculateInputLength([...tokens]);
     // All are counted first: one that is too long is refused before any work is done.
     const texts = inputs.map((text, index) => this.#fit(text, truncation, length, `input[${index}]`));
@@ -111,10 +112,10 @@ export class VectorRuntime implements ModelRuntime<never> {
   /** @throws AppError as `embed`, naming the document */
   async rerank({ query, documents, truncation }: RerankTask, hooks: TaskHooks): Promise<RerankResult> {
     const context = this.#ranking;
-    if (context === undefined) throw this.#cannot("rerank", "POST /v1/embeddings");
+    if (context === undefined) throw cannotDo(this.facts, "rerank", "POST /v1/embeddings");
     const asked = this.#model.tokenize(query);
     const length = (tokens: Token[]) => context.calculateInputLength(asked, tokens);
-    if (length([]) >= this.facts.contextLength) throw this.#tooLong("query", length([]));
+    if (length([]) >= this.facts.contextLength) throw textTooLong("query", length([]), this.facts);
     const texts = documents.map((text, index) => this.#fit(text, truncation, length, `documents[${index}]`));
     const scores: number[] = [];
     for (const tokens of texts) {
@@ -141,43 +142,18 @@ export class VectorRuntime implements ModelRuntime<never> {
     // Counting megabytes would take longer than reading what fits.
     const chars = room * charsPerTokenMax;
     if (text.length > chars && truncation !== "auto")
-      throw this.#tooLong(param, Math.ceil(text.length / charsPerTokenMax));
+      throw textTooLong(param, Math.ceil(text.length / charsPerTokenMax), this.facts);
     // Names of control tokens in a text are text.
     const tokens = this.#model.tokenize(text.slice(0, chars));
     const whole = length(tokens);
     if (whole <= room) return tokens;
-    if (truncation !== "auto") throw this.#tooLong(param, whole);
+    if (truncation !== "auto") throw textTooLong(param, whole, this.facts);
     return tokens.slice(0, Math.max(0, tokens.length - (whole - room)));
-  }
-
-  #tooLong(param: string, promptTokens: number): AppError {
-    const { contextLength } = this.facts;
-    const message = `${param} takes ${promptTokens} tokens and the model reads at most ${contextLength - 1} here; shorten it, or send truncation: "auto".`;
-    return new AppError("context_length_exceeded", message, { param, details: { promptTokens, contextLength } });
-  }
-
-  #requireDimensions(dimensions: number | undefined): void {
-    const own = this.#model.embeddingVectorSize;
-    if (dimensions === undefined || dimensions <= own) return;
-    throw new AppError("invalid_request", `dimensions is ${dimensions}; this model's vectors have ${own}.`, {
-      param: "dimensions",
-    });
-  }
-
-  #cannot(what: string, route: string): AppError {
-    const kind = this.facts.task === "rerank" ? "is a reranker" : "makes embeddings";
-    return new AppError("invalid_request", `This model ${kind} and cannot ${what}; ask it by ${route}.`, {
-      param: "model",
-    });
   }
 }
 
 function isRanking(context: Context): context is LlamaRankingContext {
   return "rank" in context;
-}
-
-function holdsNothing(param: string): AppError {
-  return new AppError("invalid_request", `${param} holds nothing that this model reads; send some text.`, { param });
 }
 
 async function translated<T>(work: Promise<T>): Promise<T> {

@@ -30,6 +30,7 @@ import {
   type UndisturbedAnswer,
 } from "./local-engine.ts";
 import { deviceKey } from "./memory-records.ts";
+import { learnedRun } from "./speed-records.ts";
 import type { ChildProgram } from "./supervisor.ts";
 import { taskOf, vectorWish } from "./vector-models.ts";
 import type { EngineWarnings } from "./warnings.ts";
@@ -72,17 +73,23 @@ export interface PlannedEngine {
   /** The plan of the first try. */
   plan: FitPlan;
   report(): LoadReport;
+  /**
+   * Tokens per second of one answer alone, half way through a usual one, in two digits: from answers measured with this
+   * model as it is loaded, else from what the machine learned, else from its plan. Undefined for a file of the ladder.
+   */
+  expectedRate(): number | undefined;
 }
 
 /** @throws AppError model_not_found, model_file_invalid, model_does_not_fit; nothing is loaded yet when it resolves */
 export async function openPlannedEngine(options: PlannedEngineOptions): Promise<PlannedEngine> {
   const header = await readModelHeader(options.model.path);
   const spec = specFromGguf(header, { name: options.model.id });
-  if (taskOf(header.metadata) === "chat") return new PlannedLoad(options, spec).open();
-  // Vectors are made with the library alone.
-  const { server: _, ...rest } = options;
-  const wish = vectorWish(header.metadata, spec.contextLengthTrained, options.wish);
-  return new PlannedLoad({ ...rest, wish }, spec).open();
+  const { wish } = options;
+  const wishFor =
+    taskOf(header.metadata) === "chat"
+      ? () => wish
+      : (backend: EngineBackend) => vectorWish(header.metadata, spec.contextLengthTrained, wish, backend);
+  return new PlannedLoad(options, spec, wishFor).open();
 }
 
 /** Shorter answers are over before the clock says anything. */
@@ -92,21 +99,27 @@ const learnedPromptMin = 64;
 class PlannedLoad {
   readonly #options: PlannedEngineOptions;
   readonly #spec: ModelSpec;
+  readonly #wishFor: (backend: EngineBackend) => LoadWish;
   readonly #reading: HardwareReading;
   readonly #load: LoadPlan;
   readonly #backend: BackendChoice;
+  /** The last answer of `#expectedRate`, for as long as nothing was learned and the settings stay. */
+  #rate: { of: readonly unknown[]; value: number } | undefined;
 
-  constructor(options: PlannedEngineOptions, spec: ModelSpec) {
+  /** @param wishFor what an administrator fixed, and what the model needs of that backend beyond it */
+  constructor(options: PlannedEngineOptions, spec: ModelSpec, wishFor: (backend: EngineBackend) => LoadWish) {
     this.#options = options;
     this.#spec = spec;
+    this.#wishFor = wishFor;
     const chosen = chosenDevices(options.reading, options.wish.gpu);
     [this.#backend, this.#load] = this.#chooseLoad(chosen);
     this.#reading = this.#load.settings.gpu === false ? chosenDevices(chosen, false) : chosen;
   }
 
   #chooseLoad(reading: HardwareReading): [BackendChoice, LoadPlan] {
-    const { server, wish } = this.#options;
-    const planFor = (backend: EngineBackend) => planLoad(this.#spec, this.#taught(reading, backend), wish, backend);
+    const { server } = this.#options;
+    const planFor = (backend: EngineBackend) =>
+      planLoad(this.#spec, this.#taught(reading, backend), this.#wishFor(backend), backend);
     const [library, refusal] = attempt(() => planFor("node-llama-cpp"));
     const wanted = server?.wanted ?? "node-llama-cpp";
     const [other] = wanted === "node-llama-cpp" ? [] : attempt(() => planFor("llama-server"));
@@ -148,7 +161,13 @@ class PlannedLoad {
       ...(limits === undefined ? {} : { limits }),
       ...(times === undefined ? {} : { times }),
     });
-    return { engine, backend: this.#backend, plan: this.#load.plan, report: () => this.#report(engine) };
+    return {
+      engine,
+      backend: this.#backend,
+      plan: this.#load.plan,
+      report: () => this.#report(engine),
+      expectedRate: () => this.#expectedRate(engine),
+    };
   }
 
   #ladder(): Ladder {
@@ -281,6 +300,35 @@ class PlannedLoad {
         ? {}
         : { prefill: { promptTokens: evaluated, tokensPerSecond: prefillTokensPerSecond } }),
     });
+  }
+
+  #expectedRate(engine: LocalEngine): number | undefined {
+    const { settings } = engine.status();
+    if (!this.#isWholeModel(settings)) return undefined;
+    const { learning, model } = this.#options;
+    const of = [settings, learning.speed.all];
+    if (this.#rate?.of.every((part, index) => part === of[index]) === true) return this.#rate.value;
+    const plan = this.#planOf(settings);
+    const devices = this.#devices(settings);
+    const { backend } = this.#backend;
+    const [device, build] = [deviceKey(devices), this.#build(backend)];
+    const runs = learning.speed.all.filter(
+      (run) =>
+        run.device === device &&
+        run.build === build &&
+        run.model === model.id &&
+        run.settings.quantization === plan.settings.quantization &&
+        run.settings.gpuLayers === plan.settings.gpuLayers,
+    );
+    const { decodeTokensPerSecond } = estimateSpeed({
+      model: this.#spec,
+      plan,
+      hardware: hardwareOf(this.#taught(devices, backend)),
+      ...(runs.length === 0 ? {} : { measured: runs.map(learnedRun) }),
+    });
+    const value = Number(decodeTokensPerSecond.toPrecision(2));
+    this.#rate = { of, value };
+    return value;
   }
 
   /** Against the tables, not against what was learned: a machine that always spills has learned to be slow. */

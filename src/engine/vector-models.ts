@@ -1,6 +1,7 @@
 /** Models that make vectors or scores instead of text: how they are known, and what they must be loaded with. */
 import { vectorContextLengthDefault } from "../core/limits.ts";
 import type { GgufHeader } from "../fit/gguf.ts";
+import type { EngineBackend } from "./ipc.ts";
 import type { LoadWish } from "./load-plan.ts";
 
 export type ModelTask = "chat" | "embedding" | "rerank";
@@ -22,18 +23,24 @@ export function taskOf(metadata: Metadata): ModelTask {
  *
  * @param wish what an administrator fixed; a longer context takes a larger batch along
  */
-export function vectorWish(metadata: Metadata, contextLengthTrained: number, wish: LoadWish): LoadWish {
+export function vectorWish(
+  metadata: Metadata,
+  contextLengthTrained: number,
+  wish: LoadWish,
+  backend: EngineBackend,
+): LoadWish {
   const contextLength = wish.contextLength ?? Math.min(contextLengthTrained, vectorContextLengthDefault);
   const way = poolingOf(metadata);
-  const inPieces = !isEncoder(metadata) && (way === pooling.last || way === pooling.rank);
+  const library = backend === "node-llama-cpp";
+  // llama-server never reads what it scores in pieces.
+  const inPieces = !isEncoder(metadata) && (way === pooling.last || (way === pooling.rank && library));
   return {
     ...wish,
     contextLength,
     sequenceCount: 1,
     ...(inPieces ? {} : { batchSize: contextLength }),
     // The library's vector contexts take no other.
-    kvCacheTypeK: "F16",
-    kvCacheTypeV: "F16",
+    ...(library ? { kvCacheTypeK: "F16", kvCacheTypeV: "F16" } : {}),
   };
 }
 
