@@ -5,10 +5,17 @@ import { compareReplyMsMax } from "../core/limits.ts";
 import type { CompareJob } from "../fit/compare-report.ts";
 import type { ApiAccess } from "./usage-over-http.ts";
 
-/** Throws `AppError`. */
-export function createCompareOverHttp({ url, key }: ApiAccess): ComparePort {
+/**
+ * Throws `AppError`.
+ *
+ * @param send of runtimes where the API is not reached over the network
+ */
+export function createCompareOverHttp(
+  { url, key }: ApiAccess,
+  send: (url: string, init: RequestInit) => Promise<Response> = (input, init) => fetch(input, init),
+): ComparePort {
   const ask = async (method: string, path: string, body?: object): Promise<CompareJob> => {
-    const reply = await fetch(`${url.replace(/\/+$/, "")}/v1/compare${path}`, {
+    const reply = await send(`${url.replace(/\/+$/, "")}/v1/compare${path}`, {
       method,
       headers: {
         authorization: `Bearer ${key}`,

@@ -19,12 +19,14 @@ import type { ChatEngine, Logger, UsageSource } from "../core/ports.ts";
 import { loadRemoteGguf } from "../fit/gguf-load.ts";
 import { createHttpEngine } from "../http/client.ts";
 import type { ChatBotSettings } from "./chat-bot.ts";
+import { createCompareOverHttp } from "./compare-over-http.ts";
 import { createD1Database } from "./d1.ts";
 import { createInteractionContext } from "./discord-interactions.ts";
 import { parseDiscordSettings } from "./discord-settings.ts";
 import type { EdgeBotsEnvironment } from "./edge-environment.ts";
 import { parseSlackSettings } from "./slack-settings.ts";
 import { systemTimer } from "./timer.ts";
+import type { ApiAccess } from "./usage-over-http.ts";
 
 export interface RoomParts {
   environment: EdgeBotsEnvironment;
@@ -109,6 +111,8 @@ function createRoomBot(
     access: { allow, deny },
     pace,
     reasoning,
+    capabilities: ["compare"],
+    compare: createCompareOverHttp(apiAccess(environment), toApi(source, environment)),
     onEnded: (record) => {
       keepAnswer(record, keep).catch((thrown) => logger.warn("a question was not kept", { error: String(thrown) }));
     },
@@ -116,20 +120,25 @@ function createRoomBot(
   });
 }
 
-/** The API as an engine that says where its requests come from. @throws AppError invalid_configuration */
-function createApiEngine(source: UsageSource, { API: api, SNUG_API_KEY: key }: EdgeBotsEnvironment): ChatEngine {
+/** The API as an engine. @throws AppError invalid_configuration */
+function createApiEngine(source: UsageSource, environment: EdgeBotsEnvironment): ChatEngine {
+  const { url, key } = apiAccess(environment);
+  return createHttpEngine({ baseUrl: url, token: key, clock: systemTimer, fetch: toApi(source, environment) });
+}
+
+/** The binding looks at the path alone. */
+function apiAccess({ SNUG_API_KEY: key }: EdgeBotsEnvironment): ApiAccess {
   if (!key) throw missing("SNUG_API_KEY");
-  return createHttpEngine({
-    // The binding looks at the path alone.
-    baseUrl: "http://snug.internal",
-    token: key,
-    clock: systemTimer,
-    fetch: (input, init) => {
-      const headers = new Headers(init?.headers);
-      headers.set("x-snug-source", source);
-      return api.fetch(new Request(input, { ...init, headers }));
-    },
-  });
+  return { url: "http://snug.internal", key };
+}
+
+/** Requests over the binding say where they come from. */
+function toApi(source: UsageSource, { API: api }: EdgeBotsEnvironment) {
+  return (input: string, init?: RequestInit): Promise<Response> => {
+    const headers = new Headers(init?.headers);
+    headers.set("x-snug-source", source);
+    return api.fetch(new Request(input, { ...init, headers }));
+  };
 }
 
 /** Replies through the command's own address, which came with a signed request. */

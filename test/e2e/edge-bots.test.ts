@@ -5,8 +5,13 @@ import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { availableCommands } from "../../src/bots/commands.ts";
 import { registerDiscord } from "../../src/bots/discord/start.ts";
+import { ScriptedComparisons } from "../support/compare-port.ts";
 import { answerOf, buttonsOf, DiscordStandIn } from "../support/discord/stand-in.ts";
-import type { StandChannel as DiscordChannel, StandUser as DiscordUser } from "../support/discord/world.ts";
+import {
+  administrator,
+  type StandChannel as DiscordChannel,
+  type StandUser as DiscordUser,
+} from "../support/discord/world.ts";
 import { type EdgeBots, startEdgeBots } from "../support/edge-worker.ts";
 import { type Listening, serveEngine } from "../support/engine-server.ts";
 import { FakeEngine, sayWords } from "../support/fake-engine.ts";
@@ -18,6 +23,7 @@ const adminKey = "admin-key-of-the-edge-tests";
 
 let folder: string;
 let engine: FakeEngine;
+let comparisons: ScriptedComparisons;
 let upstream: Listening;
 let discord: DiscordStandIn;
 let slack: SlackStandIn;
@@ -31,10 +37,16 @@ let ann: StandUser;
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "snug-edge-"));
   engine = new FakeEngine({ models: [{ id: "fake", quantization: "F16", contextLength: 1_000_000, loaded: true }] });
-  upstream = await serveEngine(engine);
+  comparisons = new ScriptedComparisons();
+  comparisons.now = { ...comparisons.now, id: "cmp-1" };
+  upstream = await serveEngine(engine, (app) => {
+    app.post("/compare", async (context) => context.json(await comparisons.start(await context.req.json()), 202));
+    app.get("/compare/:id", async (context) => context.json(await comparisons.look()));
+    app.delete("/compare/:id", async (context) => context.json(await comparisons.cancel(context.req.param("id"))));
+  });
   discord = await DiscordStandIn.start();
   slack = await SlackStandIn.start();
-  await registerDiscord({ token: discord.token, apiUrl: discord.apiUrl, commands: availableCommands([]) });
+  await registerDiscord({ token: discord.token, apiUrl: discord.apiUrl, commands: availableCommands(["compare"]) });
   guildChannel = discord.world.addChannel(discord.world.addGuild("Lab"), "general");
   dora = discord.world.addUser("Dora");
   channel = slack.world.addChannel("general");
@@ -113,7 +125,7 @@ describe("Discord", () => {
     );
     await discord.press(dora, message, "stop");
     expect(answerOf(await ended(interaction))).toContain("First words.");
-    await waitFor(() => (engine.cancelledCount === 1 ? true : undefined), 10_000);
+    await waitFor(() => (engine.cancelledCount === 1 ? true : undefined), 20_000);
   });
 
   test("Regenerate, thumbs, suggestions and the caller's language work", async () => {
@@ -130,6 +142,16 @@ describe("Discord", () => {
     const fits = await discord.slash(dora, guildChannel, "fits", { query: "13b 6gb" });
     await discord.until(() => fits.original?.content.includes("6 GB"), "the plan");
     dora.locale = "en-US";
+  });
+
+  test("/compare measures on the engine's machine, and its report is written", async () => {
+    const ada = discord.world.addUser("Ada", { permissions: administrator });
+    const interaction = await discord.slash(ada, guildChannel, "compare", { model: "tiny", quantizations: "f16" });
+    const message = await discord.until(() => interaction.original, "the first word");
+    expect(buttonsOf(message)).toEqual(["halt"]);
+    comparisons.done();
+    await discord.until(() => interaction.original?.content.includes("42.0 tokens/s"), "the report");
+    expect(comparisons.requests).toEqual([{ model: "tiny", quantizations: ["F16"] }]);
   });
 
   test("the same interaction sent again is answered once", async () => {
@@ -163,7 +185,7 @@ describe("Slack", () => {
       yield { text: "from the fake engine." };
     };
     const { deliveries } = await slack.say(ann, channel, `<@${slack.world.bot.id}> Who are you?`);
-    await waitFor(() => answers().find(({ stream }) => stream?.state === "open"), 15_000);
+    await waitFor(() => answers().find(({ stream }) => stream?.state === "open"), 20_000);
     engine.release("the rest");
     const answer = await answered(1);
     expect(shownText(answer)).toContain("Hello from the fake engine.");
@@ -183,26 +205,26 @@ describe("Slack", () => {
   test("/ask is acknowledged, answered in a thread, and stopped by Slack's own button", async () => {
     engine.script = talk;
     await slack.slash(ann, channel, "/ask", "Talk");
-    const growing = await waitFor(() => answers().find((one) => shownText(one).includes("First words.")), 15_000);
+    const growing = await waitFor(() => answers().find((one) => shownText(one).includes("First words.")), 20_000);
     await slack.stopSession(ann, channel, growing.threadTs!);
-    await waitFor(() => (engine.cancelledCount === 1 ? true : undefined), 10_000);
+    await waitFor(() => (engine.cancelledCount === 1 ? true : undefined), 20_000);
     const ends = await waitFor(
       () => answers().find((one) => one === growing && verbsOf(one).includes("again")),
-      15_000,
+      20_000,
     );
     expect(shownText(ends)).toContain("First words.");
   });
 
   test("buttons, commands and the Home tab work", async () => {
     const models = await slack.slash(ann, channel, "/models");
-    await waitFor(() => models.replies[0], 10_000);
+    await waitFor(() => models.replies[0], 20_000);
     expect(JSON.stringify(models.replies[0]!.body)).toContain("fake");
     await slack.openHome(ann, "home");
-    await waitFor(() => slack.world.homes.get(ann.id), 10_000);
+    await waitFor(() => slack.world.homes.get(ann.id), 20_000);
     const count = answers().filter((one) => verbsOf(one).includes("again")).length;
     await slack.press(ann, answers().findLast((one) => verbsOf(one).includes("again"))!, "again");
     // The old answer's buttons go, so the number of those with buttons stays.
-    await waitFor(() => (engine.requests.length === 1 ? true : undefined), 10_000);
+    await waitFor(() => (engine.requests.length === 1 ? true : undefined), 20_000);
     await answered(count);
   });
 

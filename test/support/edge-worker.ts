@@ -112,5 +112,5 @@ async function prepare(miniflare: Miniflare, worker: string): Promise<void> {
     await database.batch(statements.map((sql) => database.prepare(sql)));
   }
   const keys = createKeyStore(createD1Database(database as unknown as D1Binding));
-  await keys.insert(await createKey(botKey, { name: "bots", scopes: ["chat"], createdAt: Date.now() }));
+  await keys.insert(await createKey(botKey, { name: "bots", scopes: ["chat", "compare"], createdAt: Date.now() }));
 }

@@ -31,8 +31,10 @@ export function listenLocally(fetch: (request: Request) => Response | Promise<Re
   });
 }
 
-export function serveEngine(engine: ChatEngine): Promise<Listening> {
+/** @param more routes beside the wire's */
+export function serveEngine(engine: ChatEngine, more?: (app: Hono) => void): Promise<Listening> {
   const app = new Hono();
+  more?.(app);
   app.onError((error) => respondWithError(toAppError(error)));
   app.get("/health", async (context) => context.json(await engine.health()));
   app.get("/v1/models", async (context) => context.json(renderModels(await engine.models(), 0)));

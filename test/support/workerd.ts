@@ -27,10 +27,14 @@ export interface RunningWorker {
 
 export const workerAdminKey = "admin-key-of-the-worker-in-workerd";
 
-/** @param entry another script around the Worker's */
+/**
+ * @param entry another script around the Worker's
+ * @param options `inspectorPort` opens V8's inspector there; without `minify` its profiles name functions
+ */
 export async function startWorker(
   settings: Record<string, string> = {},
   entry = "src/entries/worker.ts",
+  { inspectorPort, minify = true }: { inspectorPort?: number; minify?: boolean } = {},
 ): Promise<RunningWorker> {
   const folder = await mkdtemp(join(tmpdir(), "snug-workerd-"));
   const script = join(folder, "worker.mjs");
@@ -38,7 +42,7 @@ export async function startWorker(
     entryPoints: [join(root, entry)],
     outfile: script,
     bundle: true,
-    minify: true,
+    minify,
     format: "esm",
     target: "es2024",
     conditions: ["workerd", "worker", "browser"],
@@ -50,6 +54,7 @@ export async function startWorker(
   const { assets: _, ...options } = workerOptions;
   const miniflare = new Miniflare({
     ...options,
+    ...(inspectorPort === undefined ? {} : { inspectorPort }),
     name: "snug",
     modules: [{ type: "ESModule", path: script }],
     modulesRoot: folder,
