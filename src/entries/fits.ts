@@ -41,9 +41,9 @@ export async function fits(text: string, options: FitsOptions, terminal: Termina
   const machine = await readMachine(process.env.SNUG_DATA_DIR || "./data");
   const dependencies: DoorDependencies = { ...createDependencies(), machine: () => machine };
   if (options.batch) return answerLines(text, options, dependencies, terminal);
-  const query = parseQuery(text);
   // Who asks in Chinese is answered in Chinese, whatever the terminal's language.
-  const locale = options.lang ?? (query.locale === "zh" ? "zh" : terminal.locale);
+  const locale = options.lang ?? (/\p{Script=Han}/u.test(text) ? "zh" : terminal.locale);
+  const query = readQuestion(text, locale);
   const measured = options.measured === undefined ? undefined : await readRuns(options.measured, query, dependencies);
   const model = await readQueryModel(query, dependencies);
   const answer = answerQuery(query, {
@@ -58,6 +58,23 @@ export async function fits(text: string, options: FitsOptions, terminal: Termina
     terminal.print(renderTerminal(answer, { locale, columns, colour, allSettings: options.launch === true }));
   }
   return 0;
+}
+
+/** A question that cannot be read is refused in the language of its answer. */
+function readQuestion(text: string, locale: Locale): FitsQuery {
+  try {
+    return parseQuery(text);
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+    const sentence = (error.details?.sentences as Partial<Record<Locale, string>> | undefined)?.[locale];
+    if (sentence === undefined) throw error;
+    const { code, details, param } = error;
+    throw new AppError(code, sentence, {
+      cause: error,
+      ...(details !== undefined && { details }),
+      ...(param !== undefined && { param }),
+    });
+  }
 }
 
 async function writePictures(answer: FitsAnswer, { svg, png }: FitsOptions, locale: Locale): Promise<void> {

@@ -2,7 +2,15 @@
 import { formatBytes, GIB } from "../core/units.ts";
 import { planFramework, pythonFrameworkOf } from "./answer-frameworks.ts";
 import { deviceBytes, type PlannedFit, type PlanQuestion, planWithFigures, wishOfFramework } from "./answer-plan.ts";
-import { contextLabel, formatPercent, formatRate, fullOffloadBytes, planName, wholePlan } from "./answer-sentences.ts";
+import {
+  contextLabel,
+  formatName,
+  formatPercent,
+  formatRate,
+  fullOffloadBytes,
+  planName,
+  wholePlan,
+} from "./answer-sentences.ts";
 import type { Alternative } from "./answer-types.ts";
 import type { CatalogueModel } from "./catalogue.ts";
 import { gpuFreeMemory, usableBytes } from "./free-memory.ts";
@@ -22,8 +30,10 @@ export interface AlternativesInput {
   planned: PlannedFit | FitRefusal;
 }
 
-/** Slower than this, something else is worth naming. */
+/** Slower than this, something else is worth naming; what is named is no slower. */
 const comfortableTokensPerSecond = 8;
+/** A plan partly on the CPU is worth comparing with a whole one until it writes as fast as people read. */
+const readingTokensPerSecond = 12;
 /** Percent of perplexity from which a smaller model at more bits is the better answer. */
 const bearableLossPercent = 8;
 
@@ -32,16 +42,64 @@ export function alternativesFor(input: AlternativesInput): Alternative[] {
   const { planned } = input;
   if (pythonFrameworkOf(input.query.framework) !== undefined) return frameworkAlternatives(input);
   const full = planned.kind === "plan" && planned.offload === "full";
+  if (planned.kind === "plan" && planned.vectors === true) return full ? [] : definedOf([largerCard(input)]);
   const found = full
     ? [...quantizationTrade(input, planned), ...otherModels(input)]
     : [
         expertPlacement(input),
-        smallerQuantization(input),
-        shorterContext(input),
-        ...otherModels(input),
+        ...bestFirst(smallerQuantization(input), [shorterContext(input), ...otherModels(input)]),
+        lastResort(input),
         largerCard(input),
       ];
-  return found.filter((one) => one !== undefined).slice(0, 6);
+  return definedOf(found).slice(0, 6);
+}
+
+function definedOf(found: readonly (Alternative | undefined)[]): Alternative[] {
+  return found.filter((one) => one !== undefined);
+}
+
+/** Percent of perplexity from which a smaller mix of the same model stands behind what else there is. */
+const heavyLossPercent = 15;
+
+function bestFirst(
+  smaller: Alternative | undefined,
+  others: readonly (Alternative | undefined)[],
+): (Alternative | undefined)[] {
+  const loss = smaller?.plan?.quality.perplexityIncreasePercent ?? 0;
+  return loss >= heavyLossPercent ? [...others, smaller] : [smaller, ...others];
+}
+
+/** Mixes below the smallest that the planner goes down to by itself. */
+const LAST_MIXES = ["IQ3_XXS", "Q2_K", "IQ2_M", "IQ2_XXS", "IQ1_M"];
+
+/** Where nothing usual fits in GPU and main memory together: the largest mix that does. */
+function lastResort({ model, hardware, wish, question, planned }: AlternativesInput): Alternative | undefined {
+  if (planned.kind === "plan" || model.provenance === "gguf") return undefined;
+  for (const quantization of LAST_MIXES) {
+    const plan = planWithFigures(model, hardware, { ...wish, quantization }, question);
+    if (plan.kind === "plan" && plan.offload !== "full") return { kind: "quantization", plan, line: resortLine(plan) };
+  }
+  return undefined;
+}
+
+function resortLine(plan: PlannedFit): Localized {
+  const loss = lossClause(plan);
+  const context = contextLabel(plan);
+  return {
+    en: `${plan.model.quantization} runs from main memory with ${context.en}: about ${rateOf(plan)} tokens/s${loss.en}.`,
+    zh: `${plan.model.quantization} 可从内存运行（${context.zh}）：约 ${rateOf(plan)} tokens/s${loss.zh}。`,
+  };
+}
+
+/** ", at 57 % more perplexity than 16 bits"; nothing where nobody has measured. */
+function lossClause({ quality }: PlannedFit): Localized {
+  const loss = quality.perplexityIncreasePercent;
+  return loss === undefined
+    ? { en: "", zh: "" }
+    : {
+        en: `, at ${formatPercent(loss)} % more perplexity than 16 bits`,
+        zh: `，困惑度比 16 位高 ${formatPercent(loss)} %`,
+      };
 }
 
 /** For Transformers and vLLM: a smaller format of theirs, the same model as GGUF, a larger card. */
@@ -88,6 +146,7 @@ function asGguf({ model, hardware, wish, question, planned }: AlternativesInput)
   if (plan.kind !== "plan") return undefined;
   const used = formatBytes(deviceBytes(plan));
   const whole = plan.offload === "full";
+  const context = contextLabel(plan);
   const loss = plan.quality.perplexityIncreasePercent;
   const cost: Localized =
     loss === undefined || loss === 0
@@ -97,8 +156,8 @@ function asGguf({ model, hardware, wish, question, planned }: AlternativesInput)
     kind: "gguf",
     plan,
     line: {
-      en: `As GGUF ${plan.model.quantization} in Snug or llama.cpp: ${whole ? `${used} of GPU memory` : "partly on the CPU"}, about ${rateOf(plan)} tokens/s${cost.en}.`,
-      zh: `用 GGUF ${plan.model.quantization}（Snug 或 llama.cpp）：${whole ? `占用显存 ${used}` : "部分在 CPU"}，约 ${rateOf(plan)} tokens/s${cost.zh}。`,
+      en: `As GGUF ${plan.model.quantization} in Snug or llama.cpp: ${whole ? `${used} of GPU memory` : "partly on the CPU"} with ${context.en}, about ${rateOf(plan)} tokens/s${cost.en}.`,
+      zh: `用 GGUF ${plan.model.quantization}（Snug 或 llama.cpp）：${whole ? `占用显存 ${used}` : "部分在 CPU"}（${context.zh}），约 ${rateOf(plan)} tokens/s${cost.zh}。`,
     },
   };
 }
@@ -135,18 +194,11 @@ function smallerQuantization(input: AlternativesInput): Alternative | undefined 
 }
 
 function smallerLine(plan: PlannedFit): Localized {
-  const loss = plan.quality.perplexityIncreasePercent;
-  const cost: Localized =
-    loss === undefined
-      ? { en: "", zh: "" }
-      : {
-          en: `, at ${formatPercent(loss)} % more perplexity than 16 bits`,
-          zh: `，困惑度比 16 位高 ${formatPercent(loss)} %`,
-        };
+  const cost = lossClause(plan);
   const context = contextLabel(plan);
   return {
-    en: `${plan.model.quantization} fits whole with ${context.en}: about ${rateOf(plan)} tokens/s${cost.en}.`,
-    zh: `${plan.model.quantization} 可完整放入（${context.zh}）：约 ${rateOf(plan)} tokens/s${cost.zh}。`,
+    en: `${formatName(plan.model.quantization)} fits whole with ${context.en}: about ${rateOf(plan)} tokens/s${cost.en}.`,
+    zh: `${formatName(plan.model.quantization)} 可完整放入（${context.zh}）：约 ${rateOf(plan)} tokens/s${cost.zh}。`,
   };
 }
 
@@ -154,8 +206,10 @@ function smallerLine(plan: PlannedFit): Localized {
 function quantizationTrade(input: AlternativesInput, plan: PlannedFit): Alternative[] {
   const { model, hardware, wish, question } = input;
   if (model.provenance === "gguf") return [];
-  const { contextLength, sequenceCount } = plan.settings;
-  const fixed: Wish = { ...wish, contextLength, sequenceCount };
+  const { contextLength, sequenceCount, kvCacheTypeK, kvCacheTypeV, microBatchSize, batchSize } = plan.settings;
+  // One thing changes at a time: a smaller mix with a larger cache would take more, and say nothing.
+  const cache = { kvCacheTypeK, kvCacheTypeV, microBatchSize, batchSize };
+  const fixed: Wish = { ...wish, contextLength, sequenceCount, ...cache };
   const steps = ["Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M"];
   const at = steps.indexOf(plan.model.quantization);
   if (at < 0) return [];
@@ -253,17 +307,23 @@ function otherModels(input: AlternativesInput): Alternative[] {
 }
 
 /** Fast enough to read along, and not squeezed until it forgets. */
-function isGood({ speed, quality }: PlannedFit): boolean {
+function isGood({ speed, quality, offload, devices }: PlannedFit): boolean {
   const loss = quality.perplexityIncreasePercent ?? 0;
-  return speed.decodeTokensPerSecond >= comfortableTokensPerSecond && loss <= bearableLossPercent;
+  const onGpus = offload === "full" || !devices.some(({ kind }) => kind === "gpu");
+  const enough = onGpus ? comfortableTokensPerSecond : readingTokensPerSecond;
+  return speed.decodeTokensPerSecond >= enough && loss <= bearableLossPercent;
 }
 
 function modelLine(plan: PlannedFit): Localized {
-  const whole = plan.offload === "full";
+  const where: Record<PlannedFit["offload"], Localized> = {
+    full: { en: "fully on the GPU", zh: "可完整放进显卡" },
+    partial: { en: "partly on the CPU", zh: "可以运行，部分在 CPU" },
+    none: { en: "there", zh: "可以运行" },
+  };
   const context = contextLabel(plan);
   return {
-    en: `${planName(plan)} runs ${whole ? "fully on the GPU" : "there"} with ${context.en}: about ${rateOf(plan)} tokens/s.`,
-    zh: `${planName(plan, "zh")} ${whole ? "可完整放进显卡" : "可以运行"}（${context.zh}）：约 ${rateOf(plan)} tokens/s。`,
+    en: `${planName(plan)} runs ${where[plan.offload].en} with ${context.en}: about ${rateOf(plan)} tokens/s.`,
+    zh: `${planName(plan, "zh")} ${where[plan.offload].zh}（${context.zh}）：约 ${rateOf(plan)} tokens/s。`,
   };
 }
 

@@ -1,6 +1,7 @@
 /** One plan with what it is worth: its speed and its quality beside its bytes. */
 
 import type { FrameworkVersion } from "./frameworks.ts";
+import { isEncoder } from "./memory-weights.ts";
 import { planFit } from "./plan.ts";
 import { estimateQuality, type QualityEstimate } from "./quality.ts";
 import type { Framework } from "./query-types.ts";
@@ -11,6 +12,8 @@ import type { BuildFamily, FitPlan, FitRefusal, Hardware, ModelSpec, Wish } from
 export interface PlannedFit extends FitPlan {
   /** Set where Transformers or vLLM runs it; the llama.cpp settings then hold context, sequences and layers only. */
   framework?: "transformers" | "vllm";
+  /** The model makes vectors: it reads and writes nothing, so its decode figures say nothing. */
+  vectors?: true;
   speed: SpeedEstimate;
   quality: QualityEstimate;
 }
@@ -22,6 +25,16 @@ export interface PlanQuestion {
   generatedTokens?: number;
   frameworkVersion?: FrameworkVersion;
   measured?: readonly MeasuredRun[];
+}
+
+/** Whether the model turns text into vectors: an encoder by its build, a decoder by the catalogue's word. */
+export function makesVectors(model: ModelSpec, uses: readonly string[] = []): boolean {
+  return uses.includes("embedding") || isEncoder(model.architecture);
+}
+
+/** The plan of a model that makes vectors; quality was measured on models that write. */
+export function asVectors(plan: PlannedFit): PlannedFit {
+  return { ...plan, vectors: true, quality: { source: "no published measurement of its vectors is at hand" } };
 }
 
 /** Plans and prices; a refusal comes back as the planner gave it. Throws what `planFit` throws. */

@@ -23,9 +23,37 @@ export const BOTTLENECK_NAMES: Record<SpeedBottleneck, Localized> = {
   "launch overhead": { en: "launch overhead", zh: "内核启动开销" },
 };
 
+/** What holds a plan back; a machine without a GPU has no memory but its main one. */
+export function bottleneckName({ speed, devices }: Pick<PlannedFit, "speed" | "devices">, locale: Locale): string {
+  const onHost = speed.bottleneck === "memory bandwidth" && !devices.some(({ kind }) => kind === "gpu");
+  return onHost && locale === "zh" ? "内存带宽" : BOTTLENECK_NAMES[speed.bottleneck][locale];
+}
+
+/** Formats of Transformers and vLLM as their makers write them. */
+const FORMAT_NAMES: Readonly<Record<string, string>> = {
+  awq: "AWQ",
+  fp8: "FP8",
+  int8: "INT8",
+  nf4: "NF4",
+  "nf4-dq": "NF4 (double quantization)",
+  bf16: "BF16",
+  fp16: "FP16",
+  fp32: "FP32",
+  mxfp4: "MXFP4",
+  nvfp4: "NVFP4",
+  "gptq-int4": "GPTQ int4",
+  "gptq-int8": "GPTQ int8",
+  "awq-int4": "AWQ int4",
+};
+
+export function formatName(quantization: string): string {
+  return FORMAT_NAMES[quantization] ?? quantization;
+}
+
 /** "Qwen3 8B Q4_K_M", "a 13B model at Q4_K_M"; the quantization is left out when the name holds it. */
 export function planName(plan: Pick<FitPlan, "model"> & { framework?: string }, locale: Locale = "en"): string {
-  const { name, quantization, provenance } = plan.model;
+  const { name, quantization: format, provenance } = plan.model;
+  const quantization = formatName(format);
   if (provenance === "size" && name.endsWith(" model")) {
     const size = name.slice(0, -" model".length);
     const article = /^(?:8|11\D|18\D|8\d)/.test(size) ? "an" : "a";
@@ -87,6 +115,10 @@ export function fitVerdict(facts: FitFacts): Verdict {
 }
 
 function speedClause({ plan, query }: FitFacts): Localized {
+  if (plan.vectors === true) {
+    const reads = `${Number(plan.speed.prefillTokensPerSecond.toPrecision(2))}`;
+    return { en: `reading about ${reads} tokens/s`, zh: `每秒读约 ${reads} tokens` };
+  }
   const rate = formatRate(plan.speed.decodeTokensPerSecond);
   const wanted = query.decodeTokensPerSecondMin;
   if (wanted === undefined || plan.speed.decodeTokensPerSecond >= wanted) {
@@ -138,7 +170,13 @@ function memoryReason(plan: PlannedFit): Localized {
     sumOf(gpus, (device) => device.computeBufferBytes + device.outputBufferBytes + device.runtimeBytes),
   );
   const context = contextLabel(plan);
-  const bound = BOTTLENECK_NAMES[plan.speed.bottleneck];
+  if (plan.vectors === true) {
+    return {
+      en: `${used} of ${capacity}: weights ${weights}, all else ${formatBytes(sumOf(gpus, ({ totalBytes, weightBytes }) => totalBytes - weightBytes))} for texts of up to ${formatTokens(plan.settings.contextLength)}.`,
+      zh: `占用 ${used} / ${capacity}：权重 ${weights}，其余 ${formatBytes(sumOf(gpus, ({ totalBytes, weightBytes }) => totalBytes - weightBytes))}，文本最长 ${formatTokens(plan.settings.contextLength)}。`,
+    };
+  }
+  const bound = { en: bottleneckName(plan, "en"), zh: bottleneckName(plan, "zh") };
   return {
     en: `${used} of ${capacity}: weights ${weights}, KV cache ${cache} for ${context.en}, buffers and runtime ${rest}. Speed is bound by ${bound.en}.`,
     zh: `占用 ${used} / ${capacity}：权重 ${weights}，${context.zh}的 KV 缓存 ${cache}，缓冲与运行时 ${rest}。速度受${bound.zh}限制。`,
@@ -181,7 +219,7 @@ function partialVerdict(facts: FitFacts): Verdict {
   const need = formatBytes(fullOffloadBytes(model, hardware, wish, plan));
   const usable = formatBytes(sumOf(gpuDevices(plan), ({ totalBytes }) => totalBytes));
   const capacity = formatBytes(sumOf(gpuDevices(plan), ({ freeBytesBefore }) => freeBytesBefore));
-  const host = formatBytes(plan.devices.find(({ kind }) => kind === "host")?.weightBytes ?? 0);
+  const left = leftLayers(all - layers, plan.speed.bottleneck === "CPU layers");
   const context = contextLabel(plan);
   return {
     code: "partial",
@@ -190,10 +228,19 @@ function partialVerdict(facts: FitFacts): Verdict {
       zh: `部分可以：${spaced(name.zh)}的 ${all} 层有 ${layers} 层能放进 ${machineName(hardware, "zh")}，其余在 CPU 上运行：${speed.zh}。`,
     },
     reason: {
-      en: `All of it would take ${need} at ${context.en}; ${usable} of ${capacity} is used safely, and ${host} of weights in main memory set the pace.`,
-      zh: `全部放入需要 ${need}（${context.zh}）；${capacity} 中可安全使用 ${usable}，留在内存里的 ${host} 权重决定速度。`,
+      en: `All of it would take ${need} at ${context.en}; ${usable} of ${capacity} is used safely, and ${left.en}.`,
+      zh: `全部放入需要 ${need}（${context.zh}）；${capacity} 中可安全使用 ${usable}，${left.zh}。`,
     },
   };
+}
+
+/** What stays in main memory, and whether it is what the speed waits for. */
+function leftLayers(count: number, slowest: boolean): Localized {
+  const layers = count === 1 ? "the one layer left in main memory" : `the ${count} layers left in main memory`;
+  const verb = count === 1 ? "sets" : "set";
+  return slowest
+    ? { en: `${layers} ${verb} the pace`, zh: `留在内存里的 ${count} 层决定速度` }
+    : { en: `${layers} ${count === 1 ? "costs" : "cost"} part of the speed`, zh: `留在内存里的 ${count} 层拖慢速度` };
 }
 
 function expertVerdict(facts: FitFacts): Verdict {
@@ -244,10 +291,16 @@ function cpuVerdict(facts: FitFacts): Verdict {
       en: `Yes, on the CPU: ${planName(plan)} with ${ramName(hardware, "en")}, ${speed.en}.`,
       zh: `可以，用 CPU：${planName(plan, "zh")}，${ramName(hardware, "zh")}，${speed.zh}。`,
     },
-    reason: {
-      en: `${used} of ${free} free main memory at ${context.en}; every token reads its weights from there, so memory bandwidth sets the speed.`,
-      zh: `${context.zh}占用 ${used}，空闲内存 ${free}；每个 token 都要从内存读一遍权重，速度由内存带宽决定。`,
-    },
+    reason:
+      plan.vectors === true
+        ? {
+            en: `${used} of ${free} free main memory for texts of up to ${formatTokens(plan.settings.contextLength)}.`,
+            zh: `文本最长 ${formatTokens(plan.settings.contextLength)} 时占用 ${used}，空闲内存 ${free}。`,
+          }
+        : {
+            en: `${used} of ${free} free main memory at ${context.en}; every token reads its weights from there, so memory bandwidth sets the speed.`,
+            zh: `${context.zh}占用 ${used}，空闲内存 ${free}；每个 token 都要从内存读一遍权重，速度由内存带宽决定。`,
+          },
   };
 }
 
@@ -281,13 +334,13 @@ export function refusalVerdict(hardware: Hardware, refusal: FitRefusal): Verdict
           ? refusal.reason
           : python
             ? `It needs ${need} of GPU memory at ${context!.en}; ${short} is missing, and these libraries cannot leave part of it in main memory at a bearable speed.`
-            : `GPU and main memory together would need ${need} at ${context!.en}; ${short} is missing.`,
+            : `${hardware.gpus.length === 0 ? "It" : "GPU and main memory together"} would need ${need} at ${context!.en}; ${short} is missing.`,
       zh:
         need === undefined
           ? `缺少 ${short}。`
           : python
             ? `需要 ${need} 显存（${context!.zh}），还缺 ${short}；这类库把一部分放进内存会慢得难以使用。`
-            : `显存加内存共需 ${need}（${context!.zh}），还缺 ${short}。`,
+            : `${hardware.gpus.length === 0 ? "" : "显存加内存共"}需要 ${need}（${context!.zh}），还缺 ${short}。`,
     },
   };
 }
@@ -318,7 +371,7 @@ export function modelsVerdict(hardware: Hardware, models: readonly ModelPick[], 
         ? { en: "on the CPU", zh: "用 CPU" }
         : { en: "partly on the GPU", zh: "部分在显卡" };
   const context = contextLabel(plan);
-  const used = formatBytes(deviceBytes(plan));
+  const used = usedWhere(plan);
   const loss = plan.quality.perplexityIncreasePercent;
   const cost: Localized =
     loss === undefined || loss === 0
@@ -334,10 +387,19 @@ export function modelsVerdict(hardware: Hardware, models: readonly ModelPick[], 
       zh: `在 ${label.zh} 上推荐 ${planName(plan, "zh")}：${where.zh}，约 ${rate} tokens/s。`,
     },
     reason: {
-      en: `It takes ${used} at ${context.en}${cost.en}; more by purpose below.`,
-      zh: `${context.zh}占用 ${used}${cost.zh}；其他用途见下。`,
+      en: `It takes ${used.en} at ${context.en}${cost.en}; more by purpose below.`,
+      zh: `${context.zh}占用${used.zh}${cost.zh}；其他用途见下。`,
     },
   };
+}
+
+/** "6.9 GiB", "3.1 GiB of the GPU and 8.9 GiB of main memory": no part of a plan is left unsaid. */
+function usedWhere(plan: PlannedFit): Localized {
+  const used = formatBytes(deviceBytes(plan));
+  const host = formatBytes(plan.devices.find(({ kind }) => kind === "host")?.totalBytes ?? 0);
+  return plan.offload === "partial"
+    ? { en: `${used} on the GPU and ${host} of main memory`, zh: `显存 ${used}、内存 ${host}` }
+    : { en: used, zh: ` ${used}` };
 }
 
 export function machinesVerdict(model: ModelSpec, machines: readonly MachinePick[], speedMin: number): Verdict {

@@ -1,6 +1,4 @@
 /** Questions are about text unless they say otherwise, and our engine loads no projector: a model without its eyes. */
-import { formatBytes } from "../core/units.ts";
-import type { Localized } from "./query-types.ts";
 import type { ModelSpec } from "./types.ts";
 
 const views = new WeakMap<ModelSpec, ModelSpec>();
@@ -16,17 +14,4 @@ export function textOnly(model: ModelSpec): ModelSpec {
     views.set(model, view);
   }
   return view;
-}
-
-/** What pictures or sound would cost on top. */
-export function projectorNote(model: ModelSpec): Localized[] {
-  const { projectorBytes } = model;
-  if (projectorBytes === undefined) return [];
-  const size = formatBytes(projectorBytes);
-  return [
-    {
-      en: `Planned for text; its vision or audio part would take ${size} more.`,
-      zh: `按纯文本规划；视觉或音频部分另需 ${size}。`,
-    },
-  ];
 }

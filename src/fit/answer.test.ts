@@ -6,6 +6,7 @@ import type { VerdictCode } from "./answer-types.ts";
 import { specFromParameterCount } from "./model.ts";
 import { planFit } from "./plan.ts";
 import { parseQuery } from "./query.ts";
+import { renderTerminal } from "./render-terminal.ts";
 
 function answer(text: string): FitsAnswer {
   return answerQuery(parseQuery(text));
@@ -194,6 +195,89 @@ describe("alternatives", () => {
     const context = answer("qwen3 8b q4_k_m 8gb ctx 64k kv f16").alternatives.find(({ kind }) => kind === "context");
     expect(context?.plan?.offload).toBe("full");
     expect(context!.plan!.settings.contextLength).toBeLessThan(65_536);
+  });
+});
+
+describe("what an answer says is so", () => {
+  const said = (text: string): string => {
+    const { verdict, notes } = answer(text);
+    return [verdict.line.en, verdict.reason.en, ...notes.map(({ en }) => en)].join(" ");
+  };
+
+  it("a context beyond the trained one is called so; a bare size has none to be beyond", () => {
+    expect(said("llama 2 13b ctx 16k 24gb")).toContain("Llama 2 13B was trained for 4k of context");
+    expect(said("llama 3.1 8b ctx 64k 24gb")).not.toContain("trained for");
+    expect(said("7b ctx 64k 24gb")).not.toContain("trained for");
+  });
+
+  it("an embedding model reads; it has no speed of writing and no perplexity", () => {
+    const { verdict, plan, alternatives } = answer("bge-m3 4gb");
+    expect(verdict.line.en).toMatch(/reading about \d+ tokens\/s/);
+    expect(plan).toMatchObject({ vectors: true });
+    expect(plan!.quality.perplexityIncreasePercent).toBeUndefined();
+    expect(alternatives).toEqual([]);
+    expect(answer("qwen3 embedding 0.6b 4gb").plan).toMatchObject({ vectors: true });
+  });
+
+  it("gpt-oss loses next to nothing by a mix, since its experts stay as published", () => {
+    const { plan } = answer("gpt-oss 20b q4_k_m 16gb");
+    expect(plan!.quality.perplexityIncreasePercent).toBeUndefined();
+    expect(plan!.quality.source).toContain("experts stay in MXFP4");
+  });
+
+  it("a plan for pictures counts the projector, one for text does not", () => {
+    const bytes = (text: string): number => answer(text).plan!.devices[0]!.runtimeBytes;
+    expect(bytes("gemma 3 12b q4_k_m 16gb vision") - bytes("gemma 3 12b q4_k_m 16gb")).toBeGreaterThan(700 * 2 ** 20);
+  });
+
+  it("layers in main memory set the pace only where the speed waits for them", () => {
+    const slow = answer("llama 3.3 70b 3090");
+    expect(slow.plan!.speed.bottleneck).toBe("CPU layers");
+    expect(slow.verdict.reason.en).toMatch(/the \d+ layers left in main memory set the pace\.$/);
+    const near = answer("2x3090 70b q4_k_m 32k context");
+    expect(near.plan!.speed.bottleneck).toBe("memory bandwidth");
+    expect(near.verdict.reason.en).not.toContain("set");
+  });
+
+  it("a recommended model that lies partly in main memory says how much of both it takes", () => {
+    expect(answer("gtx 1650 4gb").verdict.reason.en).toMatch(/GiB on the GPU and [\d.]+ GiB of main memory/);
+  });
+
+  it("one step of quantization changes nothing else: less weight never takes more memory", () => {
+    for (const text of ["qwen3 4b 4gb", "7b 6gb", "14b 12gb", "gemma 3 12b 12gb", "llama 3.1 8b 8gb"]) {
+      const { plan, alternatives } = answer(text);
+      for (const { kind, plan: other } of alternatives) {
+        if (kind !== "quantization" || plan?.offload !== "full" || other === undefined) continue;
+        expect(other.settings.kvCacheTypeK, text).toBe(plan.settings.kvCacheTypeK);
+        expect(other.settings.microBatchSize, text).toBe(plan.settings.microBatchSize);
+      }
+    }
+  });
+
+  it("what no usual mix fits is offered in the largest that does", () => {
+    const { verdict, alternatives } = answer("kimi k2 4090 512gb ram");
+    expect(verdict.code).toBe("none");
+    const resort = alternatives.find(({ kind }) => kind === "quantization");
+    expect(resort?.plan?.fits).toBe(true);
+    expect(resort!.line.en).toMatch(/runs from main memory with .* tokens\/s/);
+  });
+
+  it("who names a model that has distills without a size is told of them", () => {
+    expect(said("deepseek r1 4060 laptop")).toContain('add the size, as in "deepseek r1 8b"');
+    expect(said("deepseek r1 8b 8gb")).not.toContain("distill of it");
+  });
+
+  it("a plan slower than reading names models that are faster", () => {
+    const { plan, alternatives } = answer("phi-4 8gb");
+    expect(plan!.speed.decodeTokensPerSecond).toBeLessThan(12);
+    const model = alternatives.find(({ kind }) => kind === "model");
+    expect(model!.plan!.speed.decodeTokensPerSecond).toBeGreaterThan(plan!.speed.decodeTokensPerSecond);
+  });
+
+  it("on a CPU the bandwidth is main memory's, in Chinese too", () => {
+    const found = answer("cpu 32gb ram 7b");
+    expect(found.plan!.speed.bottleneck).toBe("memory bandwidth");
+    expect(renderTerminal(found, { locale: "zh", columns: 200, colour: false })).not.toContain("显存带宽");
   });
 });
 

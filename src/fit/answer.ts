@@ -5,8 +5,11 @@
 import { AppError } from "../core/errors.ts";
 import { alternativesFor } from "./answer-alternatives.ts";
 import { planFramework, pythonFrameworkOf } from "./answer-frameworks.ts";
+import { contextNote, distillNote, viewFor } from "./answer-model-notes.ts";
 import {
+  asVectors,
   buildFamilyOf,
+  makesVectors,
   type PlannedFit,
   type PlanQuestion,
   planWithFigures,
@@ -14,7 +17,7 @@ import {
   withFigures,
 } from "./answer-plan.ts";
 import { fitVerdict, machinesVerdict, modelsVerdict, refusalVerdict, wholePlan } from "./answer-sentences.ts";
-import { projectorNote, textOnly } from "./answer-text-only.ts";
+import { textOnly } from "./answer-text-only.ts";
 import type { FitsAnswer, TermEntry, Verdict } from "./answer-types.ts";
 import { CATALOGUE_MODELS, type CatalogueModel, specFromCatalogue } from "./catalogue.ts";
 import { estimateFrameworkSpeed } from "./framework-speed.ts";
@@ -118,7 +121,8 @@ function row(name: string): CatalogueModel {
 
 function resolveModel(query: FitsQuery, options: AnswerOptions): Resolved {
   const found = findModel(query, options);
-  return { ...found, model: textOnly(found.model), notes: [...found.notes, ...projectorNote(found.model)] };
+  const { model, notes } = viewFor(found.model, query.vision === true, found.row);
+  return { ...found, model, notes: [...found.notes, ...notes, ...distillNote(found.row, query.text)] };
 }
 
 function findModel(query: FitsQuery, options: AnswerOptions): Resolved {
@@ -247,10 +251,11 @@ function answerFit(query: FitsQuery, resolved: Resolved, hardware: Hardware, opt
     ...(options.measured !== undefined && { measured: options.measured }),
   };
   const framework = pythonFrameworkOf(query.framework);
-  const planned =
+  const answered =
     framework === undefined
       ? planWithFigures(model, hardware, ggufWish(wish), question)
       : planFramework(model, hardware, wish, framework, question);
+  const planned = answered.kind === "plan" && makesVectors(model, resolved.row?.uses) ? asVectors(answered) : answered;
   const base = { query, model, hardware, wish, question, ...(resolved.row !== undefined && { row: resolved.row }) };
   const alternatives = alternativesFor({ ...base, planned });
   if (planned.kind === "refusal") return answerRefusal(base, planned, alternatives, resolved);
@@ -259,7 +264,7 @@ function answerFit(query: FitsQuery, resolved: Resolved, hardware: Hardware, opt
     ...blank(query, verdict),
     plan: planned,
     alternatives,
-    notes: [...query.notes, ...resolved.notes],
+    notes: [...query.notes, ...resolved.notes, ...contextNote(model, planned.settings.contextLength)],
     launch: launchRecipes({ plan: planned, model, hardware, files: resolved.files }, query.framework),
     memory: memoryBars(planned.devices, hardware, wish.reserveBytes),
     speedByContext: speedByContext(model, planned, hardware, options.measured),
@@ -351,6 +356,15 @@ function speedAt(
   return estimateFrameworkSpeed({ model, framework, quantization, hardware, promptTokens: Math.max(1, depthTokens) });
 }
 
+const visionNote: Localized = {
+  en: "These read pictures; their vision part, usually 0.5 to 2 GiB, comes on top.",
+  zh: "这些模型能看图；视觉部分通常 0.5 到 2 GiB，另算。",
+};
+
+function seeingModels(): string[] {
+  return CATALOGUE_MODELS.filter(({ uses }) => uses.includes("vision")).map(({ name }) => name);
+}
+
 const ggufNote: Localized = {
   en: "Models are compared as GGUF; ask about one of them to plan it for that software.",
   zh: "模型按 GGUF 比较；针对某个模型提问可按该软件规划。",
@@ -359,6 +373,7 @@ const ggufNote: Localized = {
 function answerModels(query: FitsQuery, hardware: Hardware, options: AnswerOptions): FitsAnswer {
   const picks = recommendModels(hardware, {
     wish: query.wish,
+    ...(query.vision === true && { candidates: seeingModels() }),
     ...(query.purpose === undefined ? { count: 2 } : { purposes: [query.purpose], count: 4 }),
     ...(query.decodeTokensPerSecondMin !== undefined && { decodeTokensPerSecondMin: query.decodeTokensPerSecondMin }),
     ...(options.measured !== undefined && { measured: options.measured }),
@@ -366,6 +381,7 @@ function answerModels(query: FitsQuery, hardware: Hardware, options: AnswerOptio
   const models = picks.map(({ purpose, model, plan }) => ({ purpose, model, plan }));
   const answer = { ...blank(query, modelsVerdict(hardware, models, query)), models };
   if (pythonFrameworkOf(query.framework) !== undefined) answer.notes.push(ggufNote);
+  if (query.vision === true) answer.notes.push(visionNote);
   const best = models[0];
   if (best === undefined) return answer;
   const chosen = row(best.model);

@@ -73,6 +73,7 @@ const querySchema = z.object({
   framework: frameworkName.optional(),
   backend: backend.optional(),
   purpose: purpose.optional(),
+  vision: z.literal(true).describe("Pictures are to be read too").optional(),
   decodeTokensPerSecondMin: z.number().optional(),
   promptTokens: z.number().optional(),
   terms: z.array(z.string()).readonly().optional(),

@@ -1,6 +1,7 @@
 /** The model of a request as a spec: by name, by size, from a file's header, a config or metadata. */
 import { AppError } from "../core/errors.ts";
-import { projectorNote, textOnly } from "./answer-text-only.ts";
+import { viewFor } from "./answer-model-notes.ts";
+import { textOnly } from "./answer-text-only.ts";
 import { type CatalogueModel, findCatalogueModel, specFromCatalogue, suggestModels } from "./catalogue.ts";
 import type { FitsPlanRequest } from "./door-schema.ts";
 import type { LoadedGguf } from "./gguf-load.ts";
@@ -33,8 +34,8 @@ export interface ModelCircumstances {
 
 export async function modelOf(model: FitsPlanRequest["model"], around: ModelCircumstances): Promise<DoorModel> {
   const found = await findModel(model, around);
-  const notes = projectorNote(found.model).map(({ en }) => en);
-  return { ...found, model: textOnly(found.model), notes: [...found.notes, ...notes] };
+  const { model: planned, notes } = viewFor(found.model, false, found.row);
+  return { ...found, model: planned, notes: [...found.notes, ...notes.map(({ en }) => en)] };
 }
 
 /** The same for a model a question names. */

@@ -96,6 +96,7 @@ const planFields = {
     .enum(["transformers", "vllm"])
     .describe("Where one of these runs the plan; the settings then hold context, sequences and layers only")
     .optional(),
+  vectors: z.literal(true).describe("An embedding model: it reads only, so the decode figures say nothing").optional(),
   model: modelSchema,
   fits: z.boolean(),
   probability: z.number().min(0).max(1).describe("That every device has room, given how well free memory is known"),

@@ -7,7 +7,16 @@ import { fitBodyBytesMax } from "../core/limits.ts";
 import { answerQuery, type FitsAnswer } from "./answer.ts";
 import { type AlternativesInput, alternativesFor } from "./answer-alternatives.ts";
 import { planFramework, pythonFrameworkOf } from "./answer-frameworks.ts";
-import { buildFamilyOf, type PlannedFit, type PlanQuestion, planWithFigures, withFigures } from "./answer-plan.ts";
+import { contextNote } from "./answer-model-notes.ts";
+import {
+  asVectors,
+  buildFamilyOf,
+  makesVectors,
+  type PlannedFit,
+  type PlanQuestion,
+  planWithFigures,
+  withFigures,
+} from "./answer-plan.ts";
 import { formatOf, formatOfConfig } from "./door-format.ts";
 import { hardwareOf } from "./door-hardware.ts";
 import { type DoorDependencies, modelOf, readQueryModel } from "./door-model.ts";
@@ -115,10 +124,11 @@ async function answerPlan(
   const found = await modelOf(request.model, { hardware, wish, dependencies });
   const { model } = found;
   const framework = pythonFrameworkOf(format.framework);
-  const planned =
+  const answered =
     framework === undefined
       ? planWithFigures(model, hardware, wish, question)
       : planFramework(model, hardware, wish, framework, question);
+  const planned = answered.kind === "plan" && makesVectors(model, found.row?.uses) ? asVectors(answered) : answered;
   const around: AlternativesInput = {
     query: questionOf(model, hardware, wish, format.framework, promptTokens),
     model,
@@ -132,7 +142,8 @@ async function answerPlan(
   const described = framework === undefined && wish.gpuLayers !== undefined && wish.contextLength !== undefined;
   const alternatives = described ? [] : alternativesFor(around);
   const learned = taught?.learned === undefined ? [] : [learnedNote(taught.learned).en];
-  const said = [...found.notes, ...format.notes, ...notes, ...learned];
+  const length = planned.kind === "plan" ? contextNote(model, planned.settings.contextLength) : [];
+  const said = [...found.notes, ...length.map(({ en }) => en), ...format.notes, ...notes, ...learned];
   return planned.kind === "plan"
     ? { plan: planReply(planned, alternatives, said) }
     : {

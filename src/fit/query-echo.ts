@@ -48,6 +48,7 @@ function echoIn(query: Omit<FitsQuery, "echo">, locale: Locale): string {
   if (query.backend !== undefined && query.backend !== "cpu") parts.push(BACKEND_NAMES[query.backend]);
   if (query.framework !== undefined) parts.push(FRAMEWORK_NAMES[query.framework]);
   if (query.purpose !== undefined) parts.push(PURPOSE_NAMES[query.purpose][locale]);
+  if (query.vision === true) parts.push(locale === "zh" ? "看图" : "vision");
   if (query.promptTokens !== undefined) {
     const tokens = formatTokens(query.promptTokens);
     parts.push(locale === "zh" ? `提示 ${tokens}` : `prompt ${tokens}`);

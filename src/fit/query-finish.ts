@@ -7,6 +7,7 @@ import { FRAMEWORK_NAMES } from "./query-echo.ts";
 import { readHardware } from "./query-hardware.ts";
 import { readModel } from "./query-model.ts";
 import { gpuVocabulary, modelVocabulary } from "./query-names.ts";
+import { refuseOutside } from "./query-outside.ts";
 import { readQuantization } from "./query-quantization.ts";
 import type { Reading } from "./query-reading.ts";
 import { GLOSSARY } from "./query-terms.ts";
@@ -34,6 +35,7 @@ export function finishQuery(
   asked: string | undefined,
 ): Omit<FitsQuery, "echo"> {
   const notes: Localized[] = reading.notes;
+  refuseOutside(reading);
   refuseNonsense(reading);
   refuseUnknownCard(reading);
   readBareNumbers(reading);
@@ -63,6 +65,7 @@ export function finishQuery(
     ...(reading.framework !== undefined && { framework: reading.framework }),
     ...(reading.flags.backend !== undefined && { backend: reading.flags.backend }),
     ...(reading.purpose !== undefined && { purpose: reading.purpose }),
+    ...(reading.vision === true && { vision: true }),
     ...(reading.decodeTokensPerSecondMin !== undefined && {
       decodeTokensPerSecondMin: reading.decodeTokensPerSecondMin,
     }),
@@ -72,14 +75,16 @@ export function finishQuery(
 }
 
 function looseFlags(reading: Reading) {
-  const { flags, pendingCount } = reading;
-  return pendingCount === undefined ? flags : { ...flags, looseCount: pendingCount };
+  const { flags, pendingCount, text } = reading;
+  const named = flags.apple ? { ...flags, appleText: text } : flags;
+  return pendingCount === undefined ? named : { ...named, looseCount: pendingCount };
 }
 
 /** "13 6gb" and "13b 6": a number whose unit was left out takes the role that is missing. */
 function readBareNumbers(reading: Reading): void {
-  for (const { value, order } of reading.numbers) {
-    if (value <= 0 || value > bareNumberMax) continue;
+  for (const { value, order, version } of reading.numbers) {
+    // "large v3": a version is no size.
+    if (value <= 0 || value > bareNumberMax || version === true) continue;
     const hasModel = reading.models.length > 0 || reading.sizes.length > 0 || reading.reference !== undefined;
     const hasMemory = reading.mentions.length > 0;
     if (!hasModel && hasMemory) {
@@ -115,12 +120,23 @@ function refuseNonsense(reading: Reading): void {
 function refuseUnknownCard(reading: Reading): void {
   const { series } = reading;
   if (series === undefined || reading.mentions.some(({ kind }) => kind === "gpu")) return;
+  const known = reading.mentions.some((mention) => mention.kind === "memory" && mention.role !== "ram");
+  if (known) {
+    reading.notes.push({
+      en: `I do not know the card "${series}"; I planned by its memory alone.`,
+      zh: `不认识显卡“${series}”；只按显存大小规划。`,
+    });
+    const words = series.split(/[^a-z0-9.]+|(?<=[a-z])(?=\d)/);
+    reading.unknown = reading.unknown.filter(({ text }) => !words.includes(text));
+    reading.numbers = reading.numbers.filter(({ value }) => !words.includes(`${value}`));
+    return;
+  }
   const near = suggestGpus(series, 3).map(({ name }) => name);
   if (near.length === 0) return;
   throw queryError(
     {
-      en: `I do not know the card "${series}". Did you mean ${near.join(", ")}?`,
-      zh: `不认识显卡“${series}”，是不是 ${near.join("、")}？`,
+      en: `I do not know the card "${series}". Did you mean ${near.join(", ")}? If not, add its memory, like "8gb".`,
+      zh: `不认识显卡“${series}”，是不是 ${near.join("、")}？如果不是，请写上显存，例如“8g显存”。`,
     },
     near.map((name) => reading.text.replace(series, name.toLowerCase())),
   );

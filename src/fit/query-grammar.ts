@@ -9,6 +9,11 @@ export type MemoryRole = "vram" | "ram" | "unified" | "free" | "reserve" | "cap"
 export type Fact =
   | { kind: "memory"; bytes: number }
   | { kind: "role"; role: MemoryRole }
+  /** "ddr5-6000": main memory, and how fast it is. */
+  | { kind: "ramSpeed"; generation: number; megatransfers?: number }
+  /** A processor, board or phone that computes on its own. */
+  | { kind: "host"; name: string; channels?: number; bandwidthBytesPerSecond?: number }
+  | { kind: "outside"; what: "closed" | "media" | "training"; name: string }
   | { kind: "count"; count: number; suffix?: boolean }
   | { kind: "plus" }
   | { kind: "parameters"; count: number; activeCount?: number; expertCount?: number }
@@ -27,9 +32,11 @@ export type Fact =
   | { kind: "framework"; framework: Framework; as?: string }
   | { kind: "backend"; backend: Backend }
   | { kind: "purpose"; purpose: Purpose }
+  /** Pictures are to be read as well as text. */
+  | { kind: "vision" }
   | { kind: "laptop" }
   | { kind: "apple" }
-  | { kind: "number"; value: number }
+  | { kind: "number"; value: number; version?: boolean }
   | { kind: "filler" };
 
 export interface Rule {

@@ -1,7 +1,8 @@
 /** Memory sizes, counts and card names of a question, put together as one machine; each guess is said. */
 import { formatBytes, GIB } from "../core/units.ts";
-import type { GpuFacts } from "./gpus.ts";
+import { GPUS, type GpuFacts } from "./gpu-table.ts";
 import type { MemoryRole } from "./query-grammar.ts";
+import { type HostFacts, hostBandwidth, type RamSpeed } from "./query-hosts.ts";
 import type { Localized } from "./query-types.ts";
 import type { Backend, GpuDevice, Hardware } from "./types.ts";
 
@@ -20,6 +21,11 @@ export interface HardwareFlags {
   backend?: Backend;
   laptop: boolean;
   apple: boolean;
+  /** The question, for the line of Macs it names. */
+  appleText?: string;
+  /** A processor, board or phone was named. */
+  host?: HostFacts & { name: string };
+  ramSpeed?: RamSpeed;
   /** A count said apart from any card or size: "6gb, two cards". */
   looseCount?: number;
 }
@@ -64,9 +70,10 @@ export function readHardware(mentions: readonly HardwareMention[], flags: Hardwa
   const cards = mentions.filter((mention) => mention.kind === "gpu");
   if (cards.length > 0) addNamedCards(mentions, bare, cards.length, flags, draft);
   else if (flags.apple || hasUnified(mentions)) addUnifiedMachine(mentions, flags, draft);
-  else if (flags.backend === "cpu") addHostOnly(bare, draft);
+  else if (flags.backend === "cpu" || isHostAlone(bare, flags, draft)) addHostOnly(bare, draft);
   else addUnnamedCards(bare, flags, draft);
   applyLooseCount(flags, draft);
+  addHostSpeed(flags, draft);
   return finish(draft, flags);
 }
 
@@ -225,10 +232,73 @@ function addUnifiedMachine(mentions: readonly HardwareMention[], flags: Hardware
   draft.unified = true;
   draft.ramBytes = size.bytes;
   if (apple) draft.name = `Mac ${gibLabel(size.bytes)}`;
-  addDevice({ vramBytesTotal: size.bytes }, apple ? "metal" : "vulkan", draft);
+  if (apple) addUnnamedMac(size.bytes, flags, draft);
+  else {
+    const rate = 89.6e9;
+    addDevice({ vramBytesTotal: size.bytes, bandwidthBytesPerSecond: rate }, "vulkan", draft);
+    draft.ramBandwidth = rate;
+    draft.reading.notes.push({
+      en: "The chip was not named; its memory is taken as 2 x DDR5-5600 (90 GB/s).",
+      zh: "没有写明芯片；内存按 2 x DDR5-5600（90 GB/s）计算。",
+    });
+  }
+}
+
+/** Of the newest chips sold with that memory the slowest, so that the speed is beaten rather than missed. */
+function addUnnamedMac(bytes: number, { appleText = "" }: HardwareFlags, draft: Draft): void {
+  const facts = usualChip(bytes, appleText);
+  addDevice(deviceOf(facts, bytes), "metal", draft);
+  if (facts.bandwidthBytesPerSecond !== undefined) draft.ramBandwidth = facts.bandwidthBytesPerSecond;
   draft.reading.notes.push({
-    en: "The chip was not named, so the speed is a guess.",
-    zh: "没有写明芯片，速度只是估计。",
+    en: `The chip was not named; the speed is the ${facts.name}'s.`,
+    zh: `没有写明芯片；速度按 ${facts.name} 计算。`,
+  });
+}
+
+/** Chips that stand in a line of Macs. */
+const MAC_LINES: readonly (readonly [line: RegExp, chips: RegExp])[] = [
+  [/mac[ -]?studio|mac[ -]?pro\b/, /(?:Max|Ultra)$/],
+  [/air|imac/, /M\d$/],
+  [/mini/, /(?:M\d|Pro)$/],
+  [/macbook/, /(?:M\d|Pro|Max)$/],
+];
+
+function usualChip(bytes: number, text: string): GpuFacts {
+  const line = MAC_LINES.find(([pattern]) => pattern.test(text))?.[1] ?? /./;
+  const chips = GPUS.filter(({ vendor }) => vendor === "apple");
+  const inLine = chips.filter(({ name }) => line.test(name));
+  const sold = inLine.filter(({ vramBytes }) => vramBytes.includes(bytes));
+  const candidates = sold.length > 0 ? sold : inLine;
+  const newest = Math.max(...candidates.map(chipNumber));
+  const rate = ({ bandwidthBytesPerSecond = 0 }: GpuFacts): number => bandwidthBytesPerSecond;
+  return candidates
+    .filter((chip) => chipNumber(chip) === newest)
+    .reduce((slowest, chip) => (rate(chip) < rate(slowest) ? chip : slowest));
+}
+
+/** 4 of "Apple M4 Pro". */
+function chipNumber({ name }: GpuFacts): number {
+  return Number(/M(\d)/.exec(name)?.[1] ?? 0);
+}
+
+/** "epyc 512gb", "raspberry pi 5 8gb": the one size beside a processor is its memory; a second one would be a card's. */
+function isHostAlone(bare: readonly MemoryMention[], { host }: HardwareFlags, draft: Draft): boolean {
+  if (host === undefined || draft.freeBytes !== undefined) return false;
+  if (bare.length === 0) return true;
+  return bare.length === 1 && bare[0]!.role === undefined && draft.ramBytes === undefined;
+}
+
+/** Main memory's speed as far as it was told; unified memory has its chip's. */
+function addHostSpeed(flags: HardwareFlags, draft: Draft): void {
+  if (draft.unified) return;
+  const rate = hostBandwidth(flags.host ?? {}, flags.ramSpeed);
+  if (rate === undefined) return;
+  draft.ramBandwidth = rate.bytesPerSecond;
+  if (rate.label === undefined) return;
+  const rounded = Math.round(rate.bytesPerSecond / 1e9);
+  draft.reading.notes.push({
+    en: `Main memory is taken as ${rate.label} (${rounded} GB/s).`,
+    zh: `内存按 ${rate.label}（${rounded} GB/s）计算。`,
   });
 }
 

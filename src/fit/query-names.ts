@@ -49,7 +49,8 @@ function gpuKeys(name: string): string[] {
 /** A key alone must tell a card: "4090" and "a100" do, "580" and "x" do not. */
 function tells(keys: readonly string[]): boolean {
   const first = keys[0]!;
-  if (/^\d/.test(first)) return first.length >= 4;
+  // "780m": three digits do when a letter follows them.
+  if (/^\d/.test(first)) return first.length >= 4 || (keys[1] === "m" && first.length === 3);
   return keys.length > 1 || first.length > 3;
 }
 

@@ -3,6 +3,7 @@
 import type { Fact, MemoryRole } from "./query-grammar.ts";
 import type { HardwareFlags, HardwareMention, NamedGpu } from "./query-hardware.ts";
 import type { NamedModel } from "./query-names.ts";
+import type { OutsideKind } from "./query-outside.ts";
 import type { FileReference } from "./query-references.ts";
 import type { Framework, Localized, Purpose } from "./query-types.ts";
 import type { Wish } from "./types.ts";
@@ -35,13 +36,16 @@ export interface Reading {
   framework?: Framework;
   frameworkSaid?: string;
   purpose?: Purpose;
+  vision?: boolean;
   promptTokens?: number;
   decodeTokensPerSecondMin?: number;
-  numbers: { value: number; order: number }[];
+  numbers: { value: number; order: number; version?: boolean }[];
   unknown: UnknownWord[];
   /** "rtx 4900": the words of a card's series that led to no card. */
   series?: string;
   reference?: FileReference;
+  /** The first thing asked for that the planner does not plan. */
+  outside?: { what: OutsideKind; name: string };
   notes: Localized[];
   /** What the fact before this one was. */
   last?: Fact["kind"] | "gpu" | "model";
@@ -115,6 +119,11 @@ export function addFact(reading: Reading, fact: Fact): void {
     case "count":
       addCount(reading, fact.count, fact.suffix === true);
       break;
+    case "ramSpeed":
+      reading.flags.ramSpeed = fact;
+      addRole(reading, "ram");
+      step(reading, "role");
+      return;
     default:
       addWish(reading, fact);
       if (fact.kind !== "plus") delete reading.pendingRole;
@@ -158,7 +167,10 @@ function addCount(reading: Reading, count: number, suffix: boolean): void {
   else reading.pendingCount = count;
 }
 
-function addWish(reading: Reading, fact: Exclude<Fact, { kind: "memory" | "role" | "count" | "filler" }>): void {
+function addWish(
+  reading: Reading,
+  fact: Exclude<Fact, { kind: "memory" | "role" | "ramSpeed" | "count" | "filler" }>,
+): void {
   const { wish } = reading;
   switch (fact.kind) {
     case "plus":
@@ -212,14 +224,30 @@ function addWish(reading: Reading, fact: Exclude<Fact, { kind: "memory" | "role"
     case "purpose":
       reading.purpose ??= fact.purpose;
       return;
+    case "vision":
+      reading.vision = true;
+      return;
     case "laptop":
       reading.flags.laptop = true;
       return;
     case "apple":
       reading.flags.apple = true;
       return;
+    case "host": {
+      // "dual xeon 256gb" is one memory.
+      delete reading.pendingCount;
+      reading.flags.host ??= fact;
+      return;
+    }
+    case "outside":
+      reading.outside ??= fact;
+      return;
     case "number":
-      reading.numbers.push({ value: fact.value, order: reading.order });
+      reading.numbers.push({
+        value: fact.value,
+        order: reading.order,
+        ...(fact.version === true && { version: true }),
+      });
       return;
   }
 }

@@ -29,9 +29,12 @@ import {
   wordRule,
   words,
 } from "./query-grammar.ts";
+import { HOST_HAN_RULES, HOST_NUMBER_RULES, HOST_WORD_RULES } from "./query-hosts.ts";
+import { OUTSIDE_HAN_RULES, OUTSIDE_WORD_RULES } from "./query-outside.ts";
 
 /** Phrases that start with a digit. Order matters: the more specific stands first. */
 const NUMBER_RULES: readonly Rule[] = [
+  ...HOST_NUMBER_RULES,
   rule(`${NUMBER}\\s*${RATE_UNIT}(?:\\s*(?:or more|以上|\\+))?`, (m) => ({
     kind: "speed",
     tokensPerSecond: Number(m[1]),
@@ -94,6 +97,8 @@ const QUANTIZATION_NAME =
 
 /** Phrases that start with a letter. */
 const WORD_RULES: readonly Rule[] = [
+  ...OUTSIDE_WORD_RULES,
+  ...HOST_WORD_RULES,
   words(["llama.cpp", "llama cpp", "llamacpp", "llama-server", "llama-cli"], {
     kind: "framework",
     framework: "llama.cpp",
@@ -225,9 +230,14 @@ const WORD_RULES: readonly Rule[] = [
   ),
   wordRule(
     "oscmhrd",
-    `(?:of )?(?:system ram|system memory|main memory|cpu ram|cpu memory|host memory|host ram|ram|ddr[345]|memory)${END}`,
+    `(?:of )?(?:system ram|system memory|main memory|cpu ram|cpu memory|host memory|host ram|ram|memory)${END}`,
     () => ({ kind: "role", role: "ram" }),
   ),
+  wordRule("d", `ddr([345])(?:[- ]?(\\d{4}))?(?:\\s*(?:mhz|mt/s))?(?:\\s*ram)?${END}`, (m) => ({
+    kind: "ramSpeed",
+    generation: Number(m[1]),
+    ...(m[2] !== undefined && { megatransfers: Number(m[2]) }),
+  })),
   words(["cuda"], { kind: "backend", backend: "cuda" }),
   words(["vulkan"], { kind: "backend", backend: "vulkan" }),
   words(["rocm", "hip"], { kind: "backend", backend: "rocm" }),
@@ -276,6 +286,9 @@ const WORD_RULES: readonly Rule[] = [
     ],
     { kind: "purpose", purpose: "long" },
   ),
+  words(["vision", "multimodal", "image input", "images", "image", "pictures", "screenshots", "photos", "ocr"], {
+    kind: "vision",
+  }),
   words(["fast", "fastest", "quick", "real time", "realtime", "low latency"], { kind: "purpose", purpose: "fast" }),
   wordRule("wpa", `(?:with|plus|and)${END}`, () => ({ kind: "plus" })),
 ];
@@ -294,6 +307,8 @@ const SYMBOL_RULES: readonly Rule[] = [
 
 /** Phrases that start with a Chinese character. */
 const HAN_RULES: readonly Rule[] = [
+  ...OUTSIDE_HAN_RULES,
+  ...HOST_HAN_RULES,
   rule(
     `(?:上下文|文本长度|长度|窗口)(?:长度|窗口|大小)?\\s*(?:为|是|到|要|[:=])?\\s*${NUMBER}\\s*${SCALE}(?:\\s*tokens?)?`,
     (m) => context(scaled(m[1], m[2])),
@@ -327,6 +342,7 @@ const HAN_RULES: readonly Rule[] = [
   rule("(?:聊天|对话|闲聊|角色扮演|助手)", () => ({ kind: "purpose", purpose: "chat" })),
   rule("(?:长文本|长上下文|长文档|长文|读书|总结|文档|知识库)", () => ({ kind: "purpose", purpose: "long" })),
   rule("(?:最快|快速|快一点|快点|低延迟|实时|快)", () => ({ kind: "purpose", purpose: "fast" })),
+  rule("(?:多模态|视觉|识图|看图|图片|图像|截图)", () => ({ kind: "vision" })),
   rule("(?:半精度)", () => ({ kind: "quantization", name: "fp16" })),
   rule("(?:全精度|单精度)", () => ({ kind: "quantization", name: "fp32" })),
   rule("(?:外加|加上|搭配|加|配|和|与|带|以及|还有)", () => ({ kind: "plus" })),

@@ -68,6 +68,12 @@ function isAscii(text: string): boolean {
 function fold(text: string): string {
   return text
     .normalize("NFKC")
+    .replace(/(?:通义)?千问|通义/g, "qwen")
+    .replace(/深度求索/g, "deepseek")
+    .replace(/(?:腾讯)?混元/g, "hunyuan")
+    .replace(/百川/g, "baichuan")
+    .replace(/书生/g, "internlm")
+    .replace(/智谱/g, "glm")
     .replace(/[×✕✖]/g, "x")
     .replace(/[‐-―−]/g, "-")
     .replace(/[≥⩾]/g, ">=")

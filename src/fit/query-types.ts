@@ -44,6 +44,8 @@ export interface FitsQuery {
   /** Compute backend asked for by name. */
   backend?: Backend;
   purpose?: Purpose;
+  /** The model is to read pictures too. */
+  vision?: true;
   /** Generation speed asked for, tokens per second. */
   decodeTokensPerSecondMin?: number;
   /** Prompt length the speed is asked at, tokens. */

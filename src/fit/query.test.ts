@@ -281,3 +281,80 @@ describe("hostile text", () => {
     }
   });
 });
+
+describe("machines without a card", () => {
+  it("a board's one size is its main memory, at the board's own speed", () => {
+    const { hardware } = parseQuery("raspberry pi 5 8gb llama 3.2 3b");
+    expect(hardware).toMatchObject({ gpus: [], backend: "cpu", ramBytesTotal: 8 * GIB });
+    expect(hardware!.ramBandwidthBytesPerSecond).toBeCloseTo(17.1e9);
+  });
+
+  it.each([
+    ["epyc 512gb 70b", 204.8e9, "8 x DDR4-3200"],
+    ["epyc 9654 512gb ddr5 70b", 537.6e9, "12 x DDR5-5600"],
+    ["n100 16gb 3b", 25.6e9, "1 x DDR4-3200"],
+    ["8b 12gb 64gb ddr5", 89.6e9, "2 x DDR5-5600"],
+    ["8b 12gb 64gb ddr5-6000", 96e9, "2 x DDR5-6000"],
+    ["8b 12gb + 32gb ddr4 3600mhz", 57.6e9, "2 x DDR4-3600"],
+  ])("%s: main memory moves %d bytes a second, and the note says %s", (text, rate, label) => {
+    expect(parseQuery(text).hardware!.ramBandwidthBytesPerSecond).toBeCloseTo(rate);
+    expect(notes(text)).toContain(label);
+  });
+
+  it("a usual desktop's memory is left to the speed model's own assumption", () => {
+    expect(parseQuery("i7-12700k 32gb 8b").hardware!.ramBandwidthBytesPerSecond).toBeUndefined();
+  });
+
+  it("a Mac without a chip gets the speed of the slowest new one sold with that memory, and is told so", () => {
+    const mini = parseQuery("mac mini 24gb 8b").hardware!;
+    expect(mini).toMatchObject({ name: "Mac 24 GB", backend: "metal", unifiedMemory: true });
+    expect(mini.gpus[0]!.bandwidthBytesPerSecond).toBeLessThan(200e9);
+    const studio = parseQuery("mac studio 512gb 8b").hardware!;
+    expect(studio.gpus[0]!.name).toBe("Apple M3 Ultra");
+    expect(notes("mac studio 512gb 8b")).toContain("the speed is the Apple M3 Ultra's");
+  });
+
+  it("unified memory of no named chip is taken as DDR5, not as a graphics card's", () => {
+    expect(parseQuery("64gb unified memory 8b").hardware!.gpus[0]!.bandwidthBytesPerSecond).toBeCloseTo(89.6e9);
+  });
+
+  it("a card nobody knows is planned by the memory given, and the note says so", () => {
+    expect(notes("qwen3 4b gtx 970 4gb")).toBe('I do not know the card "gtx 970"; I planned by its memory alone.');
+  });
+});
+
+describe("what the planner does not plan", () => {
+  it.each([
+    ["can I fine tune llama 3 8b on 12gb with qlora", "not training it"],
+    ["3060 12G 微调 7B", "not training it"],
+    ["whisper large v3 6gb", "Whisper is not one"],
+    ["stable diffusion xl 8gb", "Stable Diffusion is not one"],
+    ["flux.1 dev 12gb", "FLUX is not one"],
+    ["chatgpt", "not published"],
+    ["gpt-4o", "not published"],
+  ])("%s is refused: %s", (text, reason) => {
+    expect(refusal(text).message).toContain(reason);
+    const { sentences } = refusal(text).details as { sentences: { zh: string } };
+    expect(sentences.zh).toMatch(/[\u4e00-\u9fff]/);
+  });
+
+  it.each(["claude 3.5 sonnet 24gb", "gpt-4 on 8gb", "gemini 2.5 pro 16gb", "豆包 8g显存"])(
+    "%s: a closed model is said to be closed, and what the machine runs is answered",
+    (text) => {
+      expect(parseQuery(text).kind).toBe("models");
+      expect(notes(text)).toContain("not published");
+    },
+  );
+
+  it.each(["gpt-oss 20b 16gb", "fine-tuned llama 3 8b 8gb", "gemma 3 12b 12gb", "gpt4all 7b 8gb"])(
+    "%s is planned: its name only looks like theirs",
+    (text) => {
+      expect(parseQuery(text).kind).toBe("fit");
+      expect(notes(text)).not.toContain("not published");
+    },
+  );
+
+  it("a version is no size", () => {
+    expect(parseQuery("foobar v3 8gb").kind).toBe("models");
+  });
+});

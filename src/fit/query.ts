@@ -77,7 +77,8 @@ function readAt(text: string, pieces: readonly Piece[], index: number, reading: 
       addModel(reading, model.value, piece.start);
       return model.end;
     }
-    if (gpu !== undefined && gpu.end > ruleEnd) {
+    // "780m" is a GPU before it is 780 million parameters.
+    if (gpu !== undefined && (gpu.end > ruleEnd || (gpu.end === ruleEnd && rule?.fact.kind === "parameters"))) {
       addGpu(reading, gpu.value);
       return skipPlural(pieces, gpu.end);
     }
@@ -90,7 +91,8 @@ function readAt(text: string, pieces: readonly Piece[], index: number, reading: 
   }
   if (piece.kind === "number") {
     const bare = matchBareNumber(text, piece.start);
-    if (bare !== undefined) addFact(reading, bare.fact);
+    const version = text[piece.start - 1] === "v" && !/[a-z]/.test(text[piece.start - 2] ?? " ");
+    if (bare?.fact.kind === "number") addFact(reading, version ? { ...bare.fact, version } : bare.fact);
   } else if (piece.kind === "word" && !isFiller(piece.text))
     reading.unknown.push({ text: piece.text, start: piece.start, order: reading.order });
   return index + 1;

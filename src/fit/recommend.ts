@@ -277,6 +277,8 @@ interface RowFacts {
   cacheElementsPerToken: number;
   /** Bits per weight of the largest mix: gpt-oss was trained in 4 bits, and every mix keeps them. */
   bitsMax: number;
+  /** Rounding costs it nothing that is known, for the same reason (quality.ts). */
+  lossless: boolean;
   /** Trained on so little that rounding costs it less (quality.ts). */
   early: boolean;
 }
@@ -303,6 +305,7 @@ function factsOf(row: CatalogueModel): RowFacts {
       contextLengthTrained: row.contextLengthTrained,
       cacheElementsPerToken: elements,
       bitsMax: spec.architecture === "gpt-oss" ? 4.25 : 16,
+      lossless: spec.architecture === "gpt-oss",
       early: spec.architecture === "llama" && spec.vocabularySize <= 32_016,
     };
     facts.set(row.name, found);
@@ -333,7 +336,7 @@ function upperBound(purpose: Purpose, row: CatalogueModel, budget: Budget, wish:
     // With a GPU, layers go to main memory in the usual mix only; without one, every mix may be what fits.
     if (!whole && budget.vramBytes > 0 && mix !== (wish.quantization ?? quantizationDefault)) continue;
     if (spilled * resident > budget.ramBytes) continue;
-    const cost = known.early ? loss.early : loss.dense;
+    const cost = known.lossless ? 0 : known.early ? loss.early : loss.dense;
     best = Math.max(best, able - cost - speedLoss(purpose, 1 / seconds(bits, spilled)));
   }
   return best;

@@ -3,8 +3,9 @@ import type { Locale } from "../core/errors.ts";
 import { formatBytes, formatDuration, formatTokens } from "../core/units.ts";
 import { layersTotal, type PlannedFit } from "./answer-plan.ts";
 import {
-  BOTTLENECK_NAMES,
+  bottleneckName,
   contextLabel,
+  formatName,
   formatPercent,
   formatPrice,
   formatRate,
@@ -86,7 +87,9 @@ export function planLine(plan: PlannedFit, locale: Locale): string {
   const { settings, framework } = plan;
   const zh = locale === "zh";
   if (framework !== undefined)
-    return [`${plan.model.quantization} · ${FRAMEWORK_NAMES[framework]}`, contextLabel(plan)[locale]].join(" · ");
+    return [`${formatName(plan.model.quantization)} · ${FRAMEWORK_NAMES[framework]}`, contextLabel(plan)[locale]].join(
+      " · ",
+    );
   const parts = [plan.model.quantization];
   const gpus = plan.devices.filter(({ kind }) => kind === "gpu").length;
   if (gpus > 0) {
@@ -125,7 +128,8 @@ function barLegend(bar: MemoryBar, locale: Locale): string {
 }
 
 /** "5.3 tokens/s (2.3 to 12) · first token after 1.2 s for 512 tokens of prompt (430 tokens/s) · bound by …". */
-function speedLine({ speed }: PlannedFit, locale: Locale): string {
+function speedLine(plan: PlannedFit, locale: Locale): string {
+  const { speed } = plan;
   const zh = locale === "zh";
   const decode = formatRate(speed.decodeTokensPerSecond);
   const low = formatRate(speed.decodeLow);
@@ -133,7 +137,9 @@ function speedLine({ speed }: PlannedFit, locale: Locale): string {
   const first = formatDuration(speed.timeToFirstTokenMs);
   const prompt = formatTokens(speed.atPromptTokens);
   const prefill = formatRate(speed.prefillTokensPerSecond);
-  const bound = BOTTLENECK_NAMES[speed.bottleneck][locale];
+  if (plan.vectors === true)
+    return zh ? `每秒读 ${prefill} tokens（提示 ${prompt}）` : `${prefill} tokens/s read, in texts of ${prompt}`;
+  const bound = bottleneckName(plan, locale);
   return zh
     ? `${decode} tokens/s（${low} 至 ${high}）· 提示 ${prompt} tokens 时首字 ${first}（${prefill} tokens/s）· 受${/^[A-Z]/.test(bound) ? " " : ""}${bound}限制`
     : `${decode} tokens/s (${low} to ${high}) · first token after ${first} for a prompt of ${prompt} (${prefill} tokens/s) · bound by ${bound}`;
@@ -143,10 +149,10 @@ function qualityLines({ quality }: PlannedFit, locale: Locale): string[] {
   const { perplexityIncreasePercent: loss, klDivergence } = quality;
   const zh = locale === "zh";
   // The full citation is in the data; here only what was measured.
-  const measured = quality.source.split(": ")[0]!;
+  const measured = quality.perplexityIncreasePercent === undefined ? quality.source : quality.source.split(": ")[0]!;
   const source = zh ? translateSource(measured) : measured;
   if (loss === undefined) return [source];
-  if (loss === 0) return [zh ? "与未量化相同" : `no loss: ${source}`];
+  if (loss === 0) return [zh ? `无损失：${source}` : `no loss: ${source}`];
   const kl =
     klDivergence === undefined
       ? ""
@@ -165,7 +171,19 @@ function translateSource(source: string): string {
     .replace(/^measured on (.+?)(?= \(|$)/, "$1 实测")
     .replace("smaller models lose more", "更小的模型损失更大")
     .replace("dense models were measured, this one has experts", "实测的是稠密模型，本模型是混合专家")
-    .replace("an older model; newer ones lose more", "较旧的模型；较新的损失更大");
+    .replace("an older model; newer ones lose more", "较旧的模型；较新的损失更大")
+    .replace("the unquantized model", "未量化的模型")
+    .replace("the model was trained in this format", "模型本身按此格式训练")
+    .replace(
+      "the experts stay in MXFP4, as they were published; nobody has measured the rest",
+      "专家保持发布时的 MXFP4；其余部分没有实测",
+    )
+    .replace("next to nothing", "几乎没有损失")
+    .replace("the experts stay in MXFP4, as they were published", "专家保持发布时的 MXFP4")
+    .replace("no published measurement of its vectors is at hand", "量化对其向量的影响没有公开实测")
+    .replace(/^no published measurement of (.+) is at hand$/, "没有 $1 的公开实测")
+    .replace(/ \(([^()]+)\)$/, "；$1")
+    .replaceAll("; ", "；");
 }
 
 /** One line per purpose: the best, then who comes next. */
@@ -174,7 +192,7 @@ function modelLines(models: readonly ModelPick[], locale: Locale): string[] {
   if (purposes.length === 1) return models.map((pick) => modelLine(pick, locale));
   return purposes.map((purpose) => {
     const [best, ...others] = models.filter((pick) => pick.purpose === purpose);
-    const next = others.map(({ model }) => model).join(", ");
+    const next = others.map(({ model }) => model).join(locale === "zh" ? "、" : ", ");
     const line = modelLine(best!, locale);
     const more = next === "" ? "" : locale === "zh" ? `；其次 ${next}` : `; then ${next}`;
     return locale === "zh"
@@ -186,8 +204,14 @@ function modelLines(models: readonly ModelPick[], locale: Locale): string[] {
 function modelLine({ plan }: ModelPick, locale: Locale): string {
   const rate = formatRate(plan.speed.decodeTokensPerSecond);
   const context = contextLabel(plan)[locale];
-  const where = plan.offload === "full" ? "" : locale === "zh" ? "，部分在 CPU" : ", partly on the CPU";
-  return `${planName(plan, locale)}, ${context}, ${rate} t/s${where}`;
+  const where: Record<PlannedFit["offload"], Localized> = {
+    full: { en: "", zh: "" },
+    partial: { en: ", partly on the CPU", zh: "，部分在 CPU" },
+    // Where there is no GPU it goes without saying.
+    none: plan.devices.some(({ kind }) => kind === "gpu") ? { en: ", on the CPU", zh: "，用 CPU" } : { en: "", zh: "" },
+  };
+  const comma = locale === "zh" ? "，" : ", ";
+  return `${[planName(plan, locale), context, `${rate} t/s`].join(comma)}${where[plan.offload][locale]}`;
 }
 
 function machineLine({ label, priceUsd, priceBasis, plan }: MachinePick, locale: Locale): string {
