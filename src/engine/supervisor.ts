@@ -3,6 +3,7 @@
  * it cannot live. Whatever the child does, this process does not fall.
  */
 import { type ChildProcess, fork } from "node:child_process";
+import { availableParallelism } from "node:os";
 import { AppError } from "../core/errors.ts";
 import {
   childStopMsMax,
@@ -18,6 +19,7 @@ import {
 } from "../core/limits.ts";
 import type { EngineHealth, Logger } from "../core/ports.ts";
 import type { ChildMessage, LoadedModel, LoadSettings, MemorySample, ParentMessage } from "./ipc.ts";
+import { poolThreads } from "./threads.ts";
 
 /** How to start a Node process that runs src/entries/llama-child. */
 export interface ChildProgram {
@@ -184,8 +186,7 @@ export class Supervisor {
       stdio: ["ignore", "pipe", "pipe", "ipc"],
       env: {
         ...process.env,
-        // Sampling of every sequence runs on this pool.
-        UV_THREADPOOL_SIZE: String(Math.max(4, this.#settings.sequenceCount + 2)),
+        UV_THREADPOOL_SIZE: `${poolThreads(this.#settings.sequenceCount, availableParallelism())}`,
         // On an assertion ggml would call a debugger and hold the dying process for seconds.
         GGML_NO_BACKTRACE: "1",
       },
@@ -285,7 +286,7 @@ export class Supervisor {
     this.#waitedForMemory = mayPass;
     if (!mayPass) {
       this.#stepped = memory && this.#takeStep(error);
-      if (!this.#stepped) this.#fail(error);
+      if (!this.#stepped) this.#giveUpForNow(error);
     }
     this.#sentence = error;
     this.#kill();
@@ -325,8 +326,9 @@ export class Supervisor {
     if (this.#stepped) this.#crashes = 0;
     else this.#crashes = livedMs > restartForgivenAfterMs ? 1 : this.#crashes + 1;
     this.reason = error;
-    if (this.#crashes >= restartsBeforeStepMin && (loading || !this.#proven) && this.#takeStep(error))
-      this.#crashes = 1;
+    // Settings that served well are given up last: what kills the child now may be a request, or pass.
+    const enough = loading || !this.#proven ? restartsBeforeStepMin : restartsInARowMax;
+    if (this.#crashes >= enough && this.#takeStep(error)) this.#crashes = 1;
     if (this.#crashes >= restartsInARowMax) {
       this.#giveUpForNow(this.#tooManyCrashes(error, loading));
       return;
@@ -337,7 +339,7 @@ export class Supervisor {
     this.#restartTimer = setTimeout(() => this.#spawn(), delay);
   }
 
-  /** A model that has answered before will be tried again: what killed it may have been a passing thing. */
+  /** A model that has served will be tried again: what hinders it may pass, as a disk that is away for a while does. */
   #giveUpForNow(error: AppError): void {
     this.#fail(error);
     if (this.model === undefined) return;
