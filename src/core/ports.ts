@@ -1,6 +1,5 @@
 /** The seams between rooms. Types only: what an implementation must keep is said here and checked by test/contract. */
 import type { ChatEvent, ChatRequest, FinishReason, RequestPriority, Timings, Usage } from "./chat.ts";
-import type { DeltaRelay } from "./delta-relay.ts";
 import type { ErrorCode, Locale } from "./errors.ts";
 import type { Embeddings, EmbeddingsRequest, Ranking, RerankRequest } from "./vectors.ts";
 
@@ -11,7 +10,7 @@ import type { Embeddings, EmbeddingsRequest, Ranking, RerankRequest } from "./ve
  * iteration early, frees the slot; an aborted stream still being read ends with `cancelled`.
  */
 export interface ChatEngine {
-  chat(request: ChatRequest, turn: ChatTurn): AsyncIterable<ChatEvent>;
+  chat(request: ChatRequest, options: { signal: AbortSignal }): AsyncIterable<ChatEvent>;
   /** Models it can answer with right now. Throws `AppError` when it cannot be reached. */
   models(): Promise<ModelListing[]>;
   /** Cheap, no inference. */
@@ -25,12 +24,6 @@ export interface ChatEngine {
   rerank?(request: RerankRequest, options: { signal: AbortSignal }): Promise<Ranking>;
   /** What operators ask of it. Absent on servers that are not ours. Rejects with `AppError`. */
   operate?(operation: EngineOperation): Promise<Record<string, unknown>>;
-}
-
-export interface ChatTurn {
-  signal: AbortSignal;
-  /** A short way for deltas, which engines need not use. */
-  relay?: DeltaRelay | undefined;
 }
 
 /** For those who run the engine, never for callers of models. The answers are those of the engine's own routes. */
