@@ -272,6 +272,7 @@ export const modelList = named(
         snug: z.strictObject({
           task: z.enum(["embedding", "rerank"]).optional(),
           quantization: z.string().optional(),
+          decode_tokens_per_second: amount.optional(),
           loaded: z.boolean(),
           demo: z.boolean().optional(),
         }),

@@ -32,6 +32,10 @@ export interface EngineMember {
   inFlightWhenRead: number;
   /** Typical length of an answer, milliseconds. */
   answerMs: number;
+  /** Answers seen by this router. */
+  answersSeen: number;
+  /** How many times as long answers take as its tokens per second say: prompts, and company on the same GPU. */
+  drag: number;
   /** In a row. */
   failures: number;
   restUntil: number;
@@ -55,6 +59,8 @@ export function createMember(facts: MemberFacts): EngineMember {
     inFlight: 0,
     inFlightWhenRead: 0,
     answerMs: answerMsAssumed,
+    answersSeen: 0,
+    drag: 1,
     failures: 0,
     restUntil: 0,
     probing: false,
@@ -136,11 +142,30 @@ export function hasFreeSlot(member: EngineMember): boolean {
   return busyCount(member) < member.health.slots;
 }
 
+/** What the engine tells of its speed with a model, tokens per second. */
+export function toldRate(member: EngineMember, model: string): number | undefined {
+  const rate = member.models?.find((listing) => listing.id === model)?.decodeTokensPerSecond;
+  return typeof rate === "number" && rate > 0 && Number.isFinite(rate) ? rate : undefined;
+}
+
+/**
+ * How long an answer of that model takes there, milliseconds. By what the engine tells of its speed where it tells, else
+ * by the answers seen; undefined where there was neither.
+ *
+ * @param answerTokens typical of all engines
+ */
+export function expectedAnswerMs(member: EngineMember, model: string, answerTokens: number): number | undefined {
+  const rate = toldRate(member, model);
+  if (rate !== undefined) return (answerTokens / rate) * 1000 * member.drag;
+  return member.answersSeen > 0 ? member.answerMs : undefined;
+}
+
 /** Expected wait of one more request, milliseconds; a heavier engine counts as a faster one. */
-export function expectedWaitMs(member: EngineMember): number {
+export function expectedWaitMs(member: EngineMember, model: string, answerTokens: number): number {
   if (hasFreeSlot(member)) return 0;
   const slots = Math.max(1, member.health?.slots ?? 1);
-  return (((busyCount(member) - slots + 1) / slots) * member.answerMs) / member.weight;
+  const answerMs = expectedAnswerMs(member, model, answerTokens) ?? member.answerMs;
+  return (((busyCount(member) - slots + 1) / slots) * answerMs) / member.weight;
 }
 
 /** Failures that are the engine's and not the request's. */
@@ -160,9 +185,23 @@ export function noteFailure(member: EngineMember, code: ErrorCode, now: number):
   member.restUntil = now + Math.min(engineRestMsMax, restMs);
 }
 
-/** Weight of the newest answer in the typical length. */
+/** Weight of the newest answer in what is typical. */
 const newestShare = 0.2;
+/** One answer behind a broken connection says little of the next. */
+const dragMin = 0.25;
+const dragMax = 20;
 
-export function noteAnswer(member: EngineMember, ms: number): void {
-  member.answerMs += (ms - member.answerMs) * newestShare;
+/** @param completionTokens where the answer told */
+export function noteAnswer(member: EngineMember, model: string, ms: number, completionTokens?: number): void {
+  member.answerMs = towards(member.answerMs, ms);
+  member.answersSeen++;
+  const rate = toldRate(member, model);
+  if (rate === undefined || !completionTokens) return;
+  const drag = (ms * rate) / (completionTokens * 1000);
+  member.drag = towards(member.drag, Math.min(dragMax, Math.max(dragMin, drag)));
+}
+
+/** The running mean after one more value. */
+export function towards(mean: number, value: number): number {
+  return mean + (value - mean) * newestShare;
 }

@@ -4,7 +4,7 @@ import { FakeEngine, type FakeEngineOptions, type FakeStep, sayWords } from "../
 import { ManualTimer } from "../../test/support/manual-timer.ts";
 import type { ChatEvent, ChatRequest } from "../core/chat.ts";
 import { AppError } from "../core/errors.ts";
-import { queueWaitMsMax } from "../core/limits.ts";
+import { answerTokensAssumed, queueWaitMsMax } from "../core/limits.ts";
 import type { ChatEngine, ModelListing } from "../core/ports.ts";
 import { createHttpEngine } from "../http/client.ts";
 import { createRouter, type RouterOptions } from "./router.ts";
@@ -102,6 +102,33 @@ describe("the choice", () => {
     a.release("open");
     b.release("open");
     await Promise.all([first, second]);
+  });
+
+  it("is an engine that says it is fast with the model while it is free, by weight, and a slow one beside it", async () => {
+    const fast = (rate: number) => ({ models: [{ ...listing("m"), decodeTokensPerSecond: rate }] });
+    const users = ["ann", "bob", "cas", "dan", "eve", "fay", "gus", "hal"];
+    const asked = async (engines: Record<string, ChatEngine>, weights?: number[]) => {
+      const { answer } = open(engines, {}, weights);
+      const all: string[] = [];
+      for (const userId of users) all.push(await answer({ userId }));
+      return new Set(all.map((text) => text.split(":")[0]));
+    };
+    const card = say("card", fast(50));
+    const cpu = say("cpu", fast(4));
+    expect(await asked({ cpu, card })).toEqual(new Set(["card"]));
+    // Not so much slower that leaving a conversation's prefix would pay.
+    expect(await asked({ card, other: say("other", fast(35)) })).toEqual(new Set(["card", "other"]));
+    // An administrator's word counts, and an engine that tells nothing is not taken for slow.
+    expect(await asked({ cpu, card }, [30, 1])).toEqual(new Set(["cpu"]));
+    expect(await asked({ card, silent: say("silent") })).toEqual(new Set(["card", "silent"]));
+
+    const busy = say("busy", { ...fast(50), slots: 1, script: () => [{ text: "x" }, { hold: "open" }] });
+    const { ask, answer } = open({ busy, cpu });
+    const first = collect(ask());
+    await busy.reached("open");
+    expect(await answer()).toBe("cpu: cpu");
+    busy.release("open");
+    await first;
   });
 
   it("is the same engine for a conversation as it grows, and spreads conversations by weight", async () => {
@@ -235,6 +262,33 @@ describe("when all engines are busy", () => {
     expect((await cas)[0]).toMatchObject({ type: "queued", position: 3 });
     expect(order).toEqual(["first", "ann", "bob", "ann", "ann"]);
     expect(engine.requests.map((request) => request.userId)).toEqual(["first", "ann", "bob", "cas", "ann", "ann"]);
+  });
+
+  it("a wait is told by what the engine says of its speed, then by how long its answers take", async () => {
+    const fast = { models: [{ ...listing("m"), decodeTokensPerSecond: 100 }] };
+    const engine = say("a", { ...held, ...fast });
+    const slow = say("b", { models: [{ ...listing("other"), decodeTokensPerSecond: 1 }] });
+    const { ask, timer } = open({ a: engine, b: slow });
+    const waitOf = async (userId: string) => {
+      const seen = await collect(ask({ userId }));
+      const [queued] = seen;
+      return queued?.type === "queued" ? queued.estimatedWaitMs : undefined;
+    };
+    const first = collect(ask({ userId: "first" }));
+    await engine.reached("first");
+    const ann = waitOf("ann");
+    await expect.poll(() => timer.waitingCount).toBe(1);
+    // One answer of one token took a minute: far slower than told, whatever the reason.
+    timer.advance(60_000);
+    engine.release("first");
+    await first;
+    await engine.reached("ann");
+    const bob = waitOf("bob");
+    await expect.poll(() => timer.waitingCount).toBe(1);
+    engine.release("ann");
+    engine.release("bob");
+    expect(await ann).toBe((answerTokensAssumed / 100) * 1000);
+    expect(await bob).toBeGreaterThan(2 * (await ann)!);
   });
 
   it("a full line refuses quickly, and one that waited too long is sent away", async () => {

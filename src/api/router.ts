@@ -1,7 +1,8 @@
 /**
  * A chat engine made of chat engines. A request goes to an engine that has its model loaded, among those to the one with
- * the shortest expected wait, among those to the one that answered this conversation before, whose prefix it still
- * holds. What is known of the engines is read in the background, not per request.
+ * the shortest expected wait, among those to one that is not far slower with the model than the fastest, among those to
+ * the one that answered this conversation before, whose prefix it still holds. What is known of the engines is read in
+ * the background, not per request.
  *
  * A lone engine gets everything unlooked at: it knows best what it has, and queues by itself.
  */
@@ -9,6 +10,8 @@ import { batchesOf, fromBatches } from "../core/batches.ts";
 import { type ChatEvent, type ChatRequest, isTerminal } from "../core/chat.ts";
 import { AppError, type ErrorCode } from "../core/errors.ts";
 import {
+  answerMsAssumed,
+  answerTokensAssumed,
   engineListMsMax,
   engineStateMsMax,
   engineTriesMax,
@@ -26,6 +29,7 @@ import {
   coldness,
   createMember,
   type EngineMember,
+  expectedAnswerMs,
   expectedWaitMs,
   hasFreeSlot,
   isAvailable,
@@ -35,6 +39,8 @@ import {
   noteFailure,
   readMember,
   roomFor,
+  toldRate,
+  towards,
 } from "./router-member.ts";
 import { createWaitingLine } from "./waiting-line.ts";
 
@@ -81,6 +87,9 @@ const elsewhere: ReadonlySet<ErrorCode> = new Set([
   "internal",
 ]);
 
+/** An engine so many times slower than the fastest is asked when no faster one is free. */
+const slowerMax = 2;
+
 /** Between two looks at busy engines while requests wait. */
 const waitingLookMs = 500;
 
@@ -90,6 +99,8 @@ export function createRouter(options: RouterOptions): Router {
   let registered: EngineMember[] = [];
   let listedAt = Number.NEGATIVE_INFINITY;
   const line = createWaitingLine<Choice>(options.waitingMax ?? queueRequestsMax);
+  /** Typical length of an answer, tokens. */
+  let answerTokens = answerTokensAssumed;
   const now = () => timer.now();
   const all = () => [...configured, ...registered];
 
@@ -142,18 +153,20 @@ export function createRouter(options: RouterOptions): Router {
     for (const model of aliases.get(request.model) ?? [request.model]) {
       const able = candidates(model, tried);
       if (able.length === 0) continue;
-      const ranked = able
-        .filter((member) => !freeOnly || hasFreeSlot(member))
+      const ready = able.filter((member) => !freeOnly || hasFreeSlot(member));
+      const slow = slowOnes(ready, model);
+      const ranked = ready
         .map((member) => {
           const cold = coldness(member, model);
           const room = cold === 0 ? 0 : roomFor(member, model);
-          return { member, cold, room, waitMs: expectedWaitMs(member) };
+          return { member, cold, room, waitMs: expectedWaitMs(member, model, answerTokens) };
         })
         .sort(
           (a, b) =>
             a.cold - b.cold ||
             a.room - b.room ||
             a.waitMs - b.waitMs ||
+            Number(slow.has(a.member)) - Number(slow.has(b.member)) ||
             conversationScore(request, b.member) - conversationScore(request, a.member),
         );
       // A fallback stands in for a model that is gone, not for one that is busy.
@@ -170,11 +183,27 @@ export function createRouter(options: RouterOptions): Router {
     return choice;
   };
 
-  const giveBack = ({ member }: Choice, tookMs: number | undefined) => {
+  const giveBack = ({ member, model }: Choice, tookMs: number | undefined, completionTokens?: number) => {
     member.inFlight--;
     member.probing = false;
-    if (tookMs !== undefined) noteAnswer(member, tookMs);
+    if (tookMs !== undefined) {
+      noteAnswer(member, model, tookMs, completionTokens);
+      if (completionTokens) answerTokens = towards(answerTokens, completionTokens);
+    }
     line.pump();
+  };
+
+  /** Every slot that may serve the request ends an answer in the time one takes on its engine. */
+  const estimateWaitMs = (request: ChatRequest, position: number): number => {
+    const models = aliases.get(request.model) ?? [request.model];
+    let answersPerMs = 0;
+    for (const member of all()) {
+      const model = models.find((id) => mayHave(member, id));
+      if (model === undefined || member.health?.state !== "ready") continue;
+      const answerMs = expectedAnswerMs(member, model, answerTokens) ?? member.answerMs;
+      answersPerMs += Math.max(1, member.health.slots) / Math.max(1, answerMs);
+    }
+    return Math.round(answersPerMs === 0 ? position * answerMsAssumed : position / answersPerMs);
   };
 
   /** The choice, or the event that ends the request without one. */
@@ -197,7 +226,7 @@ export function createRouter(options: RouterOptions): Router {
         const position = waiter.position();
         if (position > 0 && position !== shown) {
           shown = position;
-          yield [{ type: "queued", position, estimatedWaitMs: estimateWaitMs(all(), position) }];
+          yield [{ type: "queued", position, estimatedWaitMs: estimateWaitMs(request, position) }];
         }
         const looked = new AbortController();
         const turn = await Promise.race([waiter.turn, leave, timer.wait(waitingLookMs, looked.signal)]);
@@ -207,7 +236,7 @@ export function createRouter(options: RouterOptions): Router {
           return turn;
         }
         if (turn === "left") return cancelled;
-        if (now() - since >= queueWaitMsMax) return overloaded(estimateWaitMs(all(), shown));
+        if (now() - since >= queueWaitMsMax) return overloaded(estimateWaitMs(request, shown));
         await freshen(all());
         if (candidatesGone(request, tried)) return unavailable(request, all(), now());
         line.pump();
@@ -231,6 +260,7 @@ export function createRouter(options: RouterOptions): Router {
     const startedAt = now();
     let started = false;
     let finished = false;
+    let completionTokens: number | undefined;
     try {
       for await (const batch of batchesOf(member.engine.chat({ ...request, model }, { signal }))) {
         const error = batch.find((event) => event.type === "error");
@@ -244,12 +274,13 @@ export function createRouter(options: RouterOptions): Router {
         }
         const last = batch.at(-1);
         finished = last?.type === "finish";
+        if (last?.type === "finish") completionTokens = last.usage.completionTokens;
         yield member.named ? batch.map((event) => signed(event, member.name)) : batch;
         if (last !== undefined && isTerminal(last)) return undefined;
       }
       return undefined;
     } finally {
-      giveBack(choice, finished ? now() - startedAt : undefined);
+      giveBack(choice, finished ? now() - startedAt : undefined, completionTokens);
     }
   }
 
@@ -415,11 +446,14 @@ function keepOrOpen(
 /** Which record a member was made of; one that was replaced by another of its name is opened anew. */
 const identities = new WeakMap<EngineMember, string>();
 
-function estimateWaitMs(members: readonly EngineMember[], position: number): number {
-  const ready = members.filter((member) => member.health?.state === "ready");
-  const slots = ready.reduce((sum, member) => sum + (member.health?.slots ?? 0), 0);
-  const answerMs = ready.reduce((sum, member) => sum + member.answerMs, 0) / Math.max(1, ready.length);
-  return Math.round((position / Math.max(1, slots)) * answerMs);
+/**
+ * Those that are far slower with the model than the fastest, by what engines tell of themselves: what was seen here of
+ * one that gets few requests is old. Engines that do not tell are not among them.
+ */
+function slowOnes(members: readonly EngineMember[], model: string): Set<EngineMember> {
+  const rates = members.map((member) => [member, (toldRate(member, model) ?? 0) * member.weight] as const);
+  const most = Math.max(...rates.map(([, rate]) => rate));
+  return new Set(rates.flatMap(([member, rate]) => (rate > 0 && rate * slowerMax < most ? [member] : [])));
 }
 
 async function readLists(members: EngineMember[], now: () => number): Promise<ModelListing[][]> {

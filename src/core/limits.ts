@@ -404,6 +404,8 @@ export const engineTriesMax = 3;
 
 /** Length of an answer for estimating waits while none was seen, milliseconds. */
 export const answerMsAssumed = 10_000;
+/** The same in tokens, for engines that tell how fast they are. */
+export const answerTokensAssumed = 250;
 
 /** Models one alias may stand for. */
 export const aliasTargetsMax = 10;

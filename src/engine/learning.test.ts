@@ -100,6 +100,28 @@ describe("a machine that has answered once", () => {
     expect(ask(true, 60, "Q8_0")).toBeGreaterThan(ask(true, 60, "F16"));
   });
 
+  test("tells a router how fast it is: by its plan, then by what other files taught, then by answers measured", async () => {
+    const learning = await MachineLearning.open(folder, listLogger(log));
+    const path = writeModel(join(folder, "tiny-F16.gguf"), { shape: "small", brain: "endless", type: "F16" }).path;
+    const { engine, expectedRate, report } = await load(path, learning);
+    const spec = specFromGguf(await readModelHeader(path));
+    const plain = estimateSpeed({ model: spec, plan: report().plan, hardware: hardwareOf(reading) });
+    expect(expectedRate()).toBe(Number(plain.decodeTokensPerSecond.toPrecision(2)));
+    await answer(engine, 64);
+    const [run] = learning.speed.all;
+    const measured = run!.decodeTokensPerSecond[0]!;
+    // The same but for its depth, which costs little in so small a model.
+    expect(expectedRate()! / measured).toBeGreaterThan(0.5);
+    expect(expectedRate()! / measured).toBeLessThan(1.1);
+    learning.speed.add({ ...run!, model: "other", decodeTokensPerSecond: measured / 10, prefill: undefined });
+    const own = expectedRate()!;
+    expect(own / measured).toBeGreaterThan(0.5);
+    const another = writeModel(join(folder, "b.gguf"), { shape: "small", brain: "endless", type: "Q8_0" }).path;
+    const unmeasured = await load(another, learning);
+    expect(unmeasured.expectedRate()).toBeLessThan(2 * own);
+    expect(await engine.models()).toMatchObject([{ loaded: true }]);
+  });
+
   test("answers that ran beside each other teach nothing", async () => {
     const learning = await MachineLearning.open(folder, listLogger(log));
     const path = writeModel(join(folder, "tiny.gguf"), { shape: "tiny", brain: "endless" }).path;

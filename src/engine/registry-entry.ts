@@ -3,7 +3,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { ChatEvent, Preparation } from "../core/chat.ts";
 import type { AppError } from "../core/errors.ts";
-import type { EngineHealth } from "../core/ports.ts";
+import type { EngineHealth, ModelListing } from "../core/ports.ts";
 import type { Holding } from "./eviction.ts";
 import type { EngineStatus, LocalEngine } from "./local-engine.ts";
 import type { LoadReport, PlannedEngine } from "./planned-engine.ts";
@@ -106,6 +106,12 @@ export function preparationOf({ download }: Entry): Preparation {
   const { bytesDone, bytesTotal } = download;
   if (bytesTotal === undefined || bytesTotal === 0) return { step: "download" };
   return { step: "download", share: Math.floor((bytesDone / bytesTotal) * 100) / 100 };
+}
+
+/** With how fast a loaded model is expected to answer; a router prefers the faster engine. */
+export function withRate(listing: ModelListing, { planned }: Entry): ModelListing {
+  const rate = listing.task === undefined ? planned?.expectedRate() : undefined;
+  return rate === undefined ? listing : { ...listing, decodeTokensPerSecond: rate };
 }
 
 /** What a loaded model would give back. */

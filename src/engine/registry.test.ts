@@ -64,8 +64,8 @@ describe("models on demand", () => {
     expect((await ask(test, "BOB")).text).toBe(SCRIPT_LINES[0]);
     expect(states(test)).toEqual({ ann: "ready", bob: "ready" });
     expect(await test.registry.models()).toMatchObject([
-      { id: "ann", loaded: true },
-      { id: "bob", loaded: true },
+      { id: "ann", loaded: true, decodeTokensPerSecond: expect.any(Number) },
+      { id: "bob", loaded: true, decodeTokensPerSecond: expect.any(Number) },
     ]);
   });
 

@@ -22,6 +22,7 @@ import {
   newEntry,
   statusOf,
   tellUntil,
+  withRate,
 } from "./registry-entry.ts";
 import {
   type LoadForecast,
@@ -143,7 +144,7 @@ export class ModelRegistry implements ChatEngine {
     return await Promise.all(
       this.#entries.map(async (entry): Promise<ModelListing> => {
         const [listing] = (await entry.planned?.engine.models()) ?? [];
-        if (listing?.loaded === true) return listing;
+        if (listing?.loaded === true) return withRate(listing, entry);
         const task = await this.#taskOf(entry);
         const asked = task === "chat" ? {} : { task };
         return {
