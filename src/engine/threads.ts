@@ -14,3 +14,11 @@ const weightBytesPerThread = 64 * MIB;
 export function usefulThreads(cores: number, fileBytes: number, threadsMax = Number.POSITIVE_INFINITY): number {
   return Math.max(1, Math.min(cores, threadsMax, Math.ceil(fileBytes / weightBytesPerThread)));
 }
+
+/**
+ * Threads of Node's pool, on which every sequence's sampling runs beside one thread that decodes and one for files: more than
+ * there are cores only wake each other.
+ */
+export function poolThreads(sequences: number, cores: number): number {
+  return Math.max(4, Math.min(sequences, cores) + 2);
+}
