@@ -26,9 +26,16 @@ import { createDocsPage } from "./docs-page.ts";
 import { createEngineDesk } from "./engines.ts";
 import { takeFeedback } from "./feedback.ts";
 import { createFitRoutes, type FitDesk } from "./fits.ts";
+import { createHandedOver } from "./handed-over.ts";
 import { readHealth } from "./health.ts";
 import { issueKey, revokeKey, viewKey } from "./keys.ts";
-import { createLinkRoute, type LinkUpgrade, tellRefusalInHeaders } from "./link-route.ts";
+import {
+  closeLinksOfRevoked,
+  createLinkRoute,
+  type LinkControl,
+  type LinkUpgrade,
+  tellRefusalInHeaders,
+} from "./link-route.ts";
 import { createLiveRequests } from "./live-requests.ts";
 import { createMetrics, metricsContentType } from "./metrics.ts";
 import { describeApi } from "./openapi.ts";
@@ -74,6 +81,8 @@ export interface AppDependencies {
   deadlines?: Deadlines;
   /** Opens the connection of an engine that dials in; left out where none can. */
   link?: LinkUpgrade;
+  /** The connections that are open. */
+  links?: LinkControl;
   /** Who counts the quotas; left out: this process. */
   quotas?: QuotaBook;
 }
@@ -85,15 +94,18 @@ interface ApiEnvironment {
 export function createApp(dependencies: AppDependencies): Hono<ApiEnvironment> {
   const { engine, usageStore, fits, version, logger, clock, addressOf } = dependencies;
   const recent = createRecentKeys(clock);
-  const keyStore = recent.guard(dependencies.keyStore);
+  const remembered = recent.guard(dependencies.keyStore);
+  const { links } = dependencies;
+  const keyStore = links === undefined ? remembered : closeLinksOfRevoked(remembered, { ...dependencies, links });
   const metrics = createMetrics();
   const live = createLiveRequests();
+  const handedOver = createHandedOver(usageStore);
   const quotas = dependencies.quotas ?? createQuotaBook({ usageStore, clock });
   const guesses = createAddressLimit({ burst: keyGuessesMax, perMinute: keyGuessesPerMinute, clock, addressOf });
   const questions = createAddressLimit({ burst: fitQuestionsMax, perMinute: fitQuestionsPerMinute, clock, addressOf });
   const door = { keyStore, clock, guesses, recent };
-  const chatDependencies = { ...dependencies, quotas, live, metrics };
-  const desk = createEngineDesk(engine, dependencies.engineStore, clock);
+  const chatDependencies = { ...dependencies, quotas, live, metrics, handedOver };
+  const desk = createEngineDesk(engine, dependencies.engineStore, clock, links);
   const [chatKey, usageKey, adminKey] = (["chat", "usage", "admin"] as const).map((scope) => requireScope(door, scope));
 
   const app = new Hono<ApiEnvironment>();
@@ -205,7 +217,8 @@ export function createApp(dependencies: AppDependencies): Hono<ApiEnvironment> {
   app.delete("/v1/requests/:id", adminKey!, (context) => context.json(live.cancel(context.req.param("id"))));
 
   app.get("/metrics", adminKey!, async (context) => {
-    const [engines, gpus] = await Promise.all([desk.list(), desk.gpus()]);
+    const [engines, gpus, ended] = await Promise.all([desk.list(), desk.gpus(), handedOver.take()]);
+    for (const row of ended) metrics.countAnswer(row, { ...row, aborted: row.aborted === true });
     const text = metrics.render({ version, live: live.list().length, engines, gpus });
     return context.body(text, 200, { "content-type": metricsContentType, "cache-control": "no-store" });
   });

@@ -14,6 +14,7 @@ import { type AnswerDialect, answerChat } from "../http/server.ts";
 import { type AdmissionDependencies, admitRequest, callerOf, type KeyedContext } from "./admission.ts";
 import type { AnswerObserver } from "./answered-request.ts";
 import type { AnswerJob, JobReply } from "./hand-over.ts";
+import type { HandedOver } from "./handed-over.ts";
 import type { LiveRequests } from "./live-requests.ts";
 import type { Admission } from "./quota.ts";
 import { meterChat } from "./usage/meter.ts";
@@ -24,6 +25,7 @@ export interface ChatDependencies extends AdmissionDependencies {
     handOver?(job: AnswerJob, signal: AbortSignal): Promise<JobReply | undefined>;
   };
   live: LiveRequests;
+  handedOver: HandedOver;
   logger: Logger;
   background: (work: Promise<void>, context: Context) => void;
   bodyBytesMax?: number;
@@ -111,7 +113,7 @@ export async function chat(context: KeyedContext, dependencies: ChatDependencies
 /** The reply of who took the request whole; undefined where nobody did, or where another engine may do better. */
 async function handOver(
   context: KeyedContext,
-  { engine, live, usageStore, background }: ChatDependencies,
+  { engine, live, handedOver, usageStore, background }: ChatDependencies,
   { quota, form, ...job }: Omit<AnswerJob, "form" | "ticket"> & { quota: Admission; form: ChatForm },
 ): Promise<Response | undefined> {
   if (engine.handOver === undefined) return undefined;
@@ -124,6 +126,7 @@ async function handOver(
     if (receipt !== undefined) await Promise.all([usageStore.settle(receipt), quota.settle(0)]);
     await reply?.ended;
     live.leave(id);
+    if (reply !== undefined) handedOver.note(job.admission);
   });
   background(
     over.catch(() => live.leave(id)),

@@ -11,8 +11,10 @@ import type {
   EngineOperation,
   EngineRecord,
   EngineStore,
+  LinkFacts,
 } from "../core/ports.ts";
 import { isEngineUrl } from "./engine-list.ts";
+import { type LinkControl, linkUrlMark } from "./link-route.ts";
 import type { GpuState } from "./metrics.ts";
 import { parseParameters } from "./parameters.ts";
 import type { Router } from "./router.ts";
@@ -72,6 +74,41 @@ export interface EngineView {
   /** Memory of its machine, where it tells. */
   devices?: DeviceMemory[];
   models: { id: string; loaded: boolean; quantization?: string; contextLength?: number }[];
+  /** Of engines that dialled in: the machine, and the plans of loaded models. */
+  hardware?: LinkFacts["hardware"];
+  plans?: LinkFacts["plans"];
+}
+
+const amount = z.number().nonnegative();
+const shortText = z.string().max(200);
+
+/** What an engine tells of itself is shown, so it is read as a stranger's. */
+const factsSchema = z.object({
+  hardware: z
+    .object({
+      cpu: shortText.exactOptional(),
+      ramBytesTotal: amount.exactOptional(),
+      gpus: z.array(z.object({ name: shortText, vramBytesTotal: amount })).max(16),
+    })
+    .exactOptional(),
+  plans: z
+    .array(
+      z.object({
+        model: shortText,
+        quantization: shortText.exactOptional(),
+        offload: shortText.exactOptional(),
+        contextLength: amount.exactOptional(),
+        gpuLayers: amount.exactOptional(),
+        vramBytes: amount.exactOptional(),
+      }),
+    )
+    .max(64)
+    .exactOptional(),
+});
+
+async function readFacts(engine: ChatEngine): Promise<LinkFacts> {
+  const told = await engine.facts?.().catch(() => undefined);
+  return factsSchema.safeParse(told).data ?? {};
 }
 
 export const warningSchema = z.object({
@@ -150,7 +187,8 @@ export interface EngineDesk {
   operate(name: string, operation: EngineOperation): Promise<Record<string, unknown>>;
 }
 
-export function createEngineDesk(router: Router, store: EngineStore, clock: Clock): EngineDesk {
+/** @param links reaches engines that dialled in; left out where none can */
+export function createEngineDesk(router: Router, store: EngineStore, clock: Clock, links?: LinkControl): EngineDesk {
   const now = () => clock.now();
   const find = async (name: string): Promise<Readonly<EngineMember>> => {
     const member = (await router.members()).find((one) => one.name === name);
@@ -159,12 +197,20 @@ export function createEngineDesk(router: Router, store: EngineStore, clock: Cloc
   };
   const record = async (name: string): Promise<EngineRecord | undefined> =>
     (await store.list()).find((one) => one.name === name);
+  /** It is not asked any more, whether its connection could be closed now or not. */
+  const closeLink = async (known: EngineRecord | undefined): Promise<void> => {
+    if (known?.url === linkUrlMark) await links?.remove(known.name).catch(() => {});
+  };
 
   return {
     async list() {
       const members = await router.members();
-      await Promise.all(members.map((member) => readMember(member as EngineMember, now)));
-      return members.map(viewEngine);
+      return await Promise.all(
+        members.map(async (member) => {
+          const [facts] = await Promise.all([readFacts(member.engine), readMember(member as EngineMember, now)]);
+          return { ...viewEngine(member), ...facts };
+        }),
+      );
     },
     async add(body) {
       const { token, ...facts } = parseParameters(engineRequestSchema, body);
@@ -177,7 +223,9 @@ export function createEngineDesk(router: Router, store: EngineStore, clock: Cloc
       if (members.length >= enginesMax) {
         throw new AppError("invalid_request", `There are ${enginesMax} engines already; remove one first.`);
       }
+      const before = await record(facts.name);
       await store.put({ ...facts, createdAt: clock.now(), ...(token === undefined ? {} : { token }) });
+      await closeLink(before);
       await router.reload();
       const member = await find(facts.name);
       await readMember(member as EngineMember, now);
@@ -235,7 +283,11 @@ export function createEngineDesk(router: Router, store: EngineStore, clock: Cloc
       return await engine.operate(operation);
     },
     async remove(name) {
-      if (await store.remove(name)) return router.reload();
+      const before = await record(name);
+      if (await store.remove(name)) {
+        await closeLink(before);
+        return await router.reload();
+      }
       await find(name);
       throw new AppError("invalid_request", `Engine ${name} stands in the settings; take it out of SNUG_ENGINE_URL.`);
     },

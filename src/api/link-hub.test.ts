@@ -101,6 +101,15 @@ describe("engines that dialled in", () => {
     expect((await hub.engine("home").health()).state).toBe("stopped");
   });
 
+  it("are told to stay away when they were removed", async () => {
+    const { hub, dial } = openHub();
+    const { socket } = dial("home");
+    hub.remove("home");
+    expect(socket.close).toHaveBeenCalledWith(4403, expect.any(String));
+    expect((await hub.engine("home").health()).state).toBe("stopped");
+    hub.remove("nobody");
+  });
+
   it("are told when the API stops", async () => {
     const { hub, dial } = openHub();
     const { socket } = dial("home");

@@ -3,7 +3,7 @@ import type { ChatEvent } from "../core/chat.ts";
 import { AppError } from "../core/errors.ts";
 import { linkSilenceMsMax } from "../core/limits.ts";
 import type { ChatEngine, EngineHealth, KeyStore, Logger, Timer } from "../core/ports.ts";
-import { type LinkFacts, linkClose, linkPing, linkPong } from "../http/link-frames.ts";
+import { linkClose, linkPing, linkPong } from "../http/link-frames.ts";
 import { type LinkRegistration, LinkSession, type LinkSocket } from "../http/link-session.ts";
 import { keyState } from "./keys.ts";
 
@@ -33,7 +33,8 @@ export interface LinkHub {
   accept(socket: LinkSocket, facts: { name: string; keyId: string }, restored?: RestoredLink): LinkConnection;
   /** The engine of that name, connected or not. */
   engine(name: string): ChatEngine;
-  facts(name: string): LinkFacts | undefined;
+  /** Closes the connection of an engine that was removed; it does not dial again by itself. */
+  remove(name: string): void;
   /** Closes connections that fell silent, and those whose key is no longer good. */
   tidy(keyStore: Pick<KeyStore, "find">): Promise<void>;
   /** Waits for what engines answer through here, at most so long, and closes their connections. */
@@ -110,7 +111,12 @@ export function createLinkHub({ timer, logger, onLinked, onState }: LinkHubOptio
       };
     },
     engine: (name) => createLinkedEngine(name, () => current(name)),
-    facts: (name) => current(name)?.registration?.facts,
+    remove(name) {
+      const link = byName.get(name);
+      if (link === undefined) return;
+      link.session.close(linkClose.removed, "An administrator removed the engine.");
+      forget(link, "removed");
+    },
     async tidy(keyStore) {
       const now = timer.now();
       for (const link of [...open]) {
@@ -154,6 +160,7 @@ export function createLinkedEngine(name: string, current: () => LinkSession | un
     embed: async (request, options) => session().embed(request, options),
     rerank: async (request, options) => session().rerank(request, options),
     operate: async (operation) => session().operate(operation),
+    facts: async () => current()?.registration?.facts,
   };
 }
 

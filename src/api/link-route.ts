@@ -3,7 +3,7 @@ import type { Context } from "hono";
 import { createMiddleware } from "hono/factory";
 import { AppError, toAppError } from "../core/errors.ts";
 import { enginesMax } from "../core/limits.ts";
-import type { Clock, EngineStore } from "../core/ports.ts";
+import type { Clock, EngineStore, KeyStore, Logger } from "../core/ports.ts";
 import { linkProtocol } from "../http/link-frames.ts";
 import type { AuthVariables } from "./auth.ts";
 import type { Router } from "./router.ts";
@@ -13,6 +13,33 @@ export const linkUrlMark = "link:";
 
 /** Opens the connection where this runs, and hands it to whoever holds the links. */
 export type LinkUpgrade = (context: Context, facts: { name: string; keyId: string }) => Response | Promise<Response>;
+
+/** Reaches open connections, wherever they are held. */
+export interface LinkControl {
+  /** Closes the connection of an engine that was removed; it does not dial again by itself. */
+  remove(name: string): Promise<void>;
+  /** Looks now whether the keys of these engines are still good, and closes the connections of the others. */
+  checkKeys(names: readonly string[]): Promise<void>;
+}
+
+/** The same store; connections by a key that is revoked there are closed at once. */
+export function closeLinksOfRevoked(
+  store: KeyStore,
+  { links, engineStore, logger }: { links: LinkControl; engineStore: EngineStore; logger: Logger },
+): KeyStore {
+  return {
+    ...store,
+    async revoke(id, at) {
+      const key = await store.revoke(id, at);
+      if (key?.scopes.some((scope) => scope === "engine" || scope === "admin")) {
+        const names = (await engineStore.list()).flatMap(({ name, url }) => (url === linkUrlMark ? [name] : []));
+        // It is revoked; whoever holds a connection looks at its key within half a minute anyway.
+        await links.checkKeys(names).catch((cause) => logger.warn("Links were not looked at.", { cause }));
+      }
+      return key;
+    },
+  };
+}
 
 interface LinkRouteOptions {
   router: Router;

@@ -466,6 +466,25 @@ export const engine = named(
         contextLength: count.optional(),
       }),
     ),
+    hardware: z
+      .strictObject({
+        cpu: z.string().optional(),
+        ramBytesTotal: amount.optional(),
+        gpus: z.array(z.strictObject({ name: z.string(), vramBytesTotal: amount })),
+      })
+      .optional(),
+    plans: z
+      .array(
+        z.strictObject({
+          model: z.string(),
+          quantization: z.string().optional(),
+          offload: z.string().optional(),
+          contextLength: amount.optional(),
+          gpuLayers: amount.optional(),
+          vramBytes: amount.optional(),
+        }),
+      )
+      .optional(),
   }),
 );
 export const engineList = named("EngineList", z.strictObject({ engines: z.array(engine), waiting: count }));

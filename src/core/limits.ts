@@ -488,6 +488,9 @@ export const linkRefusedRetryMs = 60_000;
 /** Between two looks whether the engine's state has changed and must be told. */
 export const linkStateLookMs = 1_000;
 
+/** Answers given elsewhere that wait to be counted: one isolate's in the time between two looks at its counters. */
+export const handedOverMax = 2000;
+
 /** Between two looks whether the keys of connected engines are still good. */
 export const linkKeyLookMs = 30_000;
 

@@ -24,6 +24,22 @@ export interface ChatEngine {
   rerank?(request: RerankRequest, options: { signal: AbortSignal }): Promise<Ranking>;
   /** What operators ask of it. Absent on servers that are not ours. Rejects with `AppError`. */
   operate?(operation: EngineOperation): Promise<Record<string, unknown>>;
+  /** What it told of its machine unasked. Absent where engines do not tell; undefined while they are away. */
+  facts?(): Promise<LinkFacts | undefined>;
+}
+
+/** What an engine that dials in tells beside health and models, for people. */
+export interface LinkFacts {
+  hardware?: { cpu?: string; ramBytesTotal?: number; gpus: { name: string; vramBytesTotal: number }[] };
+  /** By which its loaded models run. */
+  plans?: {
+    model: string;
+    quantization?: string;
+    offload?: string;
+    contextLength?: number;
+    gpuLayers?: number;
+    vramBytes?: number;
+  }[];
 }
 
 /** For those who run the engine, never for callers of models. The answers are those of the engine's own routes. */
@@ -239,6 +255,8 @@ export interface UsageStore {
   settle(receipt: UsageReceipt): Promise<void>;
   /** Newest first. */
   rows(query: UsageQuery): Promise<UsageRow[]>;
+  /** Those of these ids, in no order; ids without a row are left out. */
+  rowsOf(ids: readonly string[]): Promise<UsageRow[]>;
   /** By the number of the window since the epoch; windows without any are left out. */
   consumption(query: ConsumptionQuery): Promise<Map<number, Consumption>>;
   /** Over all rows of the query's time, key and user, whatever its limit. */

@@ -1,7 +1,6 @@
 /** What an engine tells the API it dials of its machine and of the plans its models run by. */
-import type { HardwareReading } from "../core/ports.ts";
+import type { HardwareReading, LinkFacts } from "../core/ports.ts";
 import type { ModelStatus } from "../engine/registry-entry.ts";
-import type { LinkFacts } from "../http/link-frames.ts";
 
 export function describeMachine({ cpu, ramBytesTotal, gpus }: HardwareReading): LinkFacts["hardware"] {
   return {

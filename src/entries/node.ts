@@ -103,6 +103,7 @@ export async function startServer(options: ServerOptions): Promise<SnugServer> {
       randomBytes,
       deadlines: settings.deadlines,
       link: createLinkUpgrade(hub),
+      links: { remove: async (name) => hub.remove(name), checkKeys: () => hub.tidy(keyStore) },
       addressOf: settings.trustProxy ? forwardedAddress : socketAddress,
       background: (work) => {
         settling.add(work);

@@ -1,10 +1,10 @@
 /** The engines of a Worker: those with an address, and those that dialled in and are held by a Durable Object. */
 import type { AnswerJob, JobEngine, JobReply } from "../api/hand-over.ts";
-import { linkUrlMark } from "../api/link-route.ts";
+import { type LinkControl, linkUrlMark } from "../api/link-route.ts";
 import { type ChatEvent, type ChatRequest, isTerminal } from "../core/chat.ts";
 import { AppError, type ErrorFacts, toAppError } from "../core/errors.ts";
 import { abortReportMsMax, healthMsMax } from "../core/limits.ts";
-import type { ChatEngine, EngineHealth, EngineRecord, ModelListing, UsageReceipt } from "../core/ports.ts";
+import type { ChatEngine, EngineHealth, EngineRecord, LinkFacts, ModelListing, UsageReceipt } from "../core/ports.ts";
 import { createHttpEngine } from "../http/client.ts";
 import { readEventLines } from "../http/event-lines.ts";
 import type { LinkCall } from "../http/link-frames.ts";
@@ -77,6 +77,19 @@ async function answerThrough(
   return { response: new Response(readable, init), ended };
 }
 
+/** An object that cannot be reached now looks at the keys itself, with the next look at its engine. */
+export function createLinkControl(links: ObjectNamespace): LinkControl {
+  const tell = async (name: string, path: string): Promise<void> => {
+    const url = `http://link${path}?engine=${encodeURIComponent(name)}`;
+    const { ok, status } = await linkObject(links, name).fetch(url, { method: "POST" });
+    if (!ok) throw new AppError("engine_unavailable", `The engine's link answered ${status}.`);
+  };
+  return {
+    remove: (name) => tell(name, "/remove"),
+    checkKeys: async (names) => void (await Promise.allSettled(names.map((name) => tell(name, "/keys")))),
+  };
+}
+
 export function linkObject(links: ObjectNamespace, name: string): ObjectStub {
   return links.get(links.idFromName(name));
 }
@@ -94,7 +107,7 @@ export function createObjectEngine(name: string, links: ObjectNamespace): JobEng
         throw new AppError("engine_unavailable", "The engine's link cannot be reached; please try again.", { cause });
       });
 
-  const state = async (): Promise<{ health: EngineHealth; models: ModelListing[] }> =>
+  const state = async (): Promise<{ health: EngineHealth; models: ModelListing[]; facts?: LinkFacts }> =>
     await readReply(await post("/state", {}, AbortSignal.timeout(healthMsMax)));
 
   const call = async (asked: LinkCall, signal: AbortSignal): Promise<unknown> =>
@@ -135,6 +148,7 @@ export function createObjectEngine(name: string, links: ObjectNamespace): JobEng
     chat: (request, { signal }) => chat(request, signal),
     models: async () => (await state()).models,
     health: async () => (await state()).health,
+    facts: async () => (await state()).facts,
     embed: async (request, { signal }) => fromVectorsResult(await call({ method: "embed", request }, signal)),
     rerank: async (request, { signal }) => (await call({ method: "rerank", request }, signal)) as never,
     operate: async (request) =>

@@ -107,12 +107,18 @@ export class EngineLink {
     const { pathname, searchParams } = new URL(request.url);
     const name = searchParams.get("engine") ?? "";
     if (pathname === "/connect") return this.#connect(name, searchParams.get("key") ?? "");
+    if (pathname === "/remove") {
+      this.#hub.remove(name);
+      return Response.json({});
+    }
     const engine = this.#hub.engine(name);
+    if (pathname === "/keys") this.#keyLookedAt = 0;
     await this.#lookAtKeys();
+    if (pathname === "/keys") return Response.json({});
     if (pathname === "/state") {
       const health = await engine.health();
       const models = health.state === "stopped" ? [] : await engine.models();
-      return Response.json({ health, models, facts: this.#hub.facts(name) ?? {} });
+      return Response.json({ health, models, facts: await engine.facts?.() });
     }
     if (pathname === "/chat") return this.#chat(engine, await read<ChatAsked>(request), request.signal);
     if (pathname === "/answer") {

@@ -19,7 +19,7 @@ import { deadlinesOf } from "./deadlines.ts";
 import { createFitDesk } from "./fit-desk.ts";
 import { tidyLedger } from "./ledger-upkeep.ts";
 import { systemTimer } from "./timer.ts";
-import { createWorkerEngines, linkObject } from "./worker-engines.ts";
+import { createLinkControl, createWorkerEngines, linkObject } from "./worker-engines.ts";
 import type { WorkerEnvironment } from "./worker-environment.ts";
 import { workerLogger } from "./worker-logger.ts";
 import { takeReceipts } from "./worker-queue.ts";
@@ -92,6 +92,7 @@ function createWorkerApp(environment: WorkerEnvironment) {
     background: (work, context) => context.executionCtx.waitUntil(work),
     respond: respondOverPassage,
     quotas: createObjectQuotas(environment.KEY_QUOTA),
+    links: createLinkControl(links),
     async link(_context, { name, keyId }) {
       const query = new URLSearchParams({ engine: name, key: keyId });
       const headers = { upgrade: "websocket" };

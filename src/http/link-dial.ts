@@ -8,8 +8,8 @@ import {
   linkRetryMsFirst,
   linkRetryMsMax,
 } from "../core/limits.ts";
-import type { ChatEngine, Logger, Timer } from "../core/ports.ts";
-import { type LinkFacts, linkClose, linkPing, linkPong, linkProtocol } from "./link-frames.ts";
+import type { ChatEngine, LinkFacts, Logger, Timer } from "../core/ports.ts";
+import { linkClose, linkPing, linkPong, linkProtocol } from "./link-frames.ts";
 import { type LinkService, serveLink } from "./link-serve.ts";
 import type { LinkSocket } from "./link-session.ts";
 
@@ -119,6 +119,12 @@ export function dialLink(options: LinkDialOptions): LinkDial {
     service = undefined;
     socket = undefined;
     if (stopping.signal.aborted) return welcomed;
+    if (code === linkClose.removed) {
+      logger.error("An administrator removed this engine; start it again to bring it back.", { api: shown });
+      stopping.abort();
+      state = "stopped";
+      return welcomed;
+    }
     state = "connecting";
     if (code === linkClose.key || code === linkClose.nameTaken || code === linkClose.protocol) {
       throw new AppError("invalid_configuration", reason || "The API closed the link.");

@@ -13,7 +13,7 @@ import {
   linkMessageBytesMax,
   messagesPerRequestMax,
 } from "../core/limits.ts";
-import type { EngineHealth, EngineOperation, ModelListing } from "../core/ports.ts";
+import type { EngineHealth, EngineOperation, LinkFacts, ModelListing } from "../core/ports.ts";
 import type { EmbeddingsRequest, RerankRequest } from "../core/vectors.ts";
 
 /** Raised when an older end could no longer follow. Ends with different versions do not speak to each other. */
@@ -36,24 +36,13 @@ export const linkClose = {
   replaced: 4408,
   /** Another engine has this name. */
   nameTaken: 4409,
+  /** An administrator removed the engine: it comes back when it is started again. */
+  removed: 4403,
   /** Nothing was heard for too long. */
   silent: 4410,
   /** Orderly: this end is stopping. */
   leaving: 1001,
 } as const;
-
-/** What an engine tells of itself beyond health and models, for people: its GPUs, the plans its models run by. */
-export interface LinkFacts {
-  hardware?: { cpu?: string; ramBytesTotal?: number; gpus: { name: string; vramBytesTotal: number }[] };
-  plans?: {
-    model: string;
-    quantization?: string;
-    offload?: string;
-    contextLength?: number;
-    gpuLayers?: number;
-    vramBytes?: number;
-  }[];
-}
 
 export interface LinkState {
   health: EngineHealth;

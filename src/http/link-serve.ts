@@ -2,13 +2,12 @@
 import { type ChatEvent, type ChatRequest, isDelta, isTerminal, joinDeltas } from "../core/chat.ts";
 import { AppError, toAppError } from "../core/errors.ts";
 import { linkFlushMs, linkFlushTokens, linkRequestsMax, linkStateLookMs } from "../core/limits.ts";
-import type { ChatEngine, Timer } from "../core/ports.ts";
+import type { ChatEngine, LinkFacts, Timer } from "../core/ports.ts";
 import {
   decodeRelayFrame,
   type EngineFrame,
   encodeFrame,
   type LinkCall,
-  type LinkFacts,
   type LinkState,
   linkClose,
   linkVersion,

@@ -106,6 +106,21 @@ export function describeUsageStore(name: string, openEmpty: () => Promise<Databa
       expect((await store.rows({ limit: 2 })).map((row) => row.at)).toEqual([30, 20]);
     });
 
+    test("rows are found by their ids, however many, and unknown ids are left out", async () => {
+      const { store } = await open();
+      const admitted = Array.from({ length: 120 }, () => admission());
+      for (const one of admitted) await store.admit(one);
+      await store.settle(receipt(admitted[3]!.id, { usage: { completionTokens: 7 } }));
+      const ids = admitted.slice(1).map(({ id }) => id);
+      const rows = await store.rowsOf([...ids, "nobody's"]);
+      expect(rows.map(({ id }) => id).sort()).toEqual([...ids].sort());
+      expect(rows.find(({ settled }) => settled)).toMatchObject({
+        id: admitted[3]!.id,
+        usage: { completionTokens: 7 },
+      });
+      expect(await store.rowsOf([])).toEqual([]);
+    });
+
     test("a query takes in its beginning, not its end, and can name key and user", async () => {
       const { store } = await open();
       for (const at of [10, 20, 30]) await store.admit(admission({ at }));

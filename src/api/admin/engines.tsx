@@ -1,5 +1,6 @@
 /** Engines: where answers come from, and a form for one more. */
 import type { FC } from "hono/jsx";
+import { formatBytes } from "../../core/units.ts";
 import type { EngineView } from "../engines.ts";
 import { Empty, Page } from "./layout.tsx";
 import { EngineFacts } from "./now.tsx";
@@ -43,6 +44,7 @@ const EngineEntry: FC<{ view: SignedView; engine: EngineView }> = ({ view, engin
       <EngineFacts view={view} engine={engine} />
       {/* Asked for after the page: an engine far away must not hold it up. */}
       <div hx-get={`${path}/machine`} hx-trigger="load" hx-swap="innerHTML" />
+      {engine.hardware !== undefined && <p class="muted small">{describeHardware(view, engine.hardware)}</p>}
       <p class="muted small address">
         {engine.url !== undefined && <code>{engine.url}</code>}{" "}
         <span>{registered ? t.originRegistered : t.originSettings}</span>
@@ -98,6 +100,15 @@ const EngineEntry: FC<{ view: SignedView; engine: EngineView }> = ({ view, engin
     </article>
   );
 };
+
+function describeHardware({ t }: SignedView, hardware: NonNullable<EngineView["hardware"]>): string {
+  const { cpu, ramBytesTotal, gpus } = hardware;
+  return [
+    ...gpus.map(({ name, vramBytesTotal }) => `${name} (${formatBytes(vramBytesTotal)})`),
+    ...(cpu === undefined ? [] : [cpu]),
+    ...(ramBytesTotal === undefined ? [] : [t.ramOf(formatBytes(ramBytesTotal))]),
+  ].join(" · ");
+}
 
 const EngineForm: FC<{ view: SignedView }> = ({ view: { t } }) => (
   <section aria-labelledby="register-title">

@@ -2,7 +2,7 @@
 import type { FC } from "hono/jsx";
 import { engineFailuresMax } from "../../core/limits.ts";
 import type { DeviceMemory, UsageSeriesPoint } from "../../core/ports.ts";
-import { formatTokens } from "../../core/units.ts";
+import { formatBytes, formatTokens } from "../../core/units.ts";
 import type { EngineView } from "../engines.ts";
 import type { LiveRequest } from "../live-requests.ts";
 import { Empty, Page } from "./layout.tsx";
@@ -237,12 +237,24 @@ export const EngineFacts: FC<{ view: SignedView; engine: EngineView }> = ({ view
             {quantization !== undefined && <span class="chip">{quantization}</span>}
             {contextLength !== undefined && <span class="muted small">{t.contextOf(formatTokens(contextLength))}</span>}
             <span class={`small ${loaded ? "good" : "muted"}`}>{loaded ? t.loaded : t.notLoaded}</span>
+            <Plan view={view} plan={engine.plans?.find(({ model }) => model === id)} />
           </li>
         ))}
       </ul>
     </>
   );
 };
+
+/** How a model lies on an engine that dialled in, as far as it tells. */
+const Plan: FC<{ view: SignedView; plan: NonNullable<EngineView["plans"]>[number] | undefined }> = ({
+  view: { t },
+  plan: { gpuLayers, vramBytes } = {},
+}) => (
+  <>
+    {gpuLayers !== undefined && <span class="muted small">{t.gpuLayersOf(gpuLayers)}</span>}
+    {vramBytes !== undefined && vramBytes > 0 && <span class="muted small">{t.vramOf(formatBytes(vramBytes))}</span>}
+  </>
+);
 
 /** One box a slot, up to a number that still fits a card. */
 const Slots: FC<{ engine: EngineView }> = ({ engine: { slots, active } }) =>

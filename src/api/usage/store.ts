@@ -5,6 +5,7 @@ import {
   desc,
   eq,
   gte,
+  inArray,
   is,
   isNotNull,
   isNull,
@@ -24,6 +25,9 @@ import { forgetRows, readGroups, rollUpDays } from "./daily.ts";
 import { connect, type Database, known, type SqlStatement, translated } from "./database.ts";
 import { usage } from "./schema.ts";
 import { readErrorCodes, readSeries } from "./series.ts";
+
+/** D1 takes 100 parameters a statement. */
+const idsMax = 90;
 
 type StoredUsage = typeof usage.$inferSelect;
 
@@ -50,6 +54,14 @@ export function createUsageStore(database: Database): UsageStore {
           .limit(limit),
       );
       return found.map(toRow);
+    },
+    async rowsOf(ids) {
+      const rows: UsageRow[] = [];
+      for (let from = 0; from < ids.length; from += idsMax) {
+        const some = ids.slice(from, from + idsMax);
+        rows.push(...(await translated(db.select().from(usage).where(inArray(usage.id, some)))).map(toRow));
+      }
+      return rows;
     },
     async consumption({ keyId, user, since, windowMs }) {
       const ofUser = user === undefined ? undefined : user === null ? isNull(usage.userId) : eq(usage.userId, user);
