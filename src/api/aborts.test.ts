@@ -135,7 +135,7 @@ describe("an engine that does not answer an abort", () => {
     }
     const admission = { id: "x", at: 0, keyId: "k", source: "api", model: "m", stream: true } as const;
     await api.usageStore.admit(admission);
-    const metered = meterChat(deaf(), {
+    const metered = meterChat(deaf, {
       id: "x",
       at: 0,
       store: api.usageStore,

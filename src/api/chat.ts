@@ -1,6 +1,7 @@
 /** One chat through the API: let in, answered by an engine, and written down however it ends. */
 import type { Context } from "hono";
 import type { ChatRequest } from "../core/chat.ts";
+import type { DeltaRelay } from "../core/delta-relay.ts";
 import { requestBodyBytesMax } from "../core/limits.ts";
 import type { ChatEngine, Logger } from "../core/ports.ts";
 import type { StreamResponder } from "../http/answer-stream.ts";
@@ -76,10 +77,12 @@ export async function chat(context: KeyedContext, dependencies: ChatDependencies
     form,
   });
   if (given !== undefined) return given;
-  const run = (clientSignal: AbortSignal) => {
+  const run = (clientSignal: AbortSignal, relay: DeltaRelay) => {
     const signal = live.enter(admission, clientSignal);
-    const events = withDeadlines(terms, signal, (inner) => engine.chat(request, { signal: inner }));
-    const metered = meterChat(events, {
+    const ask = (metered: DeltaRelay | undefined) =>
+      withDeadlines(terms, signal, (inner) => engine.chat(request, { signal: inner, relay: metered }));
+    const metered = meterChat(ask, {
+      relay,
       id,
       at,
       store,

@@ -78,7 +78,7 @@ export async function runAnswerJob(job: AnswerJob, run: JobRun): Promise<JobAnsw
       run.engine.chat(call.request, { signal: timed }),
     );
     const spoken = call.stream ? withSignOfLife(events, run.commitMs) : events;
-    const metered = meterChat(job.engineName === undefined ? spoken : named(spoken, job.engineName), {
+    const metered = meterChat(() => (job.engineName === undefined ? spoken : named(spoken, job.engineName)), {
       id: admission.id,
       at: admission.at,
       clock,

@@ -20,7 +20,7 @@ import {
   queueRequestsMax,
   queueWaitMsMax,
 } from "../core/limits.ts";
-import type { ChatEngine, EngineHealth, EngineRecord, ModelListing, Timer } from "../core/ports.ts";
+import type { ChatEngine, ChatTurn, EngineHealth, EngineRecord, ModelListing, Timer } from "../core/ports.ts";
 import { claimOfChat } from "../core/service-terms.ts";
 import { conversationScore } from "./conversation-score.ts";
 import { type AnswerJob, isJobEngine, type JobReply } from "./hand-over.ts";
@@ -254,15 +254,16 @@ export function createRouter(options: RouterOptions): Router {
   async function* tryEngine(
     choice: Choice,
     request: ChatRequest,
-    signal: AbortSignal,
+    turn: ChatTurn,
   ): AsyncGenerator<readonly ChatEvent[], Extract<ChatEvent, { type: "error" }> | undefined> {
     const { member, model } = choice;
+    const { signal } = turn;
     const startedAt = now();
     let started = false;
     let finished = false;
     let completionTokens: number | undefined;
     try {
-      for await (const batch of batchesOf(member.engine.chat({ ...request, model }, { signal }))) {
+      for await (const batch of batchesOf(member.engine.chat({ ...request, model }, turn))) {
         const error = batch.find((event) => event.type === "error");
         if (batch.some((event) => event.type === "start")) {
           started = true;
@@ -284,10 +285,8 @@ export function createRouter(options: RouterOptions): Router {
     }
   }
 
-  async function* chat(
-    request: ChatRequest,
-    { signal }: { signal: AbortSignal },
-  ): AsyncGenerator<readonly ChatEvent[], void> {
+  async function* chat(request: ChatRequest, turn: ChatTurn): AsyncGenerator<readonly ChatEvent[], void> {
+    const { signal } = turn;
     if (signal.aborted) return yield [cancelled];
     const found = await members();
     if (found.length === 0) return yield [failed(noEngine(options))];
@@ -310,7 +309,7 @@ export function createRouter(options: RouterOptions): Router {
         choice = placed;
       }
       tried.add(choice.member);
-      const error = yield* tryEngine(choice, request, signal);
+      const error = yield* tryEngine(choice, request, turn);
       if (error === undefined) return;
       last = error;
       if (lone !== undefined) break;

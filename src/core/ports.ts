@@ -1,5 +1,6 @@
 /** The seams between rooms. Types only: what an implementation must keep is said here and checked by test/contract. */
 import type { ChatEvent, ChatRequest, FinishReason, RequestPriority, Timings, Usage } from "./chat.ts";
+import type { DeltaRelay } from "./delta-relay.ts";
 import type { ErrorCode, Locale } from "./errors.ts";
 import type { Embeddings, EmbeddingsRequest, Ranking, RerankRequest } from "./vectors.ts";
 
@@ -10,7 +11,7 @@ import type { Embeddings, EmbeddingsRequest, Ranking, RerankRequest } from "./ve
  * iteration early, frees the slot; an aborted stream still being read ends with `cancelled`.
  */
 export interface ChatEngine {
-  chat(request: ChatRequest, options: { signal: AbortSignal }): AsyncIterable<ChatEvent>;
+  chat(request: ChatRequest, turn: ChatTurn): AsyncIterable<ChatEvent>;
   /** Models it can answer with right now. Throws `AppError` when it cannot be reached. */
   models(): Promise<ModelListing[]>;
   /** Cheap, no inference. */
@@ -40,6 +41,12 @@ export interface LinkFacts {
     gpuLayers?: number;
     vramBytes?: number;
   }[];
+}
+
+export interface ChatTurn {
+  signal: AbortSignal;
+  /** A short way for deltas, which engines need not use. */
+  relay?: DeltaRelay | undefined;
 }
 
 /** For those who run the engine, never for callers of models. The answers are those of the engine's own routes. */

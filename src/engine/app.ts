@@ -2,9 +2,11 @@
 import { createHash, randomUUID, timingSafeEqual } from "node:crypto";
 import { type Context, Hono, type MiddlewareHandler } from "hono";
 import type { ServiceTerms } from "../core/chat.ts";
+import type { DeltaRelay } from "../core/delta-relay.ts";
 import { AppError, toAppError } from "../core/errors.ts";
 import type { ChatEngine, Clock, Logger } from "../core/ports.ts";
 import { soonerMs } from "../core/service-terms.ts";
+import type { StreamResponder } from "../http/answer-stream.ts";
 import { type ChatCall, parseChatCall } from "../http/chat-request.ts";
 import { completionsDialect, parseCompletionCall } from "../http/completions.ts";
 import { withDeadlines, within } from "../http/deadlines.ts";
@@ -25,11 +27,14 @@ export interface EngineAppOptions {
   logger: Logger;
   /** Longest waits, milliseconds; what a caller asks for can only be sooner. */
   deadlines?: Pick<ServiceTerms, "firstTokenMsMax" | "totalMsMax">;
+  /** How a stream is written; default over a web stream. */
+  respond?: StreamResponder;
   /** The same engine, where operators may look into it and drive it. */
   control?: EngineControl;
 }
 
-export function createEngineApp({ engine, token, clock, logger, control, deadlines = {} }: EngineAppOptions): Hono {
+export function createEngineApp(options: EngineAppOptions): Hono {
+  const { engine, token, clock, logger, control, respond, deadlines = {} } = options;
   const app = new Hono();
   const mayEnter = createTokenCheck(token);
 
@@ -102,14 +107,15 @@ export function createEngineApp({ engine, token, clock, logger, control, deadlin
     const requestId = requestIdOf(context);
     const terms = termsOf(context);
     const request = { ...call.request, terms };
-    const run = (signal: AbortSignal) =>
-      withDeadlines(terms, signal, (inner) => engine.chat(request, { signal: inner }));
+    const run = (signal: AbortSignal, relay: DeltaRelay) =>
+      withDeadlines(terms, signal, (inner) => engine.chat(request, { signal: inner, relay }));
     return await answerChat(call, run, {
       id: `${idPrefix}${randomUUID()}`,
       ...(dialect === undefined ? {} : { dialect }),
       created: seconds(clock),
       clientSignal: context.req.raw.signal,
       requestId,
+      respond,
       onFault: (cause) => logger.error("The chat engine broke its contract.", { requestId, cause }),
     });
   };

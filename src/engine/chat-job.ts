@@ -1,6 +1,7 @@
 /** One chat on its way through the engine: what is known of it, what it has cost, and what its reader is told. */
 import { randomUUID } from "node:crypto";
 import type { ChatDelta, ChatEvent, ChatRequest, Producer, TerminalChatEvent, Timings, Usage } from "../core/chat.ts";
+import type { DeltaRelay } from "../core/delta-relay.ts";
 import type { AppError } from "../core/errors.ts";
 import type { Clock } from "../core/ports.ts";
 import type { AnswerPiece } from "./answer-parser.ts";
@@ -16,6 +17,7 @@ export interface ChatJobOptions {
   eventsMax: number;
   onFull(): void;
   onDrained(): void;
+  relay?: DeltaRelay | undefined;
 }
 
 export class ChatJob {
@@ -58,6 +60,7 @@ export class ChatJob {
     this.#acceptedAt = options.clock.now();
     this.#channel = new EventChannel({
       eventsMax: options.eventsMax,
+      relay: options.relay,
       onFull: () => {
         this.paused = true;
         this.disturbed = true;

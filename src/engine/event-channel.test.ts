@@ -32,6 +32,28 @@ describe("an event channel", () => {
     expect(await reading).toEqual([text("a"), text("b"), finish]);
   });
 
+  test("a reader that has had a first delta and waits is passed by what a relay takes", async () => {
+    const taken: ChatEvent[] = [];
+    let open = true;
+    const relay = { take: (deltas: readonly ChatEvent[]) => open && taken.push(...deltas) > 0 };
+    const target = new EventChannel({ eventsMax: 4, onFull() {}, onDrained() {}, relay });
+    const reading = readAll(target);
+    const waits = () => new Promise(setImmediate);
+    target.push(text("a"));
+    await waits();
+    target.push(text("b"));
+    open = false;
+    target.push(text("c"));
+    open = true;
+    // The reader was woken for "c" and has not taken it yet, so this one must not pass it.
+    target.push(text("d"));
+    await waits();
+    target.push(text("e"));
+    target.push(finish);
+    expect(await reading).toEqual([text("a"), { type: "text", text: "cd", tokenCount: 2 }, finish]);
+    expect(taken).toEqual([text("b"), text("e")]);
+  });
+
   test("a late reader gets joined text with its token count", async () => {
     const { target } = channel();
     target.push(text("a"));

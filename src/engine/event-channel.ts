@@ -1,5 +1,6 @@
 /** Events of one chat on their way to its reader: one producer that does not wait, one reader that may be slow. */
-import { type ChatEvent, isTerminal, joinDeltas } from "../core/chat.ts";
+import { type ChatEvent, isDelta, isTerminal, joinDeltas } from "../core/chat.ts";
+import type { DeltaRelay } from "../core/delta-relay.ts";
 
 export interface EventChannelOptions {
   /** Events the reader may be behind before `onFull`. Text the reader has not taken yet is joined, so few are kept. */
@@ -8,6 +9,8 @@ export interface EventChannelOptions {
   onFull(): void;
   /** It has caught up. */
   onDrained(): void;
+  /** Takes deltas while the reader waits. */
+  relay?: DeltaRelay | undefined;
 }
 
 export class EventChannel {
@@ -17,6 +20,9 @@ export class EventChannel {
   #behind = 0;
   #full = false;
   #ended = false;
+  /** The reader has had a delta. */
+  #begun = false;
+  #waiting = false;
   #wake = () => {};
 
   constructor(options: EventChannelOptions) {
@@ -25,7 +31,7 @@ export class EventChannel {
 
   /** After the terminal event nothing more is taken. */
   push(event: ChatEvent): void {
-    if (this.#ended) return;
+    if (this.#ended || this.#relay(event)) return;
     this.#ended = isTerminal(event);
     const last = this.#events.at(-1);
     const joined = last === undefined ? undefined : joinDeltas(last, event);
@@ -47,9 +53,17 @@ export class EventChannel {
       while (this.#events.length === 0) await this.#nextPush();
       for (const event of this.#takeAll()) {
         yield event;
+        this.#begun ||= isDelta(event);
         if (isTerminal(event)) return;
       }
     }
+  }
+
+  /** True when it went past the reader, who waits for something to come. */
+  #relay(event: ChatEvent): boolean {
+    const { relay } = this.#options;
+    if (relay === undefined || !this.#begun || !this.#waiting || this.#events.length > 0) return false;
+    return isDelta(event) && relay.take([event]);
   }
 
   #takeAll(): ChatEvent[] {
@@ -64,8 +78,12 @@ export class EventChannel {
   }
 
   #nextPush(): Promise<void> {
+    this.#waiting = true;
     return new Promise((resolve) => {
-      this.#wake = resolve;
+      this.#wake = () => {
+        this.#waiting = false;
+        resolve();
+      };
     });
   }
 }

@@ -5,7 +5,7 @@
 import type { ChatEvent, ChatRequest } from "../core/chat.ts";
 import { AppError, toAppError } from "../core/errors.ts";
 import { drainMsMax } from "../core/limits.ts";
-import type { ChatEngine, EngineHealth, EngineOperation, ModelListing } from "../core/ports.ts";
+import type { ChatEngine, ChatTurn, EngineHealth, EngineOperation, ModelListing } from "../core/ports.ts";
 import type { Embeddings, EmbeddingsRequest, Ranking, RerankRequest } from "../core/vectors.ts";
 import { readModelHeader } from "./check-model.ts";
 import { unavailableBecause } from "./client-reason.ts";
@@ -67,7 +67,7 @@ export class ModelRegistry implements ChatEngine {
     }
   }
 
-  async *chat(request: ChatRequest, { signal }: { signal: AbortSignal }): AsyncGenerator<ChatEvent, void, undefined> {
+  async *chat(request: ChatRequest, turn: ChatTurn): AsyncGenerator<ChatEvent, void, undefined> {
     const acceptedAt = this.#options.clock.now();
     const waitedMs = () => Math.max(0, this.#options.clock.now() - acceptedAt);
     let entry: Entry | undefined;
@@ -75,7 +75,7 @@ export class ModelRegistry implements ChatEngine {
       entry = this.#require(request.model);
       entry.requests++;
       clearTimeout(entry.idleTimer);
-      yield* this.#answer(entry, request, signal, waitedMs);
+      yield* this.#answer(entry, request, turn, waitedMs);
     } catch (thrown) {
       yield { type: "error", error: toAppError(thrown).toFacts(), timings: { totalMs: waitedMs() } };
     } finally {
@@ -84,16 +84,16 @@ export class ModelRegistry implements ChatEngine {
   }
 
   /** Asks again when the model was sent out while the request still waited in its line. */
-  async *#answer(entry: Entry, request: ChatRequest, signal: AbortSignal, waitedMs: () => number) {
+  async *#answer(entry: Entry, request: ChatRequest, turn: ChatTurn, waitedMs: () => number) {
     for (;;) {
-      const engine = yield* tellUntil(this.#engineFor(entry, signal), entry, this.#times);
+      const engine = yield* tellUntil(this.#engineFor(entry, turn.signal), entry, this.#times);
       if (engine === undefined) {
         yield { type: "cancelled", usage: { completionTokens: 0 }, timings: { totalMs: waitedMs() } } as const;
         return;
       }
       let lost = false;
       let begun = false;
-      for await (const event of engine.chat({ ...request, model: nameOf(entry) }, { signal })) {
+      for await (const event of engine.chat({ ...request, model: nameOf(entry) }, turn)) {
         lost = !begun && event.type === "error" && event.error.code === "engine_unavailable" && isGone(entry, engine);
         if (lost && !this.#draining) break;
         begun ||= event.type !== "queued";

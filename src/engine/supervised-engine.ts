@@ -1,8 +1,9 @@
 /** A line of requests in front of a supervised llama child: who is told what, and when. */
 import type { ChatEvent, ChatRequest, Producer } from "../core/chat.ts";
+import type { DeltaRelay } from "../core/delta-relay.ts";
 import { AppError, toAppError } from "../core/errors.ts";
 import { drainMsMax, pulseIntervalMs } from "../core/limits.ts";
-import type { EngineHealth, ModelListing } from "../core/ports.ts";
+import type { ChatTurn, EngineHealth, ModelListing } from "../core/ports.ts";
 import { claimOf, claimOfChat } from "../core/service-terms.ts";
 import type { Embeddings, EmbeddingsRequest, Ranking, RerankRequest } from "../core/vectors.ts";
 import { decodeVector } from "../http/vector-base64.ts";
@@ -73,8 +74,8 @@ export class SupervisedEngine implements LocalEngine {
     return await started;
   }
 
-  async *chat(request: ChatRequest, { signal }: { signal: AbortSignal }): AsyncGenerator<ChatEvent, void, undefined> {
-    const job = this.#createJob(request);
+  async *chat(request: ChatRequest, { signal, relay }: ChatTurn): AsyncGenerator<ChatEvent, void, undefined> {
+    const job = this.#createJob(request, relay);
     const abort = () => this.#cancel(job);
     signal.addEventListener("abort", abort, { once: true });
     try {
@@ -163,11 +164,12 @@ export class SupervisedEngine implements LocalEngine {
     await this.#supervisor.stop();
   }
 
-  #createJob(request: ChatRequest): ChatJob {
+  #createJob(request: ChatRequest, relay: DeltaRelay | undefined): ChatJob {
     const id = this.#nextId++;
     return new ChatJob({
       id,
       request,
+      relay,
       clock: this.#options.clock,
       eventsMax: this.#limits.eventsBufferedMax,
       onFull: () => this.#supervisor.send({ type: "pause", id }),

@@ -11,6 +11,7 @@ import { openLinks } from "./engine-links.ts";
 import { aborted, catchInterrupts } from "./interrupt.ts";
 import { listen } from "./listen.ts";
 import { createLogger } from "./logger.ts";
+import { respondWithSource } from "./node-streams.ts";
 import { llamaChildProgram, packageVersion } from "./package-files.ts";
 import type { Settings } from "./settings.ts";
 
@@ -54,6 +55,7 @@ export async function serveEngine(settings: Settings, terminal: Terminal): Promi
       deadlines: settings.deadlines,
       clock,
       logger,
+      respond: respondWithSource,
     });
     const listener = listens ? await listen(app.fetch, settings) : undefined;
     const [model] = await engine.models();

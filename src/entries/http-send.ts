@@ -60,12 +60,28 @@ function readReply(reply: IncomingMessage, over: () => void): HttpBodyReader {
   let ended = false;
   let failure: Error | undefined;
   let wake: (() => void) | undefined;
+  let eager: ((bytes: Uint8Array) => boolean) | undefined;
+  let declined: Buffer | undefined;
 
   const changed = () => {
     wake?.();
     wake = undefined;
+    eager = undefined;
+  };
+  /** True when whoever waits took it. */
+  const offer = (part: Buffer): boolean => {
+    if (eager === undefined || waiting.length > 0) return false;
+    try {
+      if (eager(part)) return true;
+      declined = part;
+    } catch (thrown) {
+      failure = thrown instanceof Error ? thrown : new Error(String(thrown));
+    }
+    changed();
+    return true;
   };
   reply.on("data", (part: Buffer) => {
+    if (offer(part)) return;
     waiting.push(part);
     bytes += part.length;
     if (bytes > readAheadBytesMax) reply.pause();
@@ -89,11 +105,17 @@ function readReply(reply: IncomingMessage, over: () => void): HttpBodyReader {
   });
 
   return {
-    async read() {
+    async read(taker) {
       if (waiting.length === 0 && !ended && failure === undefined) {
+        eager = taker;
         await new Promise<void>((resolve) => {
           wake = resolve;
         });
+      }
+      if (declined !== undefined) {
+        const value = declined;
+        declined = undefined;
+        return { done: false, value };
       }
       if (waiting.length > 0) {
         const value = waiting.length === 1 ? waiting[0] : Buffer.concat(waiting);

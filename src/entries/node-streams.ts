@@ -37,6 +37,10 @@ async function writePieces(source: AnswerSource, outgoing: ServerResponse): Prom
     source.leave();
   };
   outgoing.once("close", leave);
+  source.writeStraight(
+    () => waiting && !outgoing.writableNeedDrain && !outgoing.destroyed,
+    (frames) => void outgoing.write(frames),
+  );
   while (!source.ended && !outgoing.destroyed) {
     waiting = true;
     const text = await source.read();

@@ -1,6 +1,7 @@
 /** A chat's events up to its last one, and as what is written to a client whose status is spent. */
 import { batchesOf } from "../core/batches.ts";
 import { type ChatEvent, isTerminal } from "../core/chat.ts";
+import type { OpenRelay } from "../core/delta-relay.ts";
 import { AppError, toAppError } from "../core/errors.ts";
 import { abortReportMsMax } from "../core/limits.ts";
 import { renderSseComment } from "./sse.ts";
@@ -59,6 +60,12 @@ export function readToTerminal(
 export interface AnswerSource {
   /** The next frames; undefined after the last. One read at a time: a slow reader slows the engine. Never rejects. */
   read(): Promise<string | undefined>;
+  /**
+   * From now on frames may also be written while `read` waits, without it.
+   *
+   * @param isReady whether the client has taken everything before; asked right before each `write`
+   */
+  writeStraight(isReady: () => boolean, write: (frames: string) => void): void;
   /** True once the last piece was read. */
   readonly ended: boolean;
   /** The client left: the engine stops, and what it still says is read without anybody listening. */
@@ -78,17 +85,24 @@ export interface AnswerSourceOptions {
   controller: AbortController;
   keepAliveMs: number;
   onFault?: ((thrown: unknown) => void) | undefined;
+  /** What the engine was given for its deltas. */
+  relay: OpenRelay;
 }
 
 /** @param first what was read before the status was spent */
 export function createAnswerSource(
   first: readonly ChatEvent[],
   events: AnswerEvents,
-  { writer, controller, keepAliveMs, onFault }: AnswerSourceOptions,
+  { writer, controller, keepAliveMs, onFault, relay }: AnswerSourceOptions,
 ): AnswerSource {
   let pending: readonly ChatEvent[] | undefined = first;
   let ended = false;
 
+  const render = (batch: readonly ChatEvent[]): string => {
+    let text = "";
+    for (const event of batch) for (const frame of writer.write(event)) text += frame;
+    return text;
+  };
   const drain = () => void exhaust(events).catch((thrown) => onFault?.(thrown));
   if (controller.signal.aborted) drain();
   else controller.signal.addEventListener("abort", drain, { once: true });
@@ -108,9 +122,16 @@ export function createAnswerSource(
         controller.signal.removeEventListener("abort", drain);
       }
       if (batch === undefined) return undefined;
-      let text = "";
-      for (const event of batch) for (const frame of writer.write(event)) text += frame;
-      return text;
+      return render(batch);
+    },
+    writeStraight(isReady, write) {
+      relay.end = {
+        take(deltas) {
+          if (ended || controller.signal.aborted || !isReady()) return false;
+          write(render(deltas));
+          return true;
+        },
+      };
     },
     leave() {
       if (!ended) controller.abort();

@@ -25,6 +25,7 @@ import {
   parseUsage,
 } from "./chat-wire.ts";
 import { errorOfEvent, parseJson } from "./engine-errors.ts";
+import { readTextChunk, shapeOfTextChunk, type TextChunkShape } from "./text-chunk.ts";
 
 export interface ChatReader {
   /** True once an answer has begun. */
@@ -56,6 +57,8 @@ export function createChatReader(fallback: Producer, clock: Clock, onChunk?: (ch
   let promptUsage: Usage = {};
   let timings: Timings = {};
   let tokensSeen = 0;
+  let shape: TextChunkShape | undefined;
+  let shapesLeft = shapesMax;
 
   const usage = (): Usage => {
     if (reported?.completionTokens !== undefined) return { ...promptUsage, ...reported };
@@ -73,13 +76,26 @@ export function createChatReader(fallback: Producer, clock: Clock, onChunk?: (ch
     });
   };
 
+  const countTokens = (count: number) => {
+    tokensSeen += count;
+    lastTokenAt = clock.now();
+    firstTokenAt ??= lastTokenAt;
+  };
+
+  /** A chunk that is one token of text and tells nothing else. */
+  const readText = (data: string): ChatEvent[] | undefined => {
+    const text = shape === undefined ? undefined : readTextChunk(data, shape);
+    if (text === undefined) return undefined;
+    countTokens(1);
+    shapesLeft = shapesMax;
+    return [{ type: "text", text }];
+  };
+
   const readPieces = (choice: JsonObject, chunk: JsonObject): ChatEvent[] => {
     const pieces = parsePieces(choice);
     if (pieces.length === 0) return [];
     const tokenCount = asAmount(asObject(chunk.snug)?.tokens);
-    tokensSeen += tokenCount ?? 1;
-    lastTokenAt = clock.now();
-    firstTokenAt ??= lastTokenAt;
+    countTokens(tokenCount ?? 1);
     // The chunk's tokens are counted with its first piece.
     return pieces.map((piece, index) => {
       if (index > 0) return { ...piece, tokenCount: 0 };
@@ -99,8 +115,7 @@ export function createChatReader(fallback: Producer, clock: Clock, onChunk?: (ch
         ...defined({ promptTokens, cachedPromptTokens }),
       });
     }
-    // The usage chunk has an empty list, null or no list at all, depending on the server.
-    const choice = Array.isArray(chunk.choices) ? asObject(chunk.choices[0]) : undefined;
+    const choice = choiceOf(chunk);
     if (choice !== undefined) {
       events.push(...readPieces(choice, chunk));
       finishReason = parseFinishReason(choice.finish_reason) ?? finishReason;
@@ -122,10 +137,20 @@ export function createChatReader(fallback: Producer, clock: Clock, onChunk?: (ch
         done = true;
         return [];
       }
+      const repeated = readText(data);
+      if (repeated !== undefined) return repeated;
       const chunk = asObject(parseJson(data));
       if (chunk === undefined) throw new AppError("engine_unavailable", "The engine sent something that is not JSON.");
       onChunk?.(chunk);
-      if (chunk.error === undefined || chunk.error === null) return readChunk(chunk);
+      if (chunk.error === undefined || chunk.error === null) {
+        const events = readChunk(chunk);
+        const text = onChunk === undefined && shapesLeft > 0 ? onlyTextOf(chunk, events) : undefined;
+        if (text !== undefined) {
+          shapesLeft--;
+          shape = shapeOfTextChunk(data, text, textOf) ?? shape;
+        }
+        return events;
+      }
       reported = parseUsage(chunk.usage) ?? reported;
       if (chunk.timings !== undefined) timings = parseTimings(chunk.timings);
       return [this.fail(errorOfEvent(chunk))];
@@ -147,6 +172,29 @@ export function createChatReader(fallback: Producer, clock: Clock, onChunk?: (ch
     cancel: () => ({ type: "cancelled", usage: usage(), timings: finalTimings() }),
     fail: (error) => ({ type: "error", error, usage: usage(), timings: finalTimings() }),
   };
+}
+
+/** Some servers put something else into every chunk, a time or a number: of these no two are alike. */
+const shapesMax = 8;
+
+/** The text of a chunk that is one token of it, if there is nothing else in it that would have to be read again. */
+function onlyTextOf(chunk: JsonObject, events: readonly ChatEvent[]): string | undefined {
+  const [event] = events;
+  const tellsMore = chunk.usage != null || chunk.timings !== undefined || chunk.snug !== undefined;
+  if (tellsMore || events.length !== 1 || event?.type !== "text" || event.logprobs !== undefined) return undefined;
+  return parseFinishReason(choiceOf(chunk)?.finish_reason) === undefined ? event.text : undefined;
+}
+
+function textOf(data: unknown): string | undefined {
+  const chunk = asObject(data);
+  const choice = chunk === undefined ? undefined : choiceOf(chunk);
+  const [piece, ...more] = choice === undefined ? [] : parsePieces(choice);
+  return piece?.type === "text" && more.length === 0 ? piece.text : undefined;
+}
+
+/** The usage chunk has an empty list, null or no list at all, depending on the server. */
+function choiceOf(chunk: JsonObject): JsonObject | undefined {
+  return Array.isArray(chunk.choices) ? asObject(chunk.choices[0]) : undefined;
 }
 
 function readPreparation(place: JsonObject | undefined): Preparation | undefined {

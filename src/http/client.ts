@@ -1,6 +1,7 @@
 /** A chat engine behind HTTP: ours, llama-server, vLLM, Ollama or whatever else speaks OpenAI's chat completions. */
 import { fromBatches } from "../core/batches.ts";
-import { type ChatEvent, type ChatRequest, isTerminal } from "../core/chat.ts";
+import { type ChatEvent, type ChatRequest, isDelta, isTerminal } from "../core/chat.ts";
+import { areDeltas, type DeltaRelay } from "../core/delta-relay.ts";
 import { AppError, toAppError } from "../core/errors.ts";
 import {
   engineReplyBytesMax,
@@ -10,7 +11,7 @@ import {
   operationMsMax,
   tokenSilenceMsMax,
 } from "../core/limits.ts";
-import type { ChatEngine, Clock, EngineHealth, EngineOperation } from "../core/ports.ts";
+import type { ChatEngine, ChatTurn, Clock, EngineHealth, EngineOperation } from "../core/ports.ts";
 import { type ChatReader, createChatReader } from "./chat-reader.ts";
 import { renderChatBody } from "./chat-request.ts";
 import { asAmount, asObject, asText, defined } from "./chat-wire.ts";
@@ -130,7 +131,7 @@ export function createHttpEngine(options: HttpEngineOptions): ChatEngine {
 
   return {
     ...vectors,
-    chat: (request, { signal }) => fromBatches(runChat(request, signal, options, post)),
+    chat: (request, turn) => fromBatches(runChat(request, turn, options, post)),
     models,
     health,
     operate,
@@ -143,7 +144,7 @@ function renderBody(request: ChatRequest): Record<string, unknown> {
 
 async function* runChat(
   request: ChatRequest,
-  signal: AbortSignal,
+  { signal, relay }: ChatTurn,
   options: HttpEngineOptions,
   post: (request: ChatRequest, signal: AbortSignal) => Promise<HttpReply>,
 ): AsyncGenerator<readonly ChatEvent[], void> {
@@ -156,7 +157,8 @@ async function* runChat(
     watch.expectWithin(options.firstByteMsMax ?? firstByteMsMax, "The engine did not begin to answer in time.");
     const reply = await post(request, watch.signal);
     if (!reply.ok) return yield [reader.fail((await errorOfReply(reply)).toFacts())];
-    for await (const events of readReply(reply, reader, watch, options.silenceMsMax ?? tokenSilenceMsMax)) {
+    const silenceMsMax = options.silenceMsMax ?? tokenSilenceMsMax;
+    for await (const events of readReply(reply, { reader, watch, silenceMsMax, relay })) {
       if (events.length === 0) continue;
       // While the caller holds events it is not the engine that is slow.
       watch.pause();
@@ -178,12 +180,17 @@ async function* runChat(
   }
 }
 
+interface ReplyReading {
+  reader: ChatReader;
+  watch: UpstreamWatch;
+  silenceMsMax: number;
+  relay: DeltaRelay | undefined;
+}
+
 /** Events of a reply with status 200. Whatever arrives, comments included, is a sign of life. */
 async function* readReply(
   reply: HttpReply,
-  reader: ChatReader,
-  watch: UpstreamWatch,
-  silenceMsMax: number,
+  { reader, watch, silenceMsMax, relay }: ReplyReading,
 ): AsyncGenerator<ChatEvent[], void> {
   if (reply.body === null) return;
   if (!(reply.headers.get("content-type") ?? "").includes("text/event-stream")) {
@@ -194,14 +201,29 @@ async function* readReply(
   }
   const body = reply.body.getReader();
   const parser = createSseParser();
+  const signOfLife = () => watch.expectWithin(silenceMsMax, "The engine fell silent in the middle of its answer.");
   let open = true;
+  /** Read already, and not for the relay. */
+  let early: ReturnType<typeof readItems> | undefined;
+  let begun = false;
+  const pass = (bytes: Uint8Array): boolean => {
+    const read = readItems(() => parser.push(bytes), reader);
+    const { events, hungUp, broken } = read;
+    const passes = !hungUp && broken === undefined && areDeltas(events);
+    if (passes && (events.length === 0 || relay?.take(events) === true)) {
+      signOfLife();
+      return true;
+    }
+    early = read;
+    return false;
+  };
   try {
     while (open) {
-      const { value, done } = await body.read();
-      const { events, hungUp, broken } = readItems(
-        done || value === undefined ? parser.end() : parser.push(value),
-        reader,
-      );
+      const { value, done } = await body.read(relay !== undefined && begun ? pass : undefined);
+      const { events, hungUp, broken } =
+        early ?? readItems(() => (done || value === undefined ? parser.end() : parser.push(value)), reader);
+      early = undefined;
+      begun ||= events.some(isDelta);
       open = done === false && !hungUp;
       if (hungUp) {
         events.push(reader.finish());
@@ -210,7 +232,7 @@ async function* readReply(
       // What was whole before something unreadable is still part of the answer.
       if (events.length > 0) yield events;
       if (broken !== undefined) throw broken;
-      watch.expectWithin(silenceMsMax, "The engine fell silent in the middle of its answer.");
+      signOfLife();
     }
   } finally {
     // Cancelling a body that already failed rejects with that failure, which was reported.
@@ -219,10 +241,10 @@ async function* readReply(
 }
 
 /** Events of what arrived together. Nothing counts after an error, nor after `[DONE]`. */
-function readItems(items: readonly SseItem[], reader: ChatReader) {
+function readItems(parse: () => readonly SseItem[], reader: ChatReader) {
   const events: ChatEvent[] = [];
   try {
-    for (const item of items) {
+    for (const item of parse()) {
       if (item.type === "event" && item.data === "[DONE]") {
         reader.readData(item.data);
         return { events, hungUp: true };

@@ -1,5 +1,6 @@
 /** The serving side of the OpenAI-shaped wire: a chat's events become one HTTP response. */
 import { type ChatEvent, isDelta, type Producer, type TokenLogprob } from "../core/chat.ts";
+import { createRelay, type DeltaRelay, type OpenRelay } from "../core/delta-relay.ts";
 import { AppError, ERROR_TABLE, type ErrorFacts, renderOpenAiError } from "../core/errors.ts";
 import { keepAliveMs, retryWaitMsMax } from "../core/limits.ts";
 import {
@@ -71,7 +72,7 @@ export const clientClosedStatus = 499;
  */
 export async function answerChat(
   call: ChatCall,
-  chat: (signal: AbortSignal) => AsyncIterable<ChatEvent>,
+  chat: (signal: AbortSignal, relay: DeltaRelay) => AsyncIterable<ChatEvent>,
   options: AnswerOptions,
 ): Promise<Response> {
   const controller = new AbortController();
@@ -79,9 +80,10 @@ export async function answerChat(
   if (options.clientSignal.aborted) abort();
   options.clientSignal.addEventListener("abort", abort, { once: true });
   const ended = () => options.clientSignal.removeEventListener("abort", abort);
-  const events = readToTerminal(chat(controller.signal), ended, options.onFault);
+  const relay = createRelay();
+  const events = readToTerminal(chat(controller.signal, relay), ended, options.onFault);
   return call.stream
-    ? await answerStream(events, call, controller, options)
+    ? await answerStream(events, call, { controller, relay }, options)
     : await answerCompletion(events, call, controller.signal, options);
 }
 
@@ -135,7 +137,7 @@ async function answerCompletion(
 async function answerStream(
   events: AnswerEvents,
   call: ChatCall,
-  controller: AbortController,
+  { controller, relay }: { controller: AbortController; relay: OpenRelay },
   options: AnswerOptions,
 ): Promise<Response> {
   const first = await events.next();
@@ -146,6 +148,7 @@ async function answerStream(
   const source = createAnswerSource(first, events, {
     writer: (options.dialect ?? chatCompletions).createWriter(call, options),
     controller,
+    relay,
     keepAliveMs: options.keepAliveMs ?? keepAliveMs,
     onFault: options.onFault,
   });

@@ -5,8 +5,13 @@ export interface HttpBody {
 }
 
 export interface HttpBodyReader {
-  /** Rejects when the connection breaks. */
-  read(): Promise<{ done: boolean; value?: Uint8Array | undefined }>;
+  /**
+   * Rejects when the connection breaks.
+   *
+   * @param eager may be offered what arrives while this read waits, in the turn it arrives in; where it says false, the
+   * read gives exactly those bytes
+   */
+  read(eager?: (bytes: Uint8Array) => boolean): Promise<{ done: boolean; value?: Uint8Array | undefined }>;
   /** The rest is not wanted. */
   cancel(): Promise<void>;
 }

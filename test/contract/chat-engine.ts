@@ -3,8 +3,8 @@
  * `describeChatEngine` with a maker of engines that have two slots.
  */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { ChatEvent, ChatRequest, TerminalChatEvent } from "../../src/core/chat.ts";
-import { isTerminal } from "../../src/core/chat.ts";
+import type { ChatDelta, ChatEvent, ChatRequest, TerminalChatEvent } from "../../src/core/chat.ts";
+import { isDelta, isTerminal } from "../../src/core/chat.ts";
 import type { ChatEngine } from "../../src/core/ports.ts";
 
 /** "finite": a short answer that is always the same. "endless": only a limit or an abort ends the answer. */
@@ -91,6 +91,26 @@ function describeAnswers(harness: () => ChatEngineHarness): void {
     const { engine, text } = harness();
     const answers = await Promise.all(Array.from({ length: 5 }, () => collect(engine, question(harness()))));
     expect(answers.map((events) => textOf(events).trim())).toEqual(Array(5).fill(text));
+  });
+
+  test("deltas that a relay takes and those that are yielded make one answer in its order", async () => {
+    const { engine, text } = harness();
+    const { signal } = new AbortController();
+    const events: ChatEvent[] = [];
+    let offered = 0;
+    const relay = {
+      take(deltas: readonly ChatDelta[]) {
+        expect(events.some(isDelta)).toBe(true);
+        // Every other time the client is behind.
+        if (offered++ % 2 === 1) return false;
+        events.push(...deltas);
+        return true;
+      },
+    };
+    for await (const event of engine.chat(question(harness()), { signal, relay })) events.push(event);
+    expect(textOf(events).trim()).toBe(text);
+    expect(events.at(-1)).toBe(only(events, "finish"));
+    expect(only(events, "finish").usage.completionTokens).toBeGreaterThanOrEqual(text.split(" ").length);
   });
 
   test("a stop text ends the answer and is not part of it", async () => {
@@ -191,7 +211,8 @@ function describeAborts(harness: () => ChatEngineHarness): void {
     await until(async () => (await engine.health()).queued === 1);
     abort.abort();
     expect((await waiting).at(-1)?.type).toBe("cancelled");
-    expect(await engine.health()).toMatchObject({ active: 2, queued: 0 });
+    // An engine elsewhere hears of it when its socket closes.
+    await expect.poll(() => engine.health(), { interval: 2 }).toMatchObject({ active: 2, queued: 0 });
     const abortedAt = performance.now();
     await busy.abort();
     await slotsFree(engine, abortedAt);

@@ -2,7 +2,9 @@ import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { serve } from "@hono/node-server";
 import { createEngineApp } from "../../src/engine/app.ts";
+import { sendOverHttp } from "../../src/entries/http-send.ts";
 import { createHttpEngine } from "../../src/http/client.ts";
+import type { HttpSend } from "../../src/http/transport.ts";
 import { FakeEngine, sayForever, sayWords } from "../support/fake-engine.ts";
 import { SCRIPT_LINES } from "../support/gguf/vocabulary.ts";
 import { startEngine } from "../support/local-engine.ts";
@@ -11,7 +13,7 @@ import { type ChatEngineHarness, describeChatEngine } from "./chat-engine.ts";
 const clock = { now: () => Date.now() };
 
 /** The same engine as seen from the other end of a TCP connection. */
-async function overHttp(inner: ChatEngineHarness): Promise<ChatEngineHarness> {
+async function overHttp(inner: ChatEngineHarness, fetch?: HttpSend): Promise<ChatEngineHarness> {
   const logger = { debug() {}, info() {}, warn() {}, error: console.error };
   const app = createEngineApp({ engine: inner.engine, token: "secret", clock, logger });
   const server = await new Promise<Server>((resolve) => {
@@ -20,7 +22,12 @@ async function overHttp(inner: ChatEngineHarness): Promise<ChatEngineHarness> {
   const { port } = server.address() as AddressInfo;
   return {
     ...inner,
-    engine: createHttpEngine({ baseUrl: `http://127.0.0.1:${port}`, token: "secret", clock }),
+    engine: createHttpEngine({
+      baseUrl: `http://127.0.0.1:${port}`,
+      token: "secret",
+      clock,
+      ...(fetch === undefined ? {} : { fetch }),
+    }),
     async close() {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
@@ -45,11 +52,12 @@ describeChatEngine("an HTTP client of a scripted engine", (answer) => {
   });
 });
 
-describeChatEngine("an HTTP client of the local engine", async (answer) => {
+describeChatEngine("an HTTP client of the local engine over Node's own sockets", async (answer) => {
   const { engine, close } = await startEngine(
     answer === "finite" ? { shape: "tiny", brain: "script" } : { shape: "small", brain: "endless" },
     { settings: { sequenceCount: 2 } },
   );
   const [model] = await engine.models();
-  return overHttp({ engine, model: "tiny", text: SCRIPT_LINES[0], contextLength: model!.contextLength!, close });
+  const inner = { engine, model: "tiny", text: SCRIPT_LINES[0], contextLength: model!.contextLength!, close };
+  return overHttp(inner, sendOverHttp);
 });

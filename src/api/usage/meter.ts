@@ -1,6 +1,7 @@
 /** Watches an answer go by and completes its ledger row, however it ends. */
 import { batchesOf, fromBatches } from "../../core/batches.ts";
 import { type ChatEvent, isDelta, isTerminal, type TerminalChatEvent, type Usage } from "../../core/chat.ts";
+import { type DeltaRelay, watchRelay } from "../../core/delta-relay.ts";
 import { type ErrorCode, toAppError } from "../../core/errors.ts";
 import { abortReportMsMax } from "../../core/limits.ts";
 import type { Clock, Logger, UsageReceipt, UsageStore } from "../../core/ports.ts";
@@ -15,6 +16,8 @@ export interface MeterOptions {
   logger: Logger;
   /** Aborts when the client leaves. */
   signal: AbortSignal;
+  /** Where deltas may go past the events. */
+  relay?: DeltaRelay;
   /** Sees every event as it passes. */
   onEvent?: (event: ChatEvent) => void;
   /** Hears of the receipt once it is written, before the last event is passed on. */
@@ -30,7 +33,11 @@ export interface MeteredChat {
   settled: Promise<void>;
 }
 
-export function meterChat(events: AsyncIterable<ChatEvent>, options: MeterOptions): MeteredChat {
+/** @param ask begins the chat; its relay is the metered one */
+export function meterChat(
+  ask: (relay: DeltaRelay | undefined) => AsyncIterable<ChatEvent>,
+  options: MeterOptions,
+): MeteredChat {
   const tally = createTally(options);
   let receiptSent: Promise<void> | undefined;
   let announce = () => {};
@@ -59,13 +66,15 @@ export function meterChat(events: AsyncIterable<ChatEvent>, options: MeterOption
   };
   options.signal.addEventListener("abort", giveUpSoon, { once: true });
 
+  const see = (event: ChatEvent) => {
+    tally.note(event);
+    options.onEvent?.(event);
+  };
+
   async function* run(): AsyncGenerator<readonly ChatEvent[], void> {
     try {
-      for await (const batch of batchesOf(events)) {
-        for (const event of batch) {
-          tally.note(event);
-          options.onEvent?.(event);
-        }
+      for await (const batch of batchesOf(ask(watchRelay(options.relay, see)))) {
+        for (const event of batch) see(event);
         const last = batch.at(-1);
         const ended = last !== undefined && isTerminal(last) ? last : undefined;
         if (ended !== undefined) await settle(() => tally.ended(ended));
