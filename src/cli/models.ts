@@ -19,7 +19,7 @@ export interface ModelsActions {
 /** A model on disk, as far as a list shows it. */
 export interface ModelRow {
   id: string;
-  source: "snug" | "huggingface" | "ollama";
+  source: "snug" | "huggingface" | "ollama" | "file";
   fileBytes: number;
   quantization?: string;
   origin?: string;
@@ -50,10 +50,10 @@ const texts = {
     name: "name of the model",
     json: "print JSON",
     nothing: "No models on this disk yet. Fetch one: snug models pull qwen3-4b. What fits: snug fits",
-    sources: { snug: "Snug", huggingface: "Hugging Face", ollama: "Ollama" },
+    sources: { snug: "Snug", huggingface: "Hugging Face", ollama: "Ollama", file: "a file" },
     unfinished: "not finished; pull it again to go on",
-    pulled: (id: string) => `${id} is here. Serve it: SNUG_MODEL=${id} snug start`,
-    already: (id: string) => `${id} was here already. Serve it: SNUG_MODEL=${id} snug start`,
+    pulled: (id: string, name: string) => `${id} is here. Serve it: SNUG_MODEL=${name} snug start`,
+    already: (id: string, name: string) => `${id} was here already. Serve it: SNUG_MODEL=${name} snug start`,
     removed: (id: string, bytes: string) => `${id} was removed; ${bytes} are free again.`,
     model: "Model",
     size: "Size",
@@ -83,10 +83,10 @@ const texts = {
     name: "模型名称",
     json: "输出 JSON",
     nothing: "磁盘上还没有模型。下载一个：snug models pull qwen3-4b。查看能跑什么：snug fits",
-    sources: { snug: "Snug", huggingface: "Hugging Face", ollama: "Ollama" },
+    sources: { snug: "Snug", huggingface: "Hugging Face", ollama: "Ollama", file: "文件" },
     unfinished: "未下载完，再次 pull 可继续",
-    pulled: (id: string) => `${id} 已就绪。使用：SNUG_MODEL=${id} snug start`,
-    already: (id: string) => `${id} 之前已下载。使用：SNUG_MODEL=${id} snug start`,
+    pulled: (id: string, name: string) => `${id} 已就绪。使用：SNUG_MODEL=${name} snug start`,
+    already: (id: string, name: string) => `${id} 已在本机。使用：SNUG_MODEL=${name} snug start`,
     removed: (id: string, bytes: string) => `已删除 ${id}，释放 ${bytes}。`,
     model: "模型",
     size: "大小",
@@ -122,7 +122,13 @@ export function addModelsCommands(
     .command("list", { isDefault: true })
     .description(t.list)
     .option("--json", t.json)
-    .action(async (options: ModelsOptions) => finish(await actions.listModels(options)));
+    // What stands there in place of a command lands here too.
+    .allowExcessArguments()
+    .action(async (options: ModelsOptions, list: Command) => {
+      const [unknown] = list.args;
+      if (unknown !== undefined) models.error(`error: unknown command '${unknown}'`);
+      finish(await actions.listModels(options));
+    });
   models
     .command("pull")
     .description(t.pull)
@@ -160,8 +166,13 @@ export function renderModelList(
     .join("\n");
 }
 
-export function renderPulled({ id, already }: { id: string; already: boolean }, locale: Locale): string {
-  return already ? texts[locale].already(id) : texts[locale].pulled(id);
+/** @param name by which it can be served, where that is not its own */
+export function renderPulled(
+  { id, already }: { id: string; already: boolean },
+  locale: Locale,
+  name: string = id,
+): string {
+  return already ? texts[locale].already(id, name) : texts[locale].pulled(id, name);
 }
 
 export function renderRemoved({ id, bytesFreed }: { id: string; bytesFreed: number }, locale: Locale): string {

@@ -65,6 +65,14 @@ describe("a model file is checked before it is loaded", () => {
     });
   }
 
+  test("a projector is refused as what it is", async () => {
+    const architecture = { key: "general.architecture", type: "str", value: "clip" } as const;
+    await expect(checkModelFile(modelAt("mmproj.gguf", { metadata: [architecture] }))).rejects.toMatchObject({
+      code: "model_file_invalid",
+      message: expect.stringMatching(/projector/),
+    });
+  });
+
   test("a head count of 0 is as bad as none", async () => {
     const metadata = [{ key: "qwen3.attention.head_count", type: "u32", value: 0 }] as const;
     await expect(checkModelFile(modelAt("zero.gguf", { metadata }))).rejects.toMatchObject(invalid(/head_count/));

@@ -35,6 +35,12 @@ export async function checkModelFile(path: string): Promise<CheckedModel> {
   if (typeof architecture !== "string" || architecture === "") {
     throw invalid("The file does not say which architecture it is (general.architecture).");
   }
+  if (architecture === "clip") {
+    throw new AppError(
+      "model_file_invalid",
+      "The file is a projector (mmproj): the eyes of a vision model, and no model itself. Name the model's own file; its pictures are read by a llama-server of your own with --mmproj, not here.",
+    );
+  }
   if (tensors.length === 0) throw invalid("The file has no tensors: it holds a vocabulary only.");
   requireLoadable(header);
   if (metadata[`${architecture}.attention.head_count_kv`] === 0) {

@@ -7,7 +7,8 @@ import { modelFilesMax, modelFolderDepthMax, ollamaManifestBytesMax } from "../c
 import { parsePartName, partName } from "../fit/gguf-split.ts";
 import { quantizationOfName } from "../fit/quantization-names.ts";
 
-export type ModelSource = "snug" | "huggingface" | "ollama";
+/** "file": named by its path, wherever it lies; no list has it. */
+export type ModelSource = "snug" | "huggingface" | "ollama" | "file";
 
 export interface StoredModel {
   /** What clients call it. */

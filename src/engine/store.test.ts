@@ -396,7 +396,11 @@ describe("removing", () => {
   it("takes the model named and no other quantization of it", async () => {
     await own("Tiny-Q4_0.gguf");
     await own("Tiny-Q8_0.gguf", large);
-    await expect(store().remove("tiny")).rejects.toMatchObject({ code: "model_not_found" });
+    await expect(store().remove("tiny")).rejects.toMatchObject({
+      code: "model_not_found",
+      message: expect.stringMatching(/Tiny-Q4_0, Tiny-Q8_0; remove one by its whole name/),
+    });
+    await expect(store().remove("other")).rejects.toMatchObject({ message: expect.stringMatching(/no model called/) });
     expect(await store().remove("TINY-Q8_0")).toEqual({ id: "Tiny-Q8_0", bytesFreed: large.length });
     expect((await store().list()).map(({ id }) => id)).toEqual(["Tiny-Q4_0"]);
   });
@@ -408,6 +412,18 @@ describe("what is known of a model", () => {
     const info = await store().info("tiny", cpu);
     expect(info).toMatchObject({ id: "Tiny-Q4_0", layerCount: 10, facts: { contextLengthTrained: 4096 } });
     expect(info.plan!.settings.contextLength).toBe(4096);
+  });
+
+  it("is told of a path, of a reference that is here, and where to get one that is not", async () => {
+    const elsewhere = await put("elsewhere/Tiny-Q8_0.gguf", large);
+    expect(await store().info(elsewhere, cpu)).toMatchObject({ id: "Tiny-Q8_0", source: "file", path: elsewhere });
+    await expect(store().info(folder, cpu)).rejects.toMatchObject({ message: expect.stringMatching(/is a folder/) });
+    await own("ann/Tiny-GGUF/Tiny-Q4_0.gguf");
+    expect((await store().info("hf:ann/Tiny-GGUF:Q4_0", cpu)).files).toHaveLength(1);
+    await expect(store().info("hf:ann/Tiny-GGUF:Q8_0", cpu)).rejects.toMatchObject({
+      code: "model_not_found",
+      message: expect.stringMatching(/snug models pull hf:ann/),
+    });
   });
 
   it("of a file cut short says so", async () => {

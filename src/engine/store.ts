@@ -1,9 +1,9 @@
 /** The models this machine has or can get: found by any of their names, listed, pulled, removed. */
 import { mkdir, readdir, rm, rmdir, stat } from "node:fs/promises";
-import { basename, dirname, join, relative, resolve } from "node:path";
+import { basename, dirname, join, relative } from "node:path";
 import { AppError } from "../core/errors.ts";
 import type { HardwareReading } from "../core/ports.ts";
-import { specFromCatalogue, suggestModels } from "../fit/catalogue.ts";
+import { specFromCatalogue } from "../fit/catalogue.ts";
 import { type HubReference, parseHubReference } from "../fit/gguf-hub.ts";
 import { specFromGguf } from "../fit/model.ts";
 import { canonicalQuantization } from "../fit/quantization-names.ts";
@@ -15,6 +15,8 @@ import { chooseQuantization, type QuantizationOffer } from "./store-choice.ts";
 import { bytesMissing, type DownloadFile, downloadFile, requireDiskSpace } from "./store-download.ts";
 import { planHere, selectOnHub } from "./store-hub.ts";
 import { accessHint, catalogueEntry, noRepository, safeSegments, shown, siblings, splitName } from "./store-names.ts";
+import { describeFile, fromPath, isPath, parseFileUrl } from "./store-path.ts";
+import { notFetched, notRemovable, unknownModel } from "./store-refusals.ts";
 import { familyOf, modelId, type StoredModel, scanHubCache, scanOllama, scanOwnFolder } from "./store-scan.ts";
 
 export interface ModelStoreOptions {
@@ -118,7 +120,7 @@ export class ModelStore {
       return here === undefined ? undefined : stored(here);
     }
     if (/^https?:/i.test(wanted)) {
-      const path = join(this.folder, basename(new URL(wanted).pathname));
+      const path = join(this.folder, parseFileUrl(wanted).name);
       return await this.#local(modelId(path), path).catch(() => undefined);
     }
     if (isPath(wanted)) return await fromPath(wanted);
@@ -158,7 +160,7 @@ export class ModelStore {
   async remove(name: string): Promise<{ id: string; bytesFreed: number }> {
     const own = await scanOwnFolder(this.folder);
     const model = own.find(({ id }) => id.toLowerCase() === name.toLowerCase());
-    if (model === undefined) throw await this.#notOurs(name);
+    if (model === undefined) throw notRemovable(name, await this.list());
     const folder = dirname(model.path);
     const ofIt = (name: string) => modelId(name.replace(/(?:\.part|\.part\.json|\.lock)$/, "")) === model.id;
     for (const name of (await readdir(folder)).filter(ofIt)) await rm(join(folder, name), { force: true });
@@ -166,13 +168,25 @@ export class ModelStore {
     return { id: model.id, bytesFreed: model.fileBytes };
   }
 
-  /** @throws AppError model_not_found, model_file_invalid */
+  /**
+   * @param name as for `get`, of a model on this disk
+   * @throws AppError model_not_found, model_file_invalid
+   */
   async info(name: string, reading: HardwareReading, wish: LoadWish = {}): Promise<ModelInfo> {
-    const [model] = await this.find(name);
-    if (model === undefined) throw await this.#unknown(name);
+    const model = isPath(name) ? await describeFile(name) : await this.#hereAs(name);
     const facts = await checkModelFile(model.path);
     const spec = specFromGguf(await readModelHeader(model.path), { name: model.id });
     return { ...model, facts, layerCount: spec.layerCount, plan: planHere(spec, reading, wish) };
+  }
+
+  async #hereAs(name: string): Promise<StoredModel> {
+    const [found] = await this.find(name);
+    if (found !== undefined) return found;
+    const remote = /^(?:hf|https?):/i.test(name);
+    if (!remote && name !== "demo") throw unknownModel(name, await this.list());
+    const here = await this.lookUp(name);
+    if (here !== undefined) return await describeFile(here.path);
+    throw notFetched(name);
   }
 
   async #local(id: string, path: string, demo = false): Promise<PulledModel> {
@@ -187,7 +201,7 @@ export class ModelStore {
     if (found.length > 0) return stored(found.length === 1 ? found[0]! : await this.#chooseStored(found, options));
     const [, quantization] = splitName(name);
     const entry = catalogueEntry(name);
-    if (entry === undefined) throw await this.#unknown(name);
+    if (entry === undefined) throw unknownModel(name, await this.list());
     // The same model may be here under its publisher's spelling.
     const here = (await this.list()).filter((model) => model.complete && catalogueEntry(model.id) === entry);
     const right = here.filter((model) => quantization === undefined || model.quantization === quantization);
@@ -260,11 +274,7 @@ export class ModelStore {
   }
 
   async #fromUrl(address: string, options: GetOptions): Promise<PulledModel> {
-    const url = new URL(address);
-    const name = decodeURIComponent(basename(url.pathname));
-    if (!/^[\w.+ -]+\.gguf$/i.test(name)) {
-      throw new AppError("invalid_request", `The URL must end in the name of a GGUF file, not ${shown(name)}.`);
-    }
+    const { url, name } = parseFileUrl(address);
     const files = siblings(name).map((part) => ({
       url: new URL(encodeURIComponent(part) + url.search, url).href,
       path: join(this.folder, part),
@@ -316,47 +326,6 @@ export class ModelStore {
     await rmdir(folder);
     await this.#removeEmptyFolders(dirname(folder));
   }
-
-  async #notOurs(name: string): Promise<AppError> {
-    const other = (await this.list()).find(({ id }) => id.toLowerCase() === name.toLowerCase());
-    if (other === undefined) return await this.#unknown(name);
-    const owner = other.source === "ollama" ? "Ollama" : "the Hugging Face cache";
-    const how = other.source === "ollama" ? `ollama rm ${other.id}` : "hf cache delete";
-    return new AppError("permission_denied", `${other.id} belongs to ${owner}; remove it there: ${how}`);
-  }
-
-  async #unknown(name: string): Promise<AppError> {
-    const here = (await this.list()).filter(({ complete }) => complete).map(({ id }) => id);
-    const there = here.length === 0 ? "Nothing is on this disk yet" : `On this disk: ${here.slice(0, 20).join(", ")}`;
-    const near = suggestModels(name, 3).map((model) => model.id);
-    const hint = near.length === 0 ? "" : ` Did you mean ${near.join(", ")}?`;
-    return new AppError(
-      "model_not_found",
-      `There is no model called ${shown(name)}. ${there}.${hint} A path, a URL of a GGUF file, or hf:owner/repo works too.`,
-    );
-  }
-}
-
-function isPath(wanted: string): boolean {
-  return /\.gguf$/i.test(wanted) || wanted.startsWith(".") || resolve(wanted) === wanted;
-}
-
-async function fromPath(wanted: string): Promise<PulledModel> {
-  const path = resolve(wanted);
-  const found = await stat(path).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === "EACCES") throw fileError(wanted, error);
-    return undefined;
-  });
-  if (found === undefined) {
-    throw new AppError(
-      "model_not_found",
-      `There is no model file at ${wanted}. Check the path in SNUG_MODEL, or leave it empty for the demo model.`,
-    );
-  }
-  if (!found.isFile()) {
-    throw new AppError("model_not_found", `${wanted} is a folder. SNUG_MODEL needs one GGUF file inside it.`);
-  }
-  return { id: modelId(path), path, demo: false, fileBytes: found.size, already: true };
 }
 
 function stored(model: StoredModel): PulledModel {

@@ -1,4 +1,5 @@
 /** `snug models`: the store in the terminal. */
+import { resolve } from "node:path";
 import { type ModelsOptions, renderModelInfo, renderModelList, renderPulled, renderRemoved } from "../cli/models.ts";
 import { createProgressBar } from "../cli/progress.ts";
 import type { Terminal } from "../cli/terminal.ts";
@@ -31,7 +32,9 @@ export async function pullModel(
       wish: settings.load,
       onProgress: createProgressBar(name, process.stderr, () => performance.now()),
     });
-    terminal.print(options.json ? JSON.stringify(pulled, null, 2) : renderPulled(pulled, terminal.locale));
+    // A file elsewhere is found by its path alone.
+    const served = resolve(name) === pulled.path ? pulled.path : pulled.id;
+    terminal.print(options.json ? JSON.stringify(pulled, null, 2) : renderPulled(pulled, terminal.locale, served));
     return 0;
   } finally {
     interrupts.release();

@@ -90,5 +90,9 @@ test("what cannot be had is told in one sentence with what to do", async () => {
   expect((await models("pull", "hf:ann/Nothing-GGUF")).output).toMatch(/404/);
   expect((await models("info", "qwen3-8bb")).output).toMatch(/Did you mean/);
   expect((await models("pull")).output).toMatch(/missing required argument/);
+  expect((await models("fetch")).output).toMatch(/unknown command 'fetch'/);
+  expect((await models("pull", "http://")).output).toMatch(/must end in the name of a GGUF file/);
+  const file = join(folder, "model.gguf");
+  expect((await models("pull", file)).stdout).toContain(`SNUG_MODEL=${file} snug start`);
   for (const answer of [gated]) expect(answer.output).not.toMatch(/\bat .*\.js:\d+/);
 });
