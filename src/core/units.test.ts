@@ -32,6 +32,8 @@ describe("units", () => {
   it.each([
     [16_384, "16k"],
     [10_000, "10000"],
+    [1_048_576, "1M"],
+    [10_485_760, "10M"],
     [512, "512"],
   ])("shows %d tokens as %s", (count, text) => expect(formatTokens(count)).toBe(text));
 

@@ -34,8 +34,10 @@ export function formatParameterCount(count: number): string {
   return `${Math.round(count)}`;
 }
 
-/** "16k" for whole multiples of 1024, "10000" otherwise. */
+/** "16k" and "1M" for whole multiples of 1024 and its square, "10000" otherwise. */
 export function formatTokens(count: number): string {
+  const millions = count / (KIB * KIB);
+  if (Number.isInteger(millions) && millions > 0) return `${millions}M`;
   return count >= KIB && count % KIB === 0 ? `${count / KIB}k` : `${count}`;
 }
 

@@ -15,6 +15,7 @@ import type { Alternative } from "./answer-types.ts";
 import type { CatalogueModel } from "./catalogue.ts";
 import { gpuFreeMemory, usableBytes } from "./free-memory.ts";
 import { weightBits } from "./launch-python.ts";
+import { quantizationTotalBytes } from "./quantization-bytes.ts";
 import type { FitsQuery, Localized } from "./query-types.ts";
 import { recommendModels } from "./recommend.ts";
 import type { FitPlan, FitRefusal, Hardware, ModelSpec, Wish } from "./types.ts";
@@ -74,8 +75,11 @@ const LAST_MIXES = ["IQ3_XXS", "Q2_K", "IQ2_M", "IQ2_XXS", "IQ1_M"];
 
 /** Where nothing usual fits in GPU and main memory together: the largest mix that does. */
 function lastResort({ model, hardware, wish, question, planned }: AlternativesInput): Alternative | undefined {
-  if (planned.kind === "plan" || model.provenance === "gguf") return undefined;
+  if (planned.kind === "plan" || model.provenance === "gguf" || planned.nearest === undefined) return undefined;
+  const room = planned.nearest.devices.reduce((sum, { freeBytesBefore }) => sum + freeBytesBefore, 0);
   for (const quantization of LAST_MIXES) {
+    // What the weights alone overflow needs no plan.
+    if (quantizationTotalBytes(model, quantization) > room) continue;
     const plan = planWithFigures(model, hardware, { ...wish, quantization }, question);
     if (plan.kind === "plan" && plan.offload !== "full") return { kind: "quantization", plan, line: resortLine(plan) };
   }

@@ -44,11 +44,14 @@ function blind(name: string): Localized {
   return { en: `As far as I know ${name} reads text only.`, zh: `据我所知 ${name} 只读文本。` };
 }
 
+/** "1m" is a little more than the 1010000 tokens that are called so. */
+const roundingShare = 1.05;
+
 /** Longer contexts than a model was trained for can be allocated, and make it forget what it was doing. */
 export function contextNote(model: ModelSpec, contextLength: number): Localized[] {
   const { contextLengthTrained: trained, name, provenance } = model;
   // Of a bare size only a typical shape is known.
-  if (provenance === "size" || contextLength <= trained) return [];
+  if (provenance === "size" || contextLength <= trained * roundingShare) return [];
   const length = formatTokens(trained);
   return [
     {

@@ -172,8 +172,8 @@ function memoryReason(plan: PlannedFit): Localized {
   const context = contextLabel(plan);
   if (plan.vectors === true) {
     return {
-      en: `${used} of ${capacity}: weights ${weights}, all else ${formatBytes(sumOf(gpus, ({ totalBytes, weightBytes }) => totalBytes - weightBytes))} for texts of up to ${formatTokens(plan.settings.contextLength)}.`,
-      zh: `占用 ${used} / ${capacity}：权重 ${weights}，其余 ${formatBytes(sumOf(gpus, ({ totalBytes, weightBytes }) => totalBytes - weightBytes))}，文本最长 ${formatTokens(plan.settings.contextLength)}。`,
+      en: `${used} of ${capacity}: weights ${weights}, all else ${formatBytes(sumOf(gpus, ({ totalBytes, weightBytes }) => totalBytes - weightBytes))} at ${context.en}.`,
+      zh: `${context.zh}占用 ${used} / ${capacity}：权重 ${weights}，其余 ${formatBytes(sumOf(gpus, ({ totalBytes, weightBytes }) => totalBytes - weightBytes))}。`,
     };
   }
   const bound = { en: bottleneckName(plan, "en"), zh: bottleneckName(plan, "zh") };
@@ -294,8 +294,8 @@ function cpuVerdict(facts: FitFacts): Verdict {
     reason:
       plan.vectors === true
         ? {
-            en: `${used} of ${free} free main memory for texts of up to ${formatTokens(plan.settings.contextLength)}.`,
-            zh: `文本最长 ${formatTokens(plan.settings.contextLength)} 时占用 ${used}，空闲内存 ${free}。`,
+            en: `${used} of ${free} free main memory at ${context.en}.`,
+            zh: `${context.zh}占用 ${used}，空闲内存 ${free}。`,
           }
         : {
             en: `${used} of ${free} free main memory at ${context.en}; every token reads its weights from there, so memory bandwidth sets the speed.`,

@@ -216,6 +216,8 @@ describe("what an answer says is so", () => {
     expect(plan).toMatchObject({ vectors: true });
     expect(plan!.quality.perplexityIncreasePercent).toBeUndefined();
     expect(alternatives).toEqual([]);
+    const server = answer("bge-m3 4gb").launch.find(({ framework }) => framework === "llama.cpp");
+    expect(server!.text).toContain("--embeddings");
     expect(answer("qwen3 embedding 0.6b 4gb").plan).toMatchObject({ vectors: true });
   });
 
@@ -227,6 +229,10 @@ describe("what an answer says is so", () => {
 
   it("a plan for pictures counts the projector, one for text does not", () => {
     const bytes = (text: string): number => answer(text).plan!.devices[0]!.runtimeBytes;
+    const server = (text: string): string =>
+      answer(text).launch.find(({ framework }) => framework === "llama.cpp")!.text;
+    expect(server("gemma 3 12b q4_k_m 16gb")).toContain("--no-mmproj");
+    expect(server("gemma 3 12b q4_k_m 16gb vision")).not.toContain("--no-mmproj");
     expect(bytes("gemma 3 12b q4_k_m 16gb vision") - bytes("gemma 3 12b q4_k_m 16gb")).toBeGreaterThan(700 * 2 ** 20);
   });
 

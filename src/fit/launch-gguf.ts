@@ -76,7 +76,8 @@ export function launchLlamaServer(input: LaunchInput): LaunchRecipe | undefined 
     repository === undefined ? `-m ${shell(localPath(input))}` : `-hf ${repository}:${plan.model.quantization}`;
   const options = [file, ...llamaServerArguments(settings, model.layers).map((group) => group.map(shell).join(" "))];
   // -hf would fetch and load a vision part the plan has no room for.
-  if (repository !== undefined) options.push("--no-mmproj");
+  if (repository !== undefined && model.projectorBytes === undefined) options.push("--no-mmproj");
+  if ("vectors" in plan) options.push("--embeddings");
   // With the plan fixed, the server's own search would only refuse to touch settings given by hand.
   options.push("--fit off");
   return {

@@ -120,6 +120,12 @@ function one({ model, also, text }: NamedModel, reading: Reading): ModelReferenc
     (other) =>
       Math.abs(other.parameterCount / model.parameterCount - 1) <= sizeTolerance && isAmbiguous(text, model, other),
   );
+  const { contextLength } = reading.wish;
+  if (contextLength !== undefined && model.contextLengthTrained < contextLength) {
+    // "phi 3 mini 128k": the length tells which of two is meant.
+    const longer = others.find(({ contextLengthTrained }) => contextLengthTrained >= contextLength);
+    if (longer !== undefined) return { kind: "catalogue", name: longer.name };
+  }
   if (others.length > 0) {
     const list = others.slice(0, othersSaidMax).map(({ name }) => name);
     reading.notes.push({

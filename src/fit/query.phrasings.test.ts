@@ -257,7 +257,7 @@ const PHRASINGS: readonly (readonly [text: string, reading: string])[] = [
   ["8b 8gb -c 8192", "fit: 8B model · 8 GB GPU · context 8k"],
   ["8b 8gb ctx=8k", "fit: 8B model · 8 GB GPU · context 8k"],
   ["8b 8gb 128k context", "fit: 8B model · 8 GB GPU · context 128k"],
-  ["8b 24gb 1m context", "fit: 8B model · 24 GB GPU · context 1024k"],
+  ["8b 24gb 1m context", "fit: 8B model · 24 GB GPU · context 1M"],
   ["8b 8g 上下文16k", "fit: 8B model · 8 GB GPU · context 16k"],
   ["8b 8g 16k上下文", "fit: 8B model · 8 GB GPU · context 16k"],
   ["8b 8g 上下文长度 32k", "fit: 8B model · 8 GB GPU · context 32k"],

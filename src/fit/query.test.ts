@@ -80,6 +80,11 @@ describe("the answer's parts", () => {
     expect(parseQuery("8b 8gb").wish).toEqual({});
   });
 
+  it("a length tells the long model from the short one of the same name", () => {
+    expect(parseQuery("phi 3 mini 128k 12gb").model).toEqual({ kind: "catalogue", name: "Phi 3 Mini 128k" });
+    expect(parseQuery("phi 3 mini 12gb").model).toEqual({ kind: "catalogue", name: "Phi 3 Mini 4k" });
+  });
+
   it("a family without a size offers its sizes as candidates", () => {
     const { model } = parseQuery("qwen3 8gb");
     expect(model?.kind).toBe("family");

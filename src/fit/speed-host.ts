@@ -1,35 +1,103 @@
 /**
- * Decoding where a CPU's arithmetic, not its memory, sets the pace: few cores, or one. There every format has a price of
- * its own and attention costs by the operation, so bytes alone carry a measurement neither to another quantization nor to
- * another depth.
+ * What a CPU's arithmetic takes, core by core. Few cores, or one, are held up by it and not by their memory: then every
+ * format has a price of its own and attention costs by the operation, so bytes alone carry a measurement neither to
+ * another quantization nor to another depth.
+ *
+ * General are the form (weights by format, attention by operation, both shared by the threads) and the order of the
+ * formats: ggml multiplies Q4_0, Q4_K, Q2_K and IQ4_NL several rows at once on x86 (ggml-cpu/repack.cpp) and Q8_0 in tiles
+ * (llamafile/sgemm.cpp), which prompts gain from; the others one row by one token, which they do not. The figures are CPU
+ * time of one core of an AMD EPYC (Zen 5, AVX-512) over a model of 200 million weights, docs/learning.md; another core's
+ * are learned from its first answer as one factor, and formats and depths that it has measured replace the table's.
  */
-import type { TokenWork } from "./speed-work.ts";
-import type { RuntimeSettings } from "./types.ts";
+import { usefulThreads } from "./host-threads.ts";
+import { ramBandwidthDefault } from "./speed-constants.ts";
+import type { DeviceWork, TokenWork } from "./speed-work.ts";
+import type { Hardware, RuntimeSettings } from "./types.ts";
 
-/**
- * Weight bytes multiplied per second relative to Q8_0, by file mix. CPU time of one AVX2 core per token over a model of
- * 200 million weights: bench/learning.ts prints the table again.
- */
-const byteRates: readonly (readonly [mix: RegExp, rate: number])[] = [
-  [/^(?:B?F16|F32)$/, 1.27],
-  [/^Q[45]_[01]/, 0.96],
-  [/^Q[2-6]_K|^I?Q|^MXFP4/, 0.84],
+/** Weight bytes of Q8_0 that one core multiplies with a token's vector per second. */
+export const coreBytesPerSecond = 16e9;
+
+interface FormatRate {
+  mix: RegExp;
+  /** Weight bytes per second while answering, relative to Q8_0. */
+  bytes: number;
+  /** Weights per second of a core while reading a prompt. */
+  prompt: number;
+}
+
+const formatRates: readonly FormatRate[] = [
+  { mix: /^(?:B?F16|F32)/, bytes: 1.4, prompt: 10.5e9 },
+  { mix: /^Q8/, bytes: 1, prompt: 27e9 },
+  { mix: /^(?:Q4_[01]|IQ4_NL|MXFP4)/, bytes: 0.92, prompt: 40e9 },
+  { mix: /^Q5_[01]/, bytes: 0.92, prompt: 10e9 },
+  { mix: /^Q6_K/, bytes: 1.02, prompt: 11e9 },
+  { mix: /^Q5_K/, bytes: 0.82, prompt: 8e9 },
+  // A good quarter of the mix is Q6_K.
+  { mix: /^Q4_K_[ML]/, bytes: 0.9, prompt: 24e9 },
+  { mix: /^Q[24]_K/, bytes: 0.86, prompt: 38e9 },
+  { mix: /^(?:Q3_K|I?Q|TQ)/, bytes: 0.8, prompt: 9e9 },
 ];
+const formatUnknown: Omit<FormatRate, "mix"> = { bytes: 1, prompt: 15e9 };
 
 /** Weight bytes of Q8_0 that take as long as one multiply-add of attention over a cache in half precision. */
-const bytesPerAttentionStep = 3.1;
+const bytesPerAttentionStep = 2.8;
 
-/** CPU time relative to what reading the same bytes in Q8_0 would take. */
-export function hostComputeFactor(
-  { host, slidingWindow }: TokenWork,
-  { quantization = "" }: Pick<RuntimeSettings, "quantization">,
-  depthTokens: number,
+/** A machine has at least so many cores, and more where its memory is faster than two channels of DDR4. */
+const coresDefault = 8;
+
+/** A layer's small operations on one thread, which waits for no other. */
+const layerSecondsAlone = 6e-6;
+
+/** Seconds of the CPU's arithmetic for one token. */
+export interface HostTime {
+  weights: number;
+  attention: number;
+}
+
+/** Threads the model runs on: those of the machine, fewer for a small model. */
+export function hostThreads(
+  host: DeviceWork,
+  { cpuCores, ramBandwidthBytesPerSecond: bandwidth = ramBandwidthDefault }: Hardware,
 ): number {
-  const bytes = host.denseBytes + host.expertBytes + host.kvBytes;
-  if (bytes === 0) return 1;
-  const name = quantization.toUpperCase().replace(/^UD-/, "");
-  const rate = name.startsWith("Q8") ? 1 : (byteRates.find(([mix]) => mix.test(name))?.[1] ?? 1);
+  return usefulThreads(cpuCores ?? coresDefault * Math.max(1, bandwidth / ramBandwidthDefault), host.residentBytes);
+}
+
+export function hostComputeTime(
+  { host, slidingWindow }: TokenWork,
+  { quantization }: Pick<RuntimeSettings, "quantization">,
+  hardware: Hardware,
+  depthTokens: number,
+): HostTime {
+  const perSecond = coreBytesPerSecond * hostThreads(host, hardware);
   const windowed = slidingWindow > 0 ? Math.min(depthTokens, slidingWindow) : depthTokens;
   const steps = 2 * (host.attentionWidth * depthTokens + host.slidingWidth * windowed);
-  return ((host.denseBytes + host.expertBytes) / rate + steps * bytesPerAttentionStep) / bytes;
+  return {
+    weights: (host.denseBytes + host.expertBytes) / (perSecond * rateOf(quantization).bytes),
+    attention: (steps * bytesPerAttentionStep) / perSecond,
+  };
+}
+
+/** Seconds of arithmetic for a prompt of `tokens` in an empty context. */
+export function hostPromptSeconds(
+  { host, slidingWindow }: TokenWork,
+  { quantization }: Pick<RuntimeSettings, "quantization">,
+  hardware: Hardware,
+  tokens: number,
+): number {
+  const threads = hostThreads(host, hardware);
+  const seen = tokens / 2;
+  const windowed = slidingWindow > 0 ? Math.min(seen, slidingWindow) : seen;
+  const steps = 2 * tokens * (host.attentionWidth * seen + host.slidingWidth * windowed);
+  const products = (host.activeParameters * tokens) / rateOf(quantization).prompt;
+  return (products + (steps * bytesPerAttentionStep) / coreBytesPerSecond) / threads;
+}
+
+/** Seconds of one layer beside its products. Several threads wait for each other after each of its operations. */
+export function hostLayerSeconds(host: DeviceWork, hardware: Hardware, shared: { cpuLayerSeconds: number }): number {
+  return hostThreads(host, hardware) > 1 ? shared.cpuLayerSeconds : layerSecondsAlone;
+}
+
+function rateOf(quantization = ""): Omit<FormatRate, "mix"> {
+  const name = quantization.toUpperCase().replace(/^UD-/, "");
+  return formatRates.find(({ mix }) => mix.test(name)) ?? formatUnknown;
 }
