@@ -1,5 +1,5 @@
 /** Several models on a machine with room for one at a time, with real children. */
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, renameSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
@@ -212,6 +212,19 @@ describe("an administrator", () => {
     expect((await ask(test, "ann")).end).toMatchObject({ error: { code: "engine_unavailable" } });
     expect((await registry.health()).state).toBe("stopped");
     registry.setDraining(false);
+    expect((await ask(test, "ann")).text).toBe(SCRIPT_LINES[0]);
+  });
+
+  test("brings back at once what had failed for good", async () => {
+    const test = await prepared({ ann: tiny });
+    await test.registry.start();
+    const { childPid, settings } = test.registry.status()[0]!.engine!;
+    renameSync(settings.modelPath, `${settings.modelPath}.away`);
+    process.kill(childPid!, "SIGKILL");
+    await expect.poll(() => states(test).ann, { timeout: 15_000 }).toBe("failed");
+    await expect(test.registry.load("ann")).rejects.toMatchObject({ code: "model_not_found" });
+    renameSync(`${settings.modelPath}.away`, settings.modelPath);
+    expect(await test.registry.load("ann")).toMatchObject({ id: "ann", state: "ready" });
     expect((await ask(test, "ann")).text).toBe(SCRIPT_LINES[0]);
   });
 

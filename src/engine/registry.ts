@@ -24,6 +24,7 @@ import {
   tellUntil,
   withRate,
 } from "./registry-entry.ts";
+import { ModelLoader } from "./registry-loader.ts";
 import {
   type LoadForecast,
   type RegistryOptions,
@@ -31,7 +32,6 @@ import {
   registryTimesDefault,
 } from "./registry-options.ts";
 import { ModelRoom } from "./registry-room.ts";
-import type { PulledModel } from "./store.ts";
 import { cancelled } from "./vector-desk.ts";
 import { type ModelTask, taskOf } from "./vector-models.ts";
 
@@ -43,25 +43,25 @@ export class ModelRegistry implements ChatEngine {
   readonly #times: RegistryTimes;
   readonly #entries: Entry[] = [];
   readonly #stopped = new AbortController();
-  /** Loads and evictions happen one at a time: each is planned for what the one before left. */
-  #turn: Promise<unknown> = Promise.resolve();
   readonly #room: ModelRoom;
+  readonly #loader: ModelLoader;
   #draining = false;
 
   constructor(options: RegistryOptions) {
     this.#options = options;
     this.#times = { ...registryTimesDefault, ...options.times };
     this.#room = new ModelRoom(options, this.#entries, this.#times, this.#stopped.signal);
+    this.#loader = new ModelLoader(options, this.#room, this.#stopped.signal);
     for (const { wanted, pinned } of options.models) this.#add(wanted, pinned === true);
   }
 
   /** Loads the first model and the pinned ones. Rejects with the reason why the first one cannot be loaded. */
   async start(): Promise<void> {
     const [first, ...rest] = this.#entries;
-    if (first !== undefined) await this.#ensure(first);
+    if (first !== undefined) await this.#loader.ensure(first);
     for (const entry of rest) {
       if (!entry.pinned) continue;
-      await this.#ensure(entry).catch((thrown) => {
+      await this.#loader.ensure(entry).catch((thrown) => {
         this.#options.logger.error("A pinned model could not be loaded.", { reason: toAppError(thrown).message });
       });
     }
@@ -205,10 +205,10 @@ export class ModelRegistry implements ChatEngine {
   /** Loads a model now, also one that is not listed yet; a failure before is forgotten. Throws AppError. */
   async load(name: string, { pinned }: { pinned?: boolean } = {}): Promise<ModelStatus> {
     const entry = this.#find(name) ?? this.#add(name, false);
-    entry.failure = undefined;
     if (pinned !== undefined) entry.pinned = pinned;
     try {
-      await this.#ensure(entry);
+      await this.#loader.forgetFailure(entry);
+      await this.#loader.ensure(entry);
     } catch (thrown) {
       // A name that leads nowhere must not stay in the list.
       if (entry.resolved === undefined && !this.#options.models.some(({ wanted }) => wanted === name)) {
@@ -224,7 +224,7 @@ export class ModelRegistry implements ChatEngine {
   async unload(name: string, { drainMs = drainMsMax }: { drainMs?: number } = {}): Promise<void> {
     const entry = this.#find(name);
     if (entry === undefined) throw this.#notHere(name);
-    await this.#inTurn(() => this.#room.evict(entry, drainMs));
+    await this.#loader.sendOut(entry, drainMs);
   }
 
   /** Will it fit now, and what would have to go? Throws AppError model_not_found. */
@@ -244,7 +244,7 @@ export class ModelRegistry implements ChatEngine {
       return entry.planned?.engine ?? [];
     });
     await Promise.all(engines.map((engine) => engine.stop({ drainMs })));
-    await this.#turn.catch(() => {});
+    await this.#loader.settled();
     // What a load under way brought up in the meantime.
     await Promise.all(this.#entries.map((entry) => entry.planned?.engine.stop({ drainMs: 0 })));
   }
@@ -293,7 +293,7 @@ export class ModelRegistry implements ChatEngine {
       signal.addEventListener("abort", () => resolve(undefined), { once: true });
     });
     return await Promise.race([
-      this.#ensure(entry).catch((thrown) => {
+      this.#loader.ensure(entry).catch((thrown) => {
         throw this.#unavailable(entry, toAppError(thrown));
       }),
       aborted,
@@ -302,75 +302,6 @@ export class ModelRegistry implements ChatEngine {
 
   #unavailable(entry: Entry, reason: AppError): AppError {
     return unavailableBecause(reason, [entry.resolved?.path ?? "", entry.wanted ?? ""]);
-  }
-
-  #ensure(entry: Entry): Promise<LocalEngine> {
-    if (entry.planned !== undefined && entry.state !== "leaving") return Promise.resolve(entry.planned.engine);
-    entry.loading ??= this.#bringUp(entry).finally(() => {
-      entry.loading = undefined;
-    });
-    // Those who wait listen themselves; without any, a failure is in the entry.
-    entry.loading.catch(() => {});
-    return entry.loading;
-  }
-
-  async #bringUp(entry: Entry): Promise<LocalEngine> {
-    try {
-      // Downloads may take an hour: others load meanwhile.
-      const model = await this.#resolve(entry);
-      const engine = await this.#inTurn(() => this.#loadInTurn(entry, model));
-      entry.failure = undefined;
-      return engine;
-    } catch (thrown) {
-      const error = toAppError(thrown);
-      if (error.code === "internal") this.#options.logger.error("A model could not be prepared.", { cause: thrown });
-      entry.state = "failed";
-      entry.failure = { error, at: this.#options.clock.now() };
-      throw error;
-    }
-  }
-
-  async #resolve(entry: Entry): Promise<PulledModel> {
-    if (entry.resolved !== undefined) return entry.resolved;
-    entry.state = "finding";
-    try {
-      entry.resolved = await this.#options.resolve(entry.wanted, {
-        signal: this.#stopped.signal,
-        onProgress: (progress) => {
-          entry.download = progress;
-        },
-      });
-      return entry.resolved;
-    } finally {
-      entry.download = undefined;
-    }
-  }
-
-  async #loadInTurn(entry: Entry, model: PulledModel): Promise<LocalEngine> {
-    const since = performance.now();
-    const { planned: first, victims } = await this.#room.planWithin(entry, model);
-    for (const victim of victims) await this.#room.makeRoom(victim, since);
-    const startedAt = performance.now();
-    // With somebody gone, planned again for what is really free now.
-    const planned = victims.length === 0 ? first : await this.#room.openAgain(model);
-    this.#requireRunning();
-    entry.planned = planned;
-    entry.state = "loading";
-    try {
-      await planned.engine.start();
-    } catch (thrown) {
-      entry.planned = undefined;
-      await planned.engine.stop({ drainMs: 0 });
-      throw thrown;
-    }
-    entry.state = "ready";
-    entry.readyAt = performance.now();
-    entry.warmMs = entry.readyAt - startedAt;
-    return planned.engine;
-  }
-
-  #requireRunning(): void {
-    if (this.#stopped.signal.aborted) throw new AppError("engine_unavailable", "The server is shutting down.");
   }
 
   #used(entry: Entry): void {
@@ -384,18 +315,8 @@ export class ModelRegistry implements ChatEngine {
     clearTimeout(entry.idleTimer);
     const { keepAliveMs } = this.#options;
     if (keepAliveMs === undefined || entry.pinned || entry.requests > 0 || this.#draining) return;
-    entry.idleTimer = setTimeout(() => {
-      void this.#inTurn(async () => {
-        if (entry.requests === 0) await this.#room.evict(entry, 0);
-      });
-    }, keepAliveMs);
+    entry.idleTimer = setTimeout(() => void this.#loader.sendOutIdle(entry), keepAliveMs);
     entry.idleTimer.unref();
-  }
-
-  #inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const done = this.#turn.catch(() => {}).then(work);
-    this.#turn = done.catch(() => {});
-    return done;
   }
 }
 
