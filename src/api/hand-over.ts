@@ -3,6 +3,7 @@
  * ledger's row. What is in between passes bytes on and reads none of them, which on Workers costs a quarter.
  */
 import type { ChatEvent } from "../core/chat.ts";
+import type { DeltaRelay } from "../core/delta-relay.ts";
 import type { ErrorFacts } from "../core/errors.ts";
 import type { ChatEngine, Clock, Logger, UsageAdmission, UsageReceipt } from "../core/ports.ts";
 import type { StreamResponder } from "../http/answer-stream.ts";
@@ -73,12 +74,16 @@ export async function runAnswerJob(job: AnswerJob, run: JobRun): Promise<JobAnsw
   let held: UsageReceipt | undefined;
   let error: ErrorFacts | undefined;
   let settled: Promise<void> = Promise.resolve();
-  const ask = (inner: AbortSignal): AsyncIterable<ChatEvent> => {
-    const events = withDeadlines(call.request.terms ?? {}, inner, (timed) =>
-      run.engine.chat(call.request, { signal: timed }),
-    );
-    const spoken = call.stream ? withSignOfLife(events, run.commitMs) : events;
-    const metered = meterChat(() => (job.engineName === undefined ? spoken : named(spoken, job.engineName)), {
+  const ask = (inner: AbortSignal, relay: DeltaRelay): AsyncIterable<ChatEvent> => {
+    const speak = (seen: DeltaRelay | undefined) => {
+      const events = withDeadlines(call.request.terms ?? {}, inner, (timed) =>
+        run.engine.chat(call.request, { signal: timed, relay: seen }),
+      );
+      const spoken = call.stream ? withSignOfLife(events, run.commitMs) : events;
+      return job.engineName === undefined ? spoken : named(spoken, job.engineName);
+    };
+    const metered = meterChat(speak, {
+      relay,
       id: admission.id,
       at: admission.at,
       clock,

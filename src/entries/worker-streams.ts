@@ -12,12 +12,27 @@ export const respondOverPassage: StreamResponder = (source, headers) => {
   return new Response(readable, { headers });
 };
 
+/** A slow client is waited for like any other reader, which slows the engine. */
+const behindMax = 4;
+
 /** Never rejects. */
 async function write(source: AnswerSource, writer: WritableStreamDefaultWriter<Uint8Array>): Promise<void> {
   const encoder = new TextEncoder();
   const leave = () => source.leave();
   writer.closed.catch(leave);
   let reading = false;
+  /** Pieces the client's end has not taken. */
+  let behind = 0;
+  const taken = () => {
+    behind--;
+  };
+  source.writeStraight(
+    () => reading && behind < behindMax,
+    (text) => {
+      behind++;
+      writer.write(encoder.encode(text)).then(taken, leave);
+    },
+  );
   // One timer per stream, not per token.
   const silences = setInterval(() => {
     if (reading) writer.write(encoder.encode(source.keepAlive)).catch(leave);

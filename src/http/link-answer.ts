@@ -1,5 +1,6 @@
 /** One answer that comes over an engine's link. */
-import { type ChatEvent, isTerminal } from "../core/chat.ts";
+import { type ChatDelta, type ChatEvent, isDelta, isTerminal } from "../core/chat.ts";
+import { areDeltas } from "../core/delta-relay.ts";
 import { AppError } from "../core/errors.ts";
 import { abortReportMsMax, linkHeldMessagesMax } from "../core/limits.ts";
 import type { RelayFrame } from "./link-frames.ts";
@@ -25,12 +26,23 @@ export class LinkAnswer {
   #left = false;
   #reportTimer: ReturnType<typeof setTimeout> | undefined;
   #wake = () => {};
+  #waiting = false;
+  #spoken = false;
+  readonly #passOn: ((deltas: readonly ChatDelta[]) => boolean) | undefined;
 
-  constructor(id: number, window: number, send: (frame: RelayFrame) => void, forget: () => void) {
+  /** @param passOn may take deltas while the reader waits for the next event, once it has had the first */
+  constructor(
+    id: number,
+    window: number,
+    send: (frame: RelayFrame) => void,
+    forget: () => void,
+    passOn?: (deltas: readonly ChatDelta[]) => boolean,
+  ) {
     this.#id = id;
     this.#window = window;
     this.#send = send;
     this.#forget = forget;
+    this.#passOn = passOn;
   }
 
   take(seq: number, events: ChatEvent[]): void {
@@ -53,20 +65,16 @@ export class LinkAnswer {
 
   /** At least one event, in order. */
   async next(): Promise<ChatEvent[]> {
-    while (this.#ready.length === 0) {
+    if (this.#ready.length === 0) {
       await new Promise<void>((resolve) => {
+        this.#waiting = true;
         this.#wake = resolve;
       });
     }
     const events = this.#ready;
     this.#ready = [];
-    this.#taken += this.#framesReady;
-    this.#framesReady = 0;
-    // Half a window at a time: the engine never waits for a reader that keeps up, and few credits are sent.
-    if (!this.#ended && this.#taken - this.#credited >= this.#window / 2) {
-      this.#credited = this.#taken;
-      this.#send({ type: "credit", id: this.#id, seq: ++this.#sent, taken: this.#taken });
-    }
+    this.#spoken ||= events.some(isDelta);
+    this.#credit();
     return events;
   }
 
@@ -90,9 +98,25 @@ export class LinkAnswer {
 
   #push(events: ChatEvent[]): void {
     if (this.#ended) return;
+    // A reader that waits has had everything before.
+    if (this.#waiting && this.#spoken && areDeltas(events) && this.#passOn?.(events) === true) {
+      this.#credit();
+      return;
+    }
     this.#ready.push(...events);
     this.#ended = events.some(isTerminal);
+    this.#waiting = false;
     this.#wake();
+  }
+
+  /** Frames that are out of here are taken, as far as the engine need know. */
+  #credit(): void {
+    this.#taken += this.#framesReady;
+    this.#framesReady = 0;
+    // Half a window at a time: the engine never waits for a reader that keeps up, and few credits are sent.
+    if (this.#ended || this.#taken - this.#credited < this.#window / 2) return;
+    this.#credited = this.#taken;
+    this.#send({ type: "credit", id: this.#id, seq: ++this.#sent, taken: this.#taken });
   }
 
   #cancel(): void {

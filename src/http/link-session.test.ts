@@ -128,6 +128,32 @@ describe("a link", () => {
     await vi.waitFor(() => expect(engine.cancelledCount).toBe(1));
   });
 
+  it("hands text past a reader that waits, in order, with credit for what was handed, until it is refused", async () => {
+    const numbers = Array.from({ length: 400 }, (_, number) => ` ${number}`).join("");
+    const engine = new FakeEngine({
+      script: sayWords(numbers),
+      models: [{ id: "fake", contextLength: 10_000, loaded: true }],
+    });
+    const pair = await link(engine, { session: { window: 4 }, flushMs: 0 });
+    const seen: ChatEvent[] = [];
+    let offered = 0;
+    let straight = 0;
+    const relay = {
+      take(deltas: readonly ChatEvent[]) {
+        // Every fifth time the client is behind.
+        if (++offered % 5 === 0) return false;
+        straight++;
+        seen.push(...deltas);
+        return true;
+      },
+    };
+    for await (const event of pair.session.chat(request, { signal: never, relay })) seen.push(event);
+    expect(textOf(seen)).toBe(numbers);
+    expect(straight).toBeGreaterThan(4);
+    expect(seen[0]!.type).toBe("start");
+    expect(seen.at(-1)).toMatchObject({ type: "finish", usage: { completionTokens: 400 } });
+  });
+
   it("does not care about clocks: an engine a day behind is measured by its own", async () => {
     const engine = new FakeEngine({ script: sayWords(words), clock: { now: () => Date.now() - 86_400_000 } });
     const timer = { now: () => Date.now() - 86_400_000, wait: waitReally };

@@ -5,10 +5,10 @@
  * not with an error that lets a router ask another engine. The engine frees their slots when it sees the cut. Nothing is
  * taken up again: whoever waits learns the truth in milliseconds instead of looking at half an answer.
  */
-import { type ChatEvent, type ChatRequest, isTerminal } from "../core/chat.ts";
+import { type ChatDelta, type ChatEvent, type ChatRequest, isTerminal } from "../core/chat.ts";
 import { AppError, toAppError } from "../core/errors.ts";
 import { firstByteMsMax, linkRequestsMax, linkWindowMessages, tokenSilenceMsMax } from "../core/limits.ts";
-import type { ChatEngine, Clock, EngineHealth, EngineOperation, ModelListing } from "../core/ports.ts";
+import type { ChatEngine, ChatTurn, Clock, EngineHealth, EngineOperation, ModelListing } from "../core/ports.ts";
 import type { Embeddings, EmbeddingsRequest, Ranking, RerankRequest } from "../core/vectors.ts";
 import { cancelled, LinkAnswer } from "./link-answer.ts";
 import {
@@ -139,16 +139,23 @@ export class LinkSession implements ChatEngine {
     return result as Promise<Record<string, unknown>>;
   }
 
-  async *chat(request: ChatRequest, { signal }: { signal: AbortSignal }): AsyncGenerator<ChatEvent, void> {
+  async *chat(request: ChatRequest, { signal, relay }: ChatTurn): AsyncGenerator<ChatEvent, void> {
     if (signal.aborted) return yield cancelled;
-    let answer: LinkAnswer;
-    try {
-      answer = this.#open(request);
-    } catch (thrown) {
-      return yield { type: "error", error: toAppError(thrown).toFacts() };
-    }
     const watch = watchUpstream(signal, this.#options.clock);
     const { silenceMsMax = tokenSilenceMsMax, firstByteMsMax: firstMs = firstByteMsMax } = this.#options;
+    const signOfLife = () => watch.expectWithin(silenceMsMax, "The engine fell silent in the middle of its answer.");
+    const passOn = (deltas: readonly ChatDelta[]) => {
+      if (relay?.take(deltas) !== true) return false;
+      signOfLife();
+      return true;
+    };
+    let answer: LinkAnswer;
+    try {
+      answer = this.#open(request, passOn);
+    } catch (thrown) {
+      watch.end();
+      return yield { type: "error", error: toAppError(thrown).toFacts() };
+    }
     const leave = () => answer.leave(watch.expired, signal.aborted);
     watch.signal.addEventListener("abort", leave, { once: true });
     try {
@@ -162,7 +169,7 @@ export class LinkSession implements ChatEngine {
           if (isTerminal(event)) return;
         }
         watch.resume();
-        watch.expectWithin(silenceMsMax, "The engine fell silent in the middle of its answer.");
+        signOfLife();
       }
     } finally {
       watch.signal.removeEventListener("abort", leave);
@@ -171,7 +178,7 @@ export class LinkSession implements ChatEngine {
     }
   }
 
-  #open(request: ChatRequest): LinkAnswer {
+  #open(request: ChatRequest, passOn: (deltas: readonly ChatDelta[]) => boolean): LinkAnswer {
     const id = this.#begin();
     const { window = linkWindowMessages } = this.#options;
     this.#send({ type: "request", id, seq: 0, request, window });
@@ -180,6 +187,7 @@ export class LinkSession implements ChatEngine {
       window,
       (frame) => this.#send(frame),
       () => this.#answers.delete(id),
+      passOn,
     );
     this.#answers.set(id, answer);
     return answer;
