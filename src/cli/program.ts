@@ -3,6 +3,7 @@ import { Argument, Command, InvalidArgumentError, Option } from "commander";
 import type { Locale } from "../core/errors.ts";
 import { addCompareCommands, type CompareActions } from "./compare.ts";
 import type { DeployOptions } from "./deploy.ts";
+import { localizeHelp } from "./help-texts.ts";
 import type { KeyCreateOptions, KeyListOptions } from "./keys.ts";
 import { addModelsCommands, type ModelsActions } from "./models.ts";
 
@@ -84,6 +85,7 @@ export interface CliActions extends ModelsActions, CompareActions {
 const texts = {
   en: {
     about: "Put a large language model on a small GPU, and share it.",
+    version: "output the version number",
     start: "run the API, the engine and the database",
     engine: "run only the engine, for an API on another machine",
     chat: "ask one question; the answer goes to stdout",
@@ -141,6 +143,7 @@ const texts = {
   },
   zh: {
     about: "把大模型装进小显卡，并分享给大家。",
+    version: "显示版本号",
     start: "运行 API、引擎和数据库",
     engine: "只运行引擎，供另一台机器上的 API 使用",
     chat: "问一个问题，回答输出到 stdout",
@@ -216,7 +219,9 @@ export function createProgram(
     if (text.trim() === "" || !Number.isFinite(Number(text))) throw new InvalidArgumentError(t.number);
     return Number(text);
   };
-  const program = new Command("snug").description(t.about).version(version).showHelpAfterError();
+  const program = new Command("snug").description(t.about).showHelpAfterError();
+  program.version(version, "-V, --version", t.version);
+  localizeHelp(program, locale);
 
   program
     .command("start")
