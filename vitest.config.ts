@@ -10,8 +10,9 @@ export default defineConfig({
           include: ["src/**/*.test.ts", "test/**/*.test.ts"],
           exclude: ["test/runtime/worker/**"],
           globalSetup: ["test/support/build.ts"],
-          testTimeout: 30_000,
-          hookTimeout: 60_000,
+          // Deadlines that only a hang meets, whatever else the machine does.
+          testTimeout: 60_000,
+          hookTimeout: 120_000,
           // Many tests start real processes; on a busy machine one of them may miss a deadline once.
           retry: 1,
         },

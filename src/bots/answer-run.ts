@@ -195,7 +195,8 @@ export class AnswerRun {
   }
 
   #show(hurry = false): void {
-    this.#writer.show(this.#render({ ended: false, notes: [], buttons: this.#buttons("running") }), hurry);
+    const render = () => this.#render({ ended: false, notes: [], buttons: this.#buttons("running") });
+    this.#writer.show(render, hurry);
   }
 
   #buttons(phase: "running" | "answered" | "failed"): ChatButton[] {

@@ -41,24 +41,29 @@ function open(more: Partial<ReplyWriterOptions> & { expiresAfterMs?: number; nex
 describe("pace", () => {
   test("nothing is written before the first delay, unless there is a hurry", async () => {
     const { writer, advance, texts } = open();
-    writer.show([{ text: "thinking" }]);
+    writer.show(() => [{ text: "thinking" }]);
     await advance(599);
     expect(texts()).toEqual([]);
     await advance(1);
     expect(texts()).toEqual(["thinking"]);
     const hurried = open();
-    hurried.writer.show([{ text: "queued" }], true);
+    hurried.writer.show(() => [{ text: "queued" }], true);
     await settle();
     expect(hurried.texts()).toEqual(["queued"]);
   });
 
-  test("states between two writes are skipped, the newest is shown", async () => {
+  test("states between two writes are skipped without being drawn, the newest is shown", async () => {
     const { writer, place, advance } = open();
+    let drawnCount = 0;
     for (let index = 0; index < 50; index++) {
-      writer.show([{ text: `state ${index}` }]);
+      writer.show(() => {
+        drawnCount++;
+        return [{ text: `state ${index}` }];
+      });
       await advance(100);
     }
     const { versions } = place.messages[0]!;
+    expect(drawnCount).toBe(versions.length);
     expect(versions.length).toBeLessThan(7);
     const gaps = versions.slice(1).map(({ at }, index) => at - versions[index]!.at);
     expect(Math.min(...gaps)).toBeGreaterThanOrEqual(1000);
@@ -66,11 +71,11 @@ describe("pace", () => {
 
   test("the last state is written whatever came before, and nothing after it", async () => {
     const { writer, texts, advance } = open();
-    writer.show([{ text: "one" }]);
+    writer.show(() => [{ text: "one" }]);
     await advance(600);
-    writer.show([{ text: "two" }]);
+    writer.show(() => [{ text: "two" }]);
     const finished = writer.finish([{ text: "three" }]);
-    writer.show([{ text: "too late" }]);
+    writer.show(() => [{ text: "too late" }]);
     await advance(1000);
     await finished;
     expect(texts()).toEqual(["three"]);
@@ -78,9 +83,9 @@ describe("pace", () => {
 
   test("an unchanged state costs no write", async () => {
     const { writer, place, advance } = open();
-    writer.show([{ text: "one", buttons: [] }]);
+    writer.show(() => [{ text: "one", buttons: [] }]);
     await advance(600);
-    writer.show([{ text: "one", buttons: [] }]);
+    writer.show(() => [{ text: "one", buttons: [] }]);
     await advance(5000);
     expect(place.messages[0]!.versions).toHaveLength(1);
   });
@@ -89,7 +94,7 @@ describe("pace", () => {
 describe("pages", () => {
   test("are added as the text grows and removed when it shrinks", async () => {
     const { writer, texts, advance } = open();
-    writer.show([{ text: "a" }, { text: "b" }, { text: "c" }]);
+    writer.show(() => [{ text: "a" }, { text: "b" }, { text: "c" }]);
     await advance(600);
     expect(texts()).toEqual(["a", "b", "c"]);
     await Promise.all([writer.finish([{ text: "d" }]), advance(1000)]);
@@ -123,12 +128,12 @@ describe("faults", () => {
 
   test("an edit whose outcome is not known is made again in full", async () => {
     const { writer, place, advance } = open();
-    writer.show([{ text: "one", buttons: [] }]);
+    writer.show(() => [{ text: "one", buttons: [] }]);
     await advance(600);
     place.faults.push("unavailable");
-    writer.show([{ text: "two", buttons: [] }]);
+    writer.show(() => [{ text: "two", buttons: [] }]);
     await advance(1000);
-    writer.show([{ text: "one", buttons: [] }]);
+    writer.show(() => [{ text: "one", buttons: [] }]);
     await advance(2000);
     expect(place.messages[0]!.text).toBe("one");
     expect(place.messages[0]!.versions).toHaveLength(2);
@@ -136,7 +141,7 @@ describe("faults", () => {
 
   test.each(["gone", "blocked", "invalid"] as const)("%s ends the reply at once", async (reason) => {
     const { writer, place, lost, advance } = open();
-    writer.show([{ text: "one" }]);
+    writer.show(() => [{ text: "one" }]);
     await advance(600);
     place.faults.push(reason);
     await Promise.all([writer.finish([{ text: "two" }]), advance(1000)]);
@@ -146,7 +151,7 @@ describe("faults", () => {
 
   test("a place that refuses is left for the next one, where the last page is written again", async () => {
     const { writer, place, elsewhere, texts, advance } = open({ next: new FakePlace(new ManualTimer()) });
-    writer.show([{ text: "a" }, { text: "b" }]);
+    writer.show(() => [{ text: "a" }, { text: "b" }]);
     await advance(600);
     place.faults.push("forbidden");
     await Promise.all([writer.finish([{ text: "a" }, { text: "b and more" }]), advance(1000)]);
@@ -168,7 +173,7 @@ describe("a place that ends", () => {
   test("is left a minute before, with a note, also when nothing new is to be shown", async () => {
     const next = new FakePlace(new ManualTimer());
     const { writer, elsewhere, texts, advance } = open({ expiresAfterMs: 15 * minutes, next });
-    writer.show([{ text: "a" }, { text: "b" }]);
+    writer.show(() => [{ text: "a" }, { text: "b" }]);
     await advance(600);
     await advance(14 * minutes);
     await advance(1000);
@@ -181,7 +186,7 @@ describe("a place that ends", () => {
 
   test("is told about in time when there is nowhere to go", async () => {
     const { writer, texts, advance, expiring, lost } = open({ expiresAfterMs: 15 * minutes });
-    writer.show([{ text: "a" }]);
+    writer.show(() => [{ text: "a" }]);
     await advance(600);
     await advance(14 * minutes);
     await advance(1000);
@@ -193,7 +198,7 @@ describe("a place that ends", () => {
 
   test("is kept for the rest of its time when the next one refuses", async () => {
     const { writer, elsewhere, texts, advance, expiring } = open({ expiresAfterMs: 15 * minutes, next: "closed" });
-    writer.show([{ text: "a" }]);
+    writer.show(() => [{ text: "a" }]);
     await advance(600);
     await advance(14 * minutes);
     await advance(1000);

@@ -21,6 +21,9 @@ export interface ReplyWriterOptions {
   onLost?: (reason: ChatPlatformErrorReason) => void;
 }
 
+/** A state of the answer, drawn when it is written: most states are overtaken before that. */
+type RenderState = () => readonly ChatPost[];
+
 interface Page {
   message: PostedMessage;
   shown: ChatPost;
@@ -34,7 +37,7 @@ export class ReplyWriter {
   readonly #options: ReplyWriterOptions;
   #place: ChatPlace;
   #pages: Page[] = [];
-  #wanted: readonly ChatPost[] | undefined;
+  #wanted: RenderState | undefined;
   #final = false;
   #writing = false;
   #pumping = Promise.resolve();
@@ -65,9 +68,9 @@ export class ReplyWriter {
   }
 
   /** Shows this state with the next write; a newer one before then replaces it. */
-  show(posts: readonly ChatPost[], hurry = false): void {
+  show(render: RenderState, hurry = false): void {
     if (this.#final || this.#lost !== undefined) return;
-    this.#wanted = posts;
+    this.#wanted = render;
     if (hurry) this.#hurryUp();
     this.#pump();
   }
@@ -75,7 +78,7 @@ export class ReplyWriter {
   /** Shows the last state. Resolves when it is written or can no longer be; never rejects. */
   async finish(posts: readonly ChatPost[]): Promise<void> {
     if (this.#lost === undefined) {
-      this.#wanted = posts;
+      this.#wanted = () => posts;
       this.#final = true;
       if (this.#pages.length === 0) this.#hurryUp();
       this.#pump();
@@ -105,7 +108,7 @@ export class ReplyWriter {
       if (this.#moveDue()) await this.#moveInTime();
       const wanted = this.#wanted;
       try {
-        await this.#apply(wanted);
+        await this.#apply(wanted());
         await this.#leave();
         this.#failures = 0;
         this.#nextWriteAt = timer.now() + this.#place.platform.limits.editIntervalMsMin;
@@ -228,7 +231,8 @@ export class ReplyWriter {
       if (this.#moveDue() && !this.#writing) {
         // Without a page there is nothing to carry over; the first write goes to the right place by itself.
         if (this.#pages.length === 0) return;
-        this.#wanted = this.#pages.map((page) => page.shown);
+        const shown = this.#pages.map((page) => page.shown);
+        this.#wanted = () => shown;
         this.#pump();
       }
       if (this.#moveDue()) await this.#pumping;

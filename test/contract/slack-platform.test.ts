@@ -106,7 +106,7 @@ async function makeHarness(
       messages().at(-1)!.deleted = true;
     },
     async advanceUntil(condition, what) {
-      const givenUpAt = performance.now() + 8000;
+      const givenUpAt = performance.now() + 20_000;
       while (!condition()) {
         if (performance.now() > givenUpAt) throw new Error(`Waited in vain for ${what}: ${standIn.recent()}`);
         await delay(2);

@@ -33,7 +33,8 @@ beforeAll(async () => {
   await writeModel(model, { architecture: "llama", shape: "tiny", type: "F16", brain: "endless" });
   [demo, endless] = await Promise.all([
     startSnug({ SNUG_DATA_DIR: join(folder, "demo") }),
-    startSnug({ SNUG_DATA_DIR: join(folder, "endless"), SNUG_MODEL: model, SNUG_SLOTS: "1" }),
+    // Room for more words than any test waits for, however fast the machine.
+    startSnug({ SNUG_DATA_DIR: join(folder, "endless"), SNUG_MODEL: model, SNUG_SLOTS: "1", SNUG_CONTEXT: "100000" }),
   ]);
 });
 
@@ -111,7 +112,7 @@ const answered = async (count = 1, of = channel): Promise<StandMessage> =>
 const talking = async (user = ann, text = "Talk"): Promise<StandMessage> => {
   const before = answers().length;
   await standIn.slash(user, channel, "/ask", text);
-  return await waitFor(() => answers().find((one, index) => index >= before && shownText(one).length > 30), 8_000);
+  return await waitFor(() => answers().find((one, index) => index >= before && shownText(one).length > 30), 20_000);
 };
 
 async function rowsOf(server: SnugServerProcess): Promise<UsageRow[]> {
@@ -173,9 +174,12 @@ describe("with the demo model", () => {
     await standIn.slash(ann, channel, "/ask", "What is Q4_K_M?");
     const first = await answered();
     await standIn.press(ann, first, "again");
-    const second = await waitFor(() => answers().find((one) => one !== first && verbsOf(one).includes("again")), 8_000);
+    const second = await waitFor(
+      () => answers().find((one) => one !== first && verbsOf(one).includes("again")),
+      20_000,
+    );
     expect(shownText(second).length).toBeGreaterThan(10);
-    await waitFor(() => (verbsOf(first).length === 0 ? true : undefined), 2_000);
+    await waitFor(() => (verbsOf(first).length === 0 ? true : undefined), 20_000);
     expect(shownText(first)).toContain("demo");
   });
 
@@ -218,7 +222,7 @@ describe("with the demo model", () => {
     await standIn.slash(ann, channel, "/ask", "What is GGUF?");
     await answered();
     const { replies } = await standIn.slash(admin, channel, "/stats");
-    const reply = await waitFor(() => replies[0], 5_000);
+    const reply = await waitFor(() => replies[0], 20_000);
     expect(reply.body.text).toMatch(/Everybody, last 24 hours/);
     expect(reply.body.text).toContain("- slack: ");
     await standIn.openHome(admin, "home");
@@ -232,7 +236,7 @@ describe("with the demo model", () => {
     await open(demo);
     await standIn.slash(ann, channel, "/ask", "What is Q4_K_M?");
     await standIn.press(bob, await answered(), "up");
-    await waitFor(() => (state.votes.length > 0 ? true : undefined), 2000);
+    await waitFor(() => (state.votes.length > 0 ? true : undefined), 20_000);
     expect(state.votes[0]).toMatchObject({ vote: "up", model: "demo", quantization: "F16", source: "slack" });
     expect(state.votes[0]!.timeToFirstTokenMs).toBeGreaterThan(0);
   });
@@ -245,8 +249,8 @@ describe("with a model that does not stop by itself", () => {
     expect(message.stream?.state).toBe("open");
     await standIn.stopSession(ann, channel, message.threadTs!);
     expect(shownText(await answered())).toContain("stopped");
-    await waitFor(isFree, 2000);
-    await waitFor(async () => ((await rowsOf(endless))[0]!.settled ? true : undefined), 2000);
+    await waitFor(isFree, 20_000);
+    await waitFor(async () => ((await rowsOf(endless))[0]!.settled ? true : undefined), 20_000);
     expect((await rowsOf(endless))[0]).toMatchObject({ source: "slack", aborted: true });
   });
 
@@ -255,14 +259,14 @@ describe("with a model that does not stop by itself", () => {
     const first = await talking();
     await standIn.slash(bob, channel, "/ask", "My turn?");
     const { statusHistory } = standIn.world;
-    await waitFor(() => statusHistory.find((status) => status.includes("Number 1 in line")), 5_000);
+    await waitFor(() => statusHistory.find((status) => status.includes("Number 1 in line")), 20_000);
     await standIn.stopSession(ann, channel, first.threadTs!);
     const second = await waitFor(
       () => answers().find((one) => one.threadTs !== first.threadTs && shownText(one).length > 30),
-      8_000,
+      20_000,
     );
     await standIn.stopSession(bob, channel, second.threadTs!);
-    await waitFor(isFree, 5_000);
+    await waitFor(isFree, 20_000);
   });
 
   test("a refreshed socket does not disturb the answer", async () => {
@@ -270,16 +274,16 @@ describe("with a model that does not stop by itself", () => {
     const message = await talking();
     standIn.refreshSocket();
     const length = shownText(message).length;
-    await waitFor(() => (shownText(message).length > length + 20 ? true : undefined), 8_000);
-    await waitFor(() => (standIn.socketCount === 2 && standIn.connected ? true : undefined), 10_000);
+    await waitFor(() => (shownText(message).length > length + 20 ? true : undefined), 20_000);
+    await waitFor(() => (standIn.socketCount === 2 && standIn.connected ? true : undefined), 20_000);
     await standIn.stopSession(ann, channel, message.threadTs!);
-    await waitFor(isFree, 5_000);
+    await waitFor(isFree, 20_000);
   });
 
   test("a message deleted mid-stream stops the work on the engine", async () => {
     await open(endless);
     await standIn.erase(await talking());
-    await waitFor(isFree, 5_000);
+    await waitFor(isFree, 20_000);
   });
 
   test("kill -9 of the llama child is told in one line, and the next question is answered", async () => {
@@ -289,7 +293,7 @@ describe("with a model that does not stop by itself", () => {
     expect(shownText(await answered())).toMatch(/⚠️ .+ \(request [0-9a-f]{10}\)/);
     const next = await talking();
     await standIn.stopSession(ann, channel, next.threadTs!);
-    await waitFor(isFree, 5_000);
+    await waitFor(isFree, 20_000);
   });
 });
 
@@ -307,7 +311,7 @@ describe("without what is behind it", () => {
       await standIn.slash(ann, channel, "/ask", "Hello?");
       expect(shownText(await answered())).toMatch(/⚠️ .+ \(request [0-9a-f]{10}\)$/);
       await standIn.slash(ann, channel, "/fits", "8b 8gb");
-      await waitFor(() => channel.messages.find((one) => shownText(one).includes("**")), 10_000);
+      await waitFor(() => channel.messages.find((one) => shownText(one).includes("**")), 20_000);
     } finally {
       broken.process.kill("SIGKILL");
       await broken.exited;

@@ -201,10 +201,10 @@ test("two workspaces install the bot and are answered by their own tokens, over 
   await answered(lab, 2);
 
   await shop.uninstall();
-  await waitFor(() => logged(/token is deleted.*T0SHOP|T0SHOP.*token is deleted/) || undefined, 8_000);
+  await waitFor(() => logged(/token is deleted.*T0SHOP|T0SHOP.*token is deleted/) || undefined, 20_000);
   expect(await createInstallationStore(database).teamIds()).toEqual(["T0LAB"]);
   await mention(shop);
-  await waitFor(() => logged(/T0SHOP has not installed this bot/) || undefined, 8_000);
+  await waitFor(() => logged(/T0SHOP has not installed this bot/) || undefined, 20_000);
   expect(answersIn(shop)).toHaveLength(1);
   await mention(lab);
   await answered(lab, 3);
@@ -278,7 +278,7 @@ test("a workspace's administrators run its channels, and only those of the setti
     const { world } = standIn;
     const ada = world.users.find(({ name }) => name === "Ada")!;
     const { replies } = await standIn.slash(ada, world.channels[0]!, "/stats");
-    return (await waitFor(() => replies[0], 8_000)).body.text ?? "";
+    return (await waitFor(() => replies[0], 20_000)).body.text ?? "";
   };
   expect(await ask(shop)).toMatch(/administrators/);
   expect(await ask(lab)).not.toMatch(/administrators/);

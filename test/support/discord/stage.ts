@@ -177,7 +177,7 @@ export class Stage<Engine extends ChatEngine = FakeEngine> {
     what: string,
     stepMsMax = 2000,
   ): Promise<Value> {
-    const givenUpAt = performance.now() + 8000;
+    const givenUpAt = performance.now() + 20_000;
     for (;;) {
       const value = condition();
       if (value !== undefined && value !== false) return value;

@@ -40,7 +40,7 @@ export interface NewFile {
 }
 
 /** A condition that stays false for this long in real time fails the test. */
-const patienceMs = 15_000;
+const patienceMs = 20_000;
 
 export class DiscordStandIn {
   readonly token = "MTIz.stand-in.token";
@@ -176,22 +176,32 @@ export class DiscordStandIn {
     };
   }
 
-  /** Resolves when the condition holds; looked at again after every request and connection change. */
+  /** Resolves when the condition holds; looked at again after every request and connection change, and now and then. */
   async until<Value>(condition: () => Value | undefined | false, what: string): Promise<Value> {
     const first = condition();
     if (first !== undefined && first !== false) return first;
     return await new Promise<Value>((resolve, reject) => {
-      const timeout = setTimeout(() => {
+      const over = () => {
+        clearTimeout(timeout);
+        clearInterval(glances);
         this.#watchers.delete(look);
+      };
+      const timeout = setTimeout(() => {
+        over();
         reject(new Error(`Waited in vain for ${what}; ${this.recentRequests().join("\n")}`));
       }, patienceMs);
       const look = () => {
-        const value = condition();
-        if (value === undefined || value === false) return;
-        clearTimeout(timeout);
-        this.#watchers.delete(look);
-        resolve(value);
+        try {
+          const value = condition();
+          if (value === undefined || value === false) return;
+          resolve(value);
+        } catch (thrown) {
+          reject(thrown);
+        }
+        over();
       };
+      // What the bot does by itself makes no request.
+      const glances = setInterval(look, 20);
       this.#watchers.add(look);
     });
   }

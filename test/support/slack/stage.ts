@@ -120,7 +120,7 @@ export class Stage {
 
   /** Moves the clock from one due write to the next until the condition holds; long waits are for tests to pass. */
   async until<Value>(condition: () => Value | undefined | false, what: string, stepMsMax = 2_000): Promise<Value> {
-    const givenUpAt = performance.now() + 8_000;
+    const givenUpAt = performance.now() + 20_000;
     for (;;) {
       const value = condition();
       if (value !== undefined && value !== false) return value;
