@@ -102,6 +102,18 @@ describe("planLoad under an administrator's hand", () => {
     expect([...fixed].sort()).toEqual(["batchSize", "contextLength", "gpuLayers", "kvCacheType", "sequenceCount"]);
   });
 
+  it("keeps as many layers' experts in main memory as was fixed, with llama-server, of models that have them", () => {
+    const experts = { ...model, layers: model.layers.map((layer) => ({ ...layer, ffn: "moe" as const })) };
+    const wish = { hostExpertLayers: 9 };
+    const { settings, fixed } = planLoad(experts, machine(24), wish, "llama-server");
+    expect(settings.hostExpertLayers).toBe(9);
+    expect([...fixed]).toEqual(["hostExpertLayers"]);
+    const all = planLoad(experts, machine(24), { hostExpertLayers: 9999 }, "llama-server");
+    expect(all.settings.hostExpertLayers).toBe(model.layers.length);
+    expect(planLoad(model, machine(24), wish, "llama-server").settings.hostExpertLayers).toBe(0);
+    expect(planLoad(experts, machine(24), wish).settings.hostExpertLayers).toBeUndefined();
+  });
+
   it("loads into main memory when the card has no room at all, unless the card is insisted on", () => {
     const full = machine(8);
     full.gpus[0]!.vramBytesFree = 100 * 1024 ** 2;

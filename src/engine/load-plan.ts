@@ -22,6 +22,8 @@ export interface LoadWish {
   batchSize?: number;
   gpu?: GpuChoice;
   gpuLayers?: number;
+  /** Layers whose experts stay in main memory; llama-server only, the other backend cannot part them. */
+  hostExpertLayers?: number;
   flashAttention?: boolean;
   kvCacheTypeK?: KvCacheType;
   kvCacheTypeV?: KvCacheType;
@@ -89,6 +91,10 @@ export function planOn(
   { quantization, backend = "node-llama-cpp" }: { quantization?: string; backend?: EngineBackend } = {},
 ): { answer: ReturnType<typeof planFit>; machine: HardwareReading; hardware: Hardware } {
   const question = { ...planWish(wish, backend), ...(quantization === undefined ? {} : { quantization }) };
+  // Asked for once for several models, of which some have fewer or none.
+  if (question.hostExpertLayers !== undefined) {
+    question.hostExpertLayers = Math.min(question.hostExpertLayers, countExpertLayers(model));
+  }
   const kept = wish.reserveBytes ?? vramReserveBytesDefault;
   const machine = chosenDevices(reading, wish.gpu);
   const hardware = hardwareOf(machine, kept, wish);
@@ -101,6 +107,10 @@ export function planOn(
   return second.kind === "plan" && second.fits
     ? { answer: second, machine: bare, hardware: host }
     : { answer, machine, hardware };
+}
+
+function countExpertLayers({ layers }: ModelSpec): number {
+  return layers.filter(({ ffn }) => ffn === "moe").length;
 }
 
 /** The plan that says what `settings` take on this machine, whether they fit or not. */
@@ -173,7 +183,7 @@ function limitOf(plan: FitPlan, { vramLimitBytes, ramLimitBytes }: LoadWish): Pa
 
 function fixedBy(wish: LoadWish): Set<LadderStep["setting"]> {
   const fixed = new Set<LadderStep["setting"]>();
-  for (const setting of ["contextLength", "sequenceCount", "batchSize", "gpuLayers"] as const) {
+  for (const setting of ["contextLength", "sequenceCount", "batchSize", "gpuLayers", "hostExpertLayers"] as const) {
     if (wish[setting] !== undefined) fixed.add(setting);
   }
   if (wish.kvCacheTypeK !== undefined || wish.kvCacheTypeV !== undefined) fixed.add("kvCacheType");
@@ -184,10 +194,11 @@ function fixedBy(wish: LoadWish): Set<LadderStep["setting"]> {
 export function planWish(wish: LoadWish, backend: EngineBackend = "node-llama-cpp"): Wish {
   const { contextLength, sequenceCount, batchSize, gpuLayers, flashAttention, kvCacheTypeK, kvCacheTypeV } = wish;
   const server = backend === "llama-server";
+  const hostExperts = wish.hostExpertLayers === undefined ? {} : { hostExpertLayers: wish.hostExpertLayers };
   return {
     buildFamily: backend,
     // node-llama-cpp cannot keep experts on the host while their layer is on the GPU.
-    ...(server ? { slotCaches: true } : { hostExpertLayers: 0 }),
+    ...(server ? { slotCaches: true, ...hostExperts } : { hostExpertLayers: 0 }),
     ...(contextLength === undefined ? {} : { contextLength }),
     ...(sequenceCount === undefined ? { sequenceCount: sequenceCountDefault, sequenceCountMin: 1 } : { sequenceCount }),
     ...batchWish(batchSize, server),
