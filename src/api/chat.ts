@@ -24,6 +24,8 @@ export interface ChatDependencies extends AdmissionDependencies {
   engine: ChatEngine & {
     /** Gives the request away whole; undefined: ask by `chat`. */
     handOver?(job: AnswerJob, signal: AbortSignal): Promise<JobReply | undefined>;
+    /** False: there is nobody to give it to. */
+    readonly handsOver?: boolean;
   };
   live: LiveRequests;
   handedOver: HandedOver;
@@ -119,7 +121,7 @@ async function handOver(
   { engine, live, handedOver, usageStore, background }: ChatDependencies,
   { quota, form, ...job }: Omit<AnswerJob, "form" | "ticket"> & { quota: Admission; form: ChatForm },
 ): Promise<Response | undefined> {
-  if (engine.handOver === undefined) return undefined;
+  if (engine.handOver === undefined || engine.handsOver === false) return undefined;
   const { id } = job.admission;
   const { ticket } = quota;
   const signal = live.enter(job.admission, context.req.raw.signal);

@@ -73,6 +73,8 @@ export interface Router extends ChatEngine {
    * waits in line, goes elsewhere, and says why not.
    */
   handOver(job: AnswerJob, signal: AbortSignal): Promise<JobReply | undefined>;
+  /** False while no engine takes requests whole, as far as is known: then there is nothing to try. */
+  readonly handsOver: boolean;
   /** Requests waiting for any engine. */
   readonly waiting: number;
 }
@@ -362,6 +364,10 @@ export function createRouter(options: RouterOptions): Router {
   return {
     ...ask,
     handOver,
+    get handsOver() {
+      const unread = options.registered !== undefined && listedAt === Number.NEGATIVE_INFINITY;
+      return unread || all().some(({ engine }) => isJobEngine(engine));
+    },
     chat: (request, turn) => fromBatches(chat(request, turn)),
     refresh,
     members,

@@ -2,7 +2,13 @@
  * Requests to engines over node:http. `fetch` does the same through web streams, which costs several times as much for
  * every answer and every token: docs/decisions/2026-11-20-own-transport-on-node.md
  */
-import { type ClientRequest, Agent as HttpAgent, request as httpRequest, type IncomingMessage } from "node:http";
+import {
+  type ClientRequest,
+  Agent as HttpAgent,
+  request as httpRequest,
+  type IncomingMessage,
+  type RequestOptions,
+} from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
 import type { HttpBodyReader, HttpReply, HttpRequestOptions, HttpSend } from "../http/transport.ts";
 
@@ -22,7 +28,7 @@ function send(url: string, options: HttpRequestOptions, mayRetry: boolean): Prom
   return new Promise((resolve, reject) => {
     signal.throwIfAborted();
     const length = body === undefined ? {} : { "content-length": String(Buffer.byteLength(body)) };
-    const request: ClientRequest = ask(url, { method, headers: { ...headers, ...length }, agent });
+    const request: ClientRequest = ask({ ...placeOf(url), method, headers: { ...headers, ...length }, agent });
     const abort = () => request.destroy(new Error("The request was aborted."));
     signal.addEventListener("abort", abort, { once: true });
     const over = () => signal.removeEventListener("abort", abort);
@@ -37,6 +43,27 @@ function send(url: string, options: HttpRequestOptions, mayRetry: boolean): Prom
     request.end(body);
   });
 }
+
+/** Engines have few addresses, and taking one apart costs every request. */
+const places = new Map<string, RequestOptions>();
+
+function placeOf(url: string): RequestOptions {
+  const known = places.get(url);
+  if (known !== undefined) return known;
+  const { protocol, hostname, port, pathname, search, username, password } = new URL(url);
+  const place: RequestOptions = {
+    protocol,
+    hostname: hostname.replace(/^\[|\]$/g, ""),
+    port: port === "" ? undefined : Number(port),
+    path: `${pathname}${search}`,
+    ...(username === "" ? {} : { auth: `${decodeURIComponent(username)}:${decodeURIComponent(password)}` }),
+  };
+  if (places.size >= placesMax) places.clear();
+  places.set(url, place);
+  return place;
+}
+
+const placesMax = 256;
 
 function toReply(reply: IncomingMessage, over: () => void): HttpReply {
   const status = reply.statusCode ?? 0;

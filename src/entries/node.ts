@@ -113,7 +113,9 @@ export async function startServer(options: ServerOptions): Promise<SnugServer> {
     // Bots need the API's address to start, so their platforms' requests find nobody until then.
     let runningBots: RunningBots | undefined;
     const serve: FetchHandler = (request, ...rest) => {
-      const endpoint = runningBots?.endpoints.get(new URL(request.url).pathname);
+      const { endpoints } = runningBots ?? {};
+      // Most have none, and taking an address apart costs every request.
+      const endpoint = endpoints?.size ? endpoints.get(new URL(request.url).pathname) : undefined;
       return endpoint === undefined ? app.fetch(request, ...rest) : endpoint(request);
     };
     listener = await listen(serve, settings, createLinkServer()).catch(async (error) => {

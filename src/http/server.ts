@@ -1,5 +1,5 @@
 /** The serving side of the OpenAI-shaped wire: a chat's events become one HTTP response. */
-import { type ChatEvent, isDelta, type Producer, type TokenLogprob } from "../core/chat.ts";
+import { type ChatDelta, type ChatEvent, isDelta, type Producer, type TokenLogprob } from "../core/chat.ts";
 import { createRelay, type DeltaRelay, type OpenRelay } from "../core/delta-relay.ts";
 import { AppError, ERROR_TABLE, type ErrorFacts, renderOpenAiError } from "../core/errors.ts";
 import { keepAliveMs, retryWaitMsMax } from "../core/limits.ts";
@@ -232,44 +232,45 @@ function createChunkWriter(call: ChatCall, options: AnswerOptions) {
     return chunk(choice({ role: "assistant", content: "" }), extras);
   };
 
-  function* write(event: ChatEvent): Generator<string, void> {
-    if (event.type === "queued") {
-      yield renderQueued(event);
-      return;
-    }
-    if (event.type === "error" || event.type === "cancelled") {
-      yield renderFailure(event, producer, options);
-      return;
-    }
+  /** Written for every token, so without what the other events need. */
+  const text = (event: Extract<ChatEvent, { type: "text" }>): string => {
+    around ??= chunk(choice({ content: textMark })).split(JSON.stringify(textMark)) as [string, string];
+    return `${around[0]}${JSON.stringify(event.text)}${around[1]}`;
+  };
+
+  const delta = (event: ChatDelta): string => {
+    // A chunk is one token to a counting reader unless it says otherwise.
+    const counted = event.tokenCount === undefined || event.tokenCount === 1;
+    const logprobs = event.type === "text" ? event.logprobs : undefined;
+    if (event.type === "text" && counted && logprobs === undefined) return text(event);
+    return chunk(choice(renderDelta(event), { logprobs }), counted ? {} : { snug: { tokens: event.tokenCount } });
+  };
+
+  function write(event: ChatEvent): string[] {
+    if (event.type === "queued") return [renderQueued(event)];
+    if (event.type === "error" || event.type === "cancelled") return [renderFailure(event, producer, options)];
     if (event.type === "start") {
       producer = event.producer;
       around = undefined;
       const counts = renderUsage(
         defined({ promptTokens: event.promptTokens, cachedPromptTokens: event.cachedPromptTokens }),
       );
-      yield role({ snug: { ...renderProducer(producer), ...(counts === null ? {} : { usage: counts }) } });
-      return;
+      return [role({ snug: { ...renderProducer(producer), ...(counts === null ? {} : { usage: counts }) } })];
     }
-    if (!roleSent) yield role();
+    const frames = roleSent ? [] : [role()];
     if (isDelta(event)) {
-      // A chunk is one token to a counting reader unless it says otherwise.
-      const counted = event.tokenCount === undefined || event.tokenCount === 1;
-      const logprobs = event.type === "text" ? event.logprobs : undefined;
-      if (event.type === "text" && counted && logprobs === undefined) {
-        around ??= chunk(choice({ content: textMark })).split(JSON.stringify(textMark)) as [string, string];
-        yield `${around[0]}${JSON.stringify(event.text)}${around[1]}`;
-        return;
-      }
-      yield chunk(choice(renderDelta(event), { logprobs }), counted ? {} : { snug: { tokens: event.tokenCount } });
-      return;
+      frames.push(delta(event));
+      return frames;
     }
-    if (event.type !== "finish") return;
-    yield chunk(choice({}, { finishReason: event.finishReason }), {
-      timings: renderTimings(event.timings, event.usage),
-      snug: renderProducer(producer),
-    });
-    if (call.includeUsage) yield chunk([], { usage: renderUsage(event.usage) });
-    yield renderSseEvent("[DONE]");
+    frames.push(
+      chunk(choice({}, { finishReason: event.finishReason }), {
+        timings: renderTimings(event.timings, event.usage),
+        snug: renderProducer(producer),
+      }),
+    );
+    if (call.includeUsage) frames.push(chunk([], { usage: renderUsage(event.usage) }));
+    frames.push(renderSseEvent("[DONE]"));
+    return frames;
   }
   return { write };
 }
