@@ -35,7 +35,7 @@ const FORMAT_NAMES: Readonly<Record<string, string>> = {
   fp8: "FP8",
   int8: "INT8",
   nf4: "NF4",
-  "nf4-dq": "NF4 (double quantization)",
+  "nf4-double": "NF4 double",
   bf16: "BF16",
   fp16: "FP16",
   fp32: "FP32",

@@ -3,6 +3,7 @@ import { AppError } from "../core/errors.ts";
 import { MIB } from "../core/units.ts";
 import type { FitsHardware } from "./door-schema.ts";
 import { findGpu, type GpuFacts, parseHardwareName, suggestGpus } from "./gpus.ts";
+import { parseQuery } from "./query.ts";
 import type { Backend, GpuDevice, Hardware } from "./types.ts";
 
 type FitsDevice = FitsHardware["devices"][number];
@@ -17,7 +18,7 @@ export function hardwareOf(hardware: string | FitsHardware): Hardware {
 }
 
 function namedHardware(name: string): Hardware {
-  const hardware = parseHardwareName(name);
+  const hardware = parseHardwareName(name) ?? askedHardware(name);
   if (hardware !== undefined) return hardware;
   // A size that is none ("0gb") is not a misspelled card.
   const near = /[a-z]{3}|\d{3}/i.test(name) ? suggestGpus(name, 3).map((gpu) => gpu.name) : [];
@@ -27,6 +28,18 @@ function namedHardware(name: string): Hardware {
     param: "hardware",
     ...(near.length === 0 ? {} : { details: { suggestions: near } }),
   });
+}
+
+/** A machine without a card, as a question would say it: "raspberry pi 5 8gb", "epyc 512gb", "mac mini 24gb". */
+function askedHardware(name: string): Hardware | undefined {
+  try {
+    const { kind, hardware, notes } = parseQuery(name);
+    const unknown = notes.some(({ en }) => /^I (?:do not know|left out|read|took)/.test(en));
+    return kind === "models" && !unknown ? hardware : undefined;
+  } catch (error) {
+    if (error instanceof AppError) return undefined;
+    throw error;
+  }
 }
 
 function listedHardware(hardware: FitsHardware): Hardware {

@@ -6,6 +6,7 @@ import { writeModel } from "../../test/support/gguf/write-model.ts";
 import { AppError } from "../core/errors.ts";
 import { GIB } from "../core/units.ts";
 import { answerFitsLine, answerFitsRequest, type DoorDependencies } from "./door.ts";
+import { hardwareOf } from "./door-hardware.ts";
 import { fitsReplySchema } from "./door-schema.ts";
 import { parseGguf } from "./gguf.ts";
 import { bufferSource } from "./gguf-source.ts";
@@ -139,6 +140,26 @@ describe("a request with a model and hardware", () => {
     const plan = await planOf({ model: "13b", hardware: "2x3090" });
     expect(plan.model.provenance).toBe("size");
     expect(plan.devices.filter(({ kind }) => kind === "gpu")).toHaveLength(2);
+  });
+
+  it.each([
+    ["raspberry pi 5 8gb", { ramBytesTotal: 8 * GIB, rate: 17.1e9 }],
+    ["epyc 512gb", { ramBytesTotal: 512 * GIB, rate: 204.8e9 }],
+    ["mac mini 24gb", { ramBytesTotal: 24 * GIB, rate: 153e9 }],
+  ])("takes %s, a machine without a card", async (hardware, { ramBytesTotal, rate }) => {
+    const found = hardwareOf(hardware);
+    expect(found.ramBytesTotal).toBe(ramBytesTotal);
+    expect(found.ramBandwidthBytesPerSecond).toBeCloseTo(rate);
+    expect((await planOf({ model: "Llama 3.2 3B", hardware })).fits).toBe(true);
+  });
+
+  it("says where a context is longer than the model was trained for", async () => {
+    const request = { model: "Llama 2 13B", hardware: "24gb", settings: { contextLength: 16_384 } };
+    expect((await planOf(request)).assumptions.join(" ")).toContain("was trained for 4k of context");
+  });
+
+  it("of an embedding model says that it reads only", async () => {
+    expect(await planOf({ model: "BGE M3", hardware: "4gb" })).toMatchObject({ vectors: true, alternatives: [] });
   });
 
   it("without a GPU plans for the processor", async () => {
@@ -635,7 +656,7 @@ describe("docs/fits-batch.md", () => {
   it.each(examples)("shows a request that is answered: %s", async (line) => {
     const path = join(folder, "example.gguf");
     writeModel(path, { brain: "zeros" });
-    const reply = JSON.parse(await answerFitsLine(line.replace("models/small.gguf", path), dependencies));
+    const reply = JSON.parse(await answerFitsLine(line.replace("models/demo/demo-chat-F16.gguf", path), dependencies));
     const { id, query } = JSON.parse(line);
     expect(reply).toMatchObject(
       query === "6gb" ? { id, answer: { verdict: { code: "models" } } } : { id, plan: { kind: "plan" } },

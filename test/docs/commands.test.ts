@@ -1,11 +1,17 @@
-import { execFileSync } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join, normalize } from "node:path";
 import type { Command } from "commander";
 import { expect, it } from "vitest";
 import { type CliActions, createProgram } from "../../src/cli/program.ts";
 
-const pages = execFileSync("git", ["ls-files", "*.md"], { encoding: "utf8" }).trim().split("\n");
+/** Pages of the repository: its root's, and all in these folders. */
+const folders = ["docs", "bench/data", "examples", "models/demo", "tools"];
+const pages = [
+  ...readdirSync("."),
+  ...folders.flatMap((folder) =>
+    readdirSync(folder, { recursive: true, encoding: "utf8" }).map((path) => join(folder, path)),
+  ),
+].filter((path) => path.endsWith(".md") && !path.includes("node_modules"));
 
 interface Found {
   page: string;
