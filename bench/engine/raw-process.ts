@@ -1,8 +1,9 @@
 /** node-llama-cpp alone in one process: what the engine's boundary, line and HTTP are measured against. */
 import { getLlama, LlamaLogLevel, resolveChatWrapper, type Token } from "node-llama-cpp";
-import { prefillChunkTokens, prefillTokensBesideDecodeMax } from "../../src/core/limits.ts";
+import { prefillChunkTokens } from "../../src/core/limits.ts";
 import { BatchStrategy } from "../../src/engine/batching.ts";
 import { placeOf } from "../../src/engine/llama-load.ts";
+import { PrefillPace } from "../../src/engine/prefill-chunks.ts";
 import type { ArmSettings } from "./arm.ts";
 
 interface Question {
@@ -19,7 +20,7 @@ const model = await llama.loadModel({
   gpuLayers: 0,
   defaultContextFlashAttention: true,
 });
-const strategy = new BatchStrategy(prefillTokensBesideDecodeMax);
+const strategy = new BatchStrategy(new PrefillPace(settings.batchSize));
 const context = await model.createContext({
   contextSize: settings.contextLength,
   sequences: settings.sequenceCount,

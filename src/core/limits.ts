@@ -65,8 +65,11 @@ export const tokenSilenceMsMax = 60_000;
 /** Loading a large file from a slow disk takes minutes; after this the child is replaced. */
 export const modelLoadMsMax = 600_000;
 
-/** Tokens evaluated between two looks at the abort signal during prefill. */
+/** Tokens of a prompt evaluated at once where nobody waits for the step to end. */
 export const prefillChunkTokens = 256;
+
+/** A step of a prompt should take no longer: running answers stand still for it, and a cancel waits for its end. */
+export const prefillStepMsMax = 50;
 
 /** IPC frames gather tokens for at most this long; a person cannot see 8 ms. */
 export const tokenFlushMs = 8;
@@ -88,9 +91,6 @@ export const childStopMsMax = 2_000;
 
 /** A child that lived this long in health starts with a clean record: later crashes are counted from one again. */
 export const restartForgivenAfterMs = 60_000;
-
-/** Prompt tokens one decode step takes along while others are answering; bounds the gap between their tokens. */
-export const prefillTokensBesideDecodeMax = 128;
 
 /** No vocabulary spends under one token on this much text, so text beyond context x this is refused uncounted. */
 export const charsPerTokenMax = 64;

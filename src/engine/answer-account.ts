@@ -20,7 +20,11 @@ export class AnswerAccount {
   }
 
   get full(): boolean {
-    return this.completionTokens >= this.#tokensMax;
+    return this.isFullWith(0);
+  }
+
+  isFullWith(moreTokens: number): boolean {
+    return this.completionTokens + moreTokens >= this.#tokensMax;
   }
 
   /** @param reasoning the token is part of a thought */

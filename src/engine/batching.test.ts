@@ -5,7 +5,7 @@ const decode = { tokens: [1] };
 const prompt = (length: number) => ({ tokens: Array(length).fill(1) });
 
 function strategyWith(active: number): BatchStrategy {
-  const strategy = new BatchStrategy(128);
+  const strategy = new BatchStrategy({ tokens: 128 });
   for (let i = 0; i < active; i++) strategy.enter();
   return strategy;
 }
@@ -16,7 +16,7 @@ describe("the batch strategy", () => {
     const planned = strategyWith(2).plan([long, decode], 512);
     expect(planned).toEqual([
       { item: decode, processAmount: 1 },
-      { item: long, processAmount: 128 },
+      { item: long, processAmount: 129 },
     ]);
   });
 
@@ -27,7 +27,7 @@ describe("the batch strategy", () => {
 
   test("prompts share what is left in the order they came", () => {
     const planned = strategyWith(2).plan([prompt(300), prompt(300)], 512);
-    expect(planned.map((item) => item.processAmount)).toEqual([300, 212]);
+    expect(planned.map((item) => item.processAmount)).toEqual([300, 192]);
   });
 
   test("a step never exceeds its size, even with more answers than it holds", () => {
@@ -48,9 +48,25 @@ describe("the batch strategy", () => {
     expect(planned.map(({ item, processAmount }) => [item.evaluationPriority, processAmount])).toEqual([
       [0, 1],
       [1, 1],
-      [2, 128],
+      [2, 129],
       [3, 1],
     ]);
+  });
+
+  test("a single tile gets a step of its own, which its first token would not leave a tile in beside answers", () => {
+    const tile = prompt(64);
+    expect(strategyWith(2).plan([decode, tile], 512)).toEqual([{ item: tile, processAmount: 64 }]);
+    expect(strategyWith(2).plan([decode, prompt(65)], 512)).toHaveLength(2);
+  });
+
+  test("it tells whether answers are running, which is over when the last one has left", () => {
+    const strategy = strategyWith(2);
+    expect(strategy.decoding).toBe(false);
+    strategy.plan([decode, prompt(100)], 512);
+    expect(strategy.decoding).toBe(true);
+    strategy.leave();
+    strategy.leave();
+    expect(strategy.decoding).toBe(false);
   });
 
   test("it waits for streams on their way, but not for ever", () => {

@@ -8,7 +8,7 @@
  * that eight answers in any other order read the model's weights up to eight times.
  */
 
-import { nextChunk, tileTokens } from "./prefill-chunks.ts";
+import { nextChunk, type PrefillPace, tileTokens } from "./prefill-chunks.ts";
 
 /** A stream's tokens waiting for evaluation; one token is an answer going on, more are a prompt. */
 interface BatchItem {
@@ -29,11 +29,17 @@ const waitTurnsMax = 40;
 export class BatchStrategy {
   #active = 0;
   #turnsWaited = 0;
-  readonly #prefillTokensMax: number;
+  #decoding = false;
+  readonly #pace: Pick<PrefillPace, "tokens">;
 
-  /** @param prefillTokensMax prompt tokens beside running answers in one step */
-  constructor(prefillTokensMax: number) {
-    this.#prefillTokensMax = prefillTokensMax;
+  /** @param pace prompt tokens beside running answers in one step */
+  constructor(pace: Pick<PrefillPace, "tokens">) {
+    this.#pace = pace;
+  }
+
+  /** Answers were in the last step, and may be in the next. */
+  get decoding(): boolean {
+    return this.#decoding;
   }
 
   /**
@@ -46,6 +52,7 @@ export class BatchStrategy {
 
   leave(): void {
     this.#active--;
+    if (this.#active === 0) this.#decoding = false;
   }
 
   /** @param size tokens a step may have */
@@ -59,17 +66,23 @@ export class BatchStrategy {
       .filter((item) => item.tokens.length === 1)
       .slice(0, size)
       .map((item) => ({ item, processAmount: 1 }));
-    const room = size - planned.length;
-    let left = planned.length > 0 ? Math.min(room, this.#prefillTokensMax) : room;
+    const beside = planned.length > 0;
+    this.#decoding = beside;
+    // Its first token would be computed with the answers' and leave less than a tile: cheaper in a step of its own.
+    const tile = beside && items.find((item) => item.tokens.length === tileTokens);
+    if (tile && tileTokens <= size) return [{ item: tile, processAmount: tileTokens }];
+    let room = size - planned.length;
+    let left = beside ? Math.min(room, this.#pace.tokens + 1) : room;
     let prompts = 0;
     for (const item of items) {
       if (item.tokens.length === 1) continue;
-      const processAmount = nextChunk(item.tokens.length, left);
+      const processAmount = nextChunk(item.tokens.length, left, beside, prompts === 0 ? room : left);
       // A crumb costs more than it brings; the next step has room for more of it.
       const crumb = processAmount < Math.min(tileTokens, item.tokens.length);
       if (processAmount === 0 || (crumb && prompts > 0)) continue;
       planned.push({ item, processAmount });
-      left -= processAmount;
+      left = Math.max(0, left - processAmount);
+      room -= processAmount;
       prompts++;
     }
     return planned.sort((first, second) => placeIn(first) - placeIn(second));

@@ -61,20 +61,26 @@ export class AnswerWriter {
 
   /** For evaluation; nothing where no grammar can come up. */
   get grammarOptions() {
-    if (this.#prompt.grammar === undefined && this.#prompt.calls === undefined) return {};
+    if (!this.decides) return {};
     return { grammarEvaluationState: () => this.#active };
   }
 
-  async write(token: Token): Promise<WrittenToken> {
-    const constrained = this.#active !== undefined;
-    const thinking = this.#thinking;
+  /** What is written may change how the next token is chosen. */
+  get decides(): boolean {
+    return this.#prompt.grammar !== undefined || this.#prompt.calls !== undefined;
+  }
+
+  /** The token itself ends the answer, whatever the text. */
+  isEnd(token: Token): boolean {
     // A grammar lets no token end the answer before it is whole, but it knows only the model's own ends.
-    if (this.#model.isEogToken(token) || (!constrained && this.#prompt.stopTokens.has(token))) {
-      return { pieces: [], ended: true, reasoning: thinking };
-    }
+    return this.#model.isEogToken(token) || (this.#active === undefined && this.#prompt.stopTokens.has(token));
+  }
+
+  write(token: Token): WrittenToken {
+    const thinking = this.#thinking;
+    if (this.isEnd(token)) return { pieces: [], ended: true, reasoning: thinking };
     const pieces = this.#parser.push(this.#text.push(token));
     if (thinking) this.#activate();
-    await this.#holdCall();
     return { pieces, ended: this.#parser.ended, reasoning: thinking || this.#thinking };
   }
 
@@ -89,8 +95,8 @@ export class AnswerWriter {
     this.#parser.constrained = true;
   }
 
-  /** A call has begun of the model's own accord: from here on it must be a right one. */
-  async #holdCall(): Promise<void> {
+  /** After `write`: where a call has begun of the model's own accord, it must be a right one from here on. */
+  async holdCall(): Promise<void> {
     const { calls } = this.#prompt;
     const beginning = this.#parser.callBeginning;
     if (calls === undefined || beginning === undefined || this.#active !== undefined) return;

@@ -80,7 +80,11 @@ export async function createContext(
     flashAttention: settings.flashAttention,
     // A smaller context than asked for would be a silent change of the plan.
     failedCreationRemedy: false,
-    batching: { itemPrioritizationStrategy: ({ items, size }) => batch.plan(items, size) },
+    batching: {
+      // The strategy waits for company itself; a turn of the event loop before each step would only be lost.
+      dispatchSchedule: (dispatch) => queueMicrotask(dispatch),
+      itemPrioritizationStrategy: ({ items, size }) => batch.plan(items, size),
+    },
   });
 }
 

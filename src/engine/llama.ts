@@ -5,12 +5,7 @@
 import type { Llama, LlamaContext, LlamaContextSequence, LlamaModel, Token } from "node-llama-cpp";
 import type { ChatRequest } from "../core/chat.ts";
 import { AppError, toAppError } from "../core/errors.ts";
-import {
-  charsPerTokenMax,
-  contextLengthDefault,
-  prefillChunkTokens,
-  prefillTokensBesideDecodeMax,
-} from "../core/limits.ts";
+import { charsPerTokenMax, contextLengthDefault } from "../core/limits.ts";
 import type { QualityScore } from "../fit/compare-report.ts";
 import { AnswerAccount } from "./answer-account.ts";
 import { type CallRules, writeAnswerGrammar } from "./answer-grammar.ts";
@@ -38,11 +33,12 @@ import { LogprobTeller } from "./llama-logprobs.ts";
 import { measureSpeed, type TaskHooks } from "./llama-measure.ts";
 import { createSampling, requireKnownTokens, samplingDefaults } from "./llama-sampling.ts";
 import { scoreTexts } from "./llama-score.ts";
+import { AnswerTeller } from "./llama-teller.ts";
 import { callableTools, LlamaTemplate, type RenderedPrompt } from "./llama-template.ts";
 import { VectorRuntime } from "./llama-vectors.ts";
 import { requireWithinLimit } from "./memory-limit.ts";
 import type { AnswerHooks, CountedPrompt, LoadHooks, ModelRuntime, RuntimeKind } from "./model-runtime.ts";
-import { nextChunk, tokensToRepeat } from "./prefill-chunks.ts";
+import { nextChunk, PrefillPace, tileTokens, tokensToRepeat } from "./prefill-chunks.ts";
 import { countChars, promptTooLong } from "./prompt-size.ts";
 import { fillerText } from "./quality-text.ts";
 import type { MeasuredSpeed, MeasureTask, ScoreTask } from "./task.ts";
@@ -71,6 +67,7 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
   readonly #model: LlamaModel;
   readonly #template: LlamaTemplate;
   readonly #batch: BatchStrategy;
+  readonly #pace: PrefillPace;
   readonly #gate = new ContextGate();
   readonly #slots: Slot[];
   /** A short end of a prompt is evaluated with known tokens before it. */
@@ -84,12 +81,14 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
     context: LlamaContext;
     template: LlamaTemplate;
     batch: BatchStrategy;
+    pace: PrefillPace;
   }) {
     this.facts = parts.facts;
     this.#llama = parts.llama;
     this.#model = parts.model;
     this.#template = parts.template;
     this.#batch = parts.batch;
+    this.#pace = parts.pace;
     this.#repeats = mayRepeat(parts.model);
     this.#slots = Array.from({ length: parts.facts.sequenceCount }, (_, index) => ({
       // Checkpoints of sliding-window models are copies of their cache in RAM; 32 of them, the default, add up.
@@ -118,7 +117,8 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
       const threads = await limitThreads(llama, checked.fileBytes, settings.threadsMax);
       const contextLength = settings.contextLength ?? Math.min(checked.contextLengthTrained, contextLengthDefault);
       const model = await loadModel(llama, { ...settings, modelPath: path }, contextLength);
-      const batch = new BatchStrategy(prefillTokensBesideDecodeMax);
+      const pace = new PrefillPace(settings.batchSize);
+      const batch = new BatchStrategy(pace);
       const context = await createContext(model, settings, { contextLength, threads, batch });
       const template = LlamaTemplate.of(model);
       await warmUp(model, context);
@@ -137,7 +137,7 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
         loadMs: Math.round(performance.now() - startedAt),
         ...(memory === undefined ? {} : { memory }),
       };
-      return new LlamaRuntime({ facts, llama, model, context, template, batch });
+      return new LlamaRuntime({ facts, llama, model, context, template, batch, pace });
     } catch (thrown) {
       throw translateLoadError(thrown, complaint);
     }
@@ -273,7 +273,7 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
     // At least the last token is evaluated again: its logits choose the first word.
     await this.#gate.hold(async () => {
       await sequence.adaptStateToTokens(prompt.tokens.slice(0, -1), false);
-      if (this.#repeats) await repeatSome(sequence, prompt.tokens.length);
+      if (this.#repeats) await repeatSome(sequence, prompt.tokens.length, this.#batch.decoding);
     });
     account.cachedPromptTokens = sequence.nextTokenIndex;
     hooks.started(account.cachedPromptTokens);
@@ -298,11 +298,15 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
     hooks: AnswerHooks,
   ): Promise<Token[] | undefined> {
     let rest = tokens.slice(sequence.nextTokenIndex);
-    while (rest.length > prefillChunkTokens) {
+    // What is less than a tile longer is not cut: the end would cost as much as the piece.
+    while (rest.length >= this.#pace.tokens + tileTokens) {
       await this.#gate.closed;
       if (hooks.signal.aborted) return undefined;
-      const chunk = nextChunk(rest.length);
+      const beside = this.#batch.decoding;
+      const chunk = nextChunk(rest.length, this.#pace.tokens + (beside ? 1 : 0), beside);
+      const startedAt = performance.now();
       await sequence.evaluateWithoutGeneratingNewTokens(rest.slice(0, chunk), place);
+      this.#pace.note(chunk, performance.now() - startedAt);
       rest = rest.slice(chunk);
       hooks.progress(tokens.length - rest.length);
     }
@@ -316,48 +320,44 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
     rest: Token[],
     hooks: AnswerHooks,
   ): Promise<AnswerEnd> {
-    const answer = await AnswerWriter.create(prompt, this.#llama, this.#model);
+    const writer = await AnswerWriter.create(prompt, this.#llama, this.#model);
     const sampling = createSampling(prompt.request, this.#model);
-    const options = {
-      ...sampling.options,
-      ...answer.grammarOptions,
-      ...place,
-      yieldEogToken: true,
-    };
+    const options = { ...sampling.options, ...writer.grammarOptions, ...place, yieldEogToken: true };
     const { logprobs } = prompt.request;
-    const teller = logprobs === undefined ? undefined : new LogprobTeller(this.#model, logprobs.top);
+    const probable = logprobs === undefined ? undefined : new LogprobTeller(this.#model, logprobs.top);
+    const teller = new AnswerTeller(writer, account, hooks, probable);
     const steps: AsyncIterable<{ token: Token; probabilities?: ReadonlyMap<Token, number> }> =
-      sequence.evaluateWithMetadata(rest, teller === undefined ? {} : { probabilities: true }, options);
-    for await (const { token, probabilities } of steps) {
-      sampling.note(token);
-      const { pieces, ended, reasoning } = await answer.write(token);
-      account.count(reasoning);
-      const full = account.full && !ended;
-      const shown = ended || full ? [...pieces, ...answer.end()] : pieces;
-      // The token that ends the answer is no part of its text.
-      if (!ended && !reasoning && probabilities !== undefined) teller?.note(token, probabilities);
-      hooks.token(teller?.tell(shown) ?? shown);
-      if (ended) return account.finished(answer.callCount > 0 ? "tool_calls" : "stop");
-      if (full) return account.finished("length");
-      await this.#waitForOthers(hooks);
-      if (hooks.signal.aborted) return account.cancelled();
+      sequence.evaluateWithMetadata(rest, probable === undefined ? {} : { probabilities: true }, options);
+    try {
+      for await (const { token, probabilities } of steps) {
+        sampling.note(token);
+        const taken = teller.take(token, probabilities);
+        const end = taken instanceof Promise ? await taken : taken;
+        if (end !== undefined) return end;
+        // Nothing is awaited in vain: each turn holds the step up in which all answers go on.
+        const others = this.#waitForOthers(hooks);
+        if (others !== undefined) await others;
+        if (hooks.signal.aborted) break;
+      }
+    } finally {
+      teller.tellLate();
     }
+    if (hooks.signal.aborted) return account.cancelled();
     throw new Error("the token stream ended by itself");
   }
 
-  async #waitForOthers(hooks: AnswerHooks): Promise<void> {
+  #waitForOthers(hooks: AnswerHooks): Promise<void> | undefined {
     const others = [hooks.paused(), this.#gate.closed].filter((one) => one !== undefined);
-    if (others.length === 0) return;
+    if (others.length === 0) return undefined;
     this.#batch.leave();
-    await Promise.all(others);
-    this.#batch.enter();
+    return Promise.all(others).then(() => this.#batch.enter());
   }
 }
 
 /** Lets go of known tokens that are cheaper to evaluate again: see prefill-chunks.ts. */
-async function repeatSome(sequence: LlamaContextSequence, promptTokens: number): Promise<void> {
+async function repeatSome(sequence: LlamaContextSequence, promptTokens: number, beside: boolean): Promise<void> {
   const known = sequence.nextTokenIndex;
-  const repeated = tokensToRepeat(known, promptTokens - known);
+  const repeated = tokensToRepeat(known, promptTokens - known, beside);
   if (repeated > 0) await sequence.eraseContextTokenRanges([{ start: known - repeated, end: known }]);
 }
 

@@ -353,7 +353,7 @@ describe("an answer", () => {
     const again = await collect(test, { ...request, maxTokens: 1 });
     const { promptTokens, cachedPromptTokens } = (again.at(-1) as Extract<ChatEvent, { type: "finish" }>).usage;
     // The chunk under way is finished and kept; the rest of the prompt was spared.
-    expect(cachedPromptTokens).toBeGreaterThan(200);
+    expect(cachedPromptTokens).toBeGreaterThanOrEqual(64);
     expect(cachedPromptTokens).toBeLessThan(promptTokens! / 2);
   });
 

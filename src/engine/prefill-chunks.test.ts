@@ -1,14 +1,16 @@
 import { describe, expect, test } from "vitest";
-import { nextChunk, tileTokens, tokensToRepeat } from "./prefill-chunks.ts";
+import { nextChunk, PrefillPace, tileTokens, tokensToRepeat } from "./prefill-chunks.ts";
 
 describe("pieces of a prompt", () => {
   test("are never followed by less than a tile, and never larger than allowed", () => {
-    for (const most of [128, 256]) {
-      for (let tokens = 1; tokens <= 1500; tokens++) {
-        const next = nextChunk(tokens, most);
-        expect(next).toBeGreaterThan(0);
-        expect(next).toBeLessThanOrEqual(Math.min(most, tokens));
-        if (tokens >= 2 * tileTokens) expect(tokens - next === 0 || tokens - next >= tileTokens).toBe(true);
+    for (const beside of [false, true]) {
+      for (const most of [128, 256]) {
+        for (let tokens = 1; tokens <= 1500; tokens++) {
+          const next = nextChunk(tokens, most, beside);
+          expect(next).toBeGreaterThan(0);
+          expect(next).toBeLessThanOrEqual(Math.min(most, tokens));
+          if (tokens >= 2 * tileTokens + 2) expect(tokens - next === 0 || tokens - next >= tileTokens).toBe(true);
+        }
       }
     }
   });
@@ -22,14 +24,39 @@ describe("pieces of a prompt", () => {
     }
   });
 
-  test("take as much as allowed where enough is left", () => {
-    expect([nextChunk(1000, 256), nextChunk(256, 256), nextChunk(321, 256)]).toEqual([256, 256, 256]);
+  test("are whole tiles, and beside other answers one token more, which is computed with theirs", () => {
+    expect([nextChunk(1000, 256), nextChunk(256, 256), nextChunk(1000, 200)]).toEqual([256, 256, 192]);
+    expect([nextChunk(1000, 257, true), nextChunk(1000, 256, true)]).toEqual([257, 193]);
+  });
+
+  test("leave a tile for the end, or take a short end along where there is room", () => {
+    expect(nextChunk(280, 256)).toBe(192);
+    expect(nextChunk(100, 64, false, 512)).toBe(100);
+    expect(nextChunk(100, 65, true, 512)).toBe(100);
   });
 
   test("a short end after a long beginning takes known tokens along; a single token is a step of its own", () => {
-    expect(tokensToRepeat(1638, 20)).toBe(45);
+    expect(tokensToRepeat(1638, 20)).toBe(44);
+    expect(tokensToRepeat(1638, 20, true)).toBe(45);
     expect(tokensToRepeat(1638, 1)).toBe(0);
     expect(tokensToRepeat(1638, 300)).toBe(0);
     expect(tokensToRepeat(100, 20)).toBe(0);
+  });
+});
+
+describe("the pace of prompts", () => {
+  test("begins with one tile and follows what steps took, down to one tile and up to what a step can hold", () => {
+    const pace = new PrefillPace(512, 50);
+    expect(pace.tokens).toBe(64);
+    pace.note(64, 12.8);
+    expect(pace.tokens).toBe(192);
+    for (let step = 0; step < 20; step++) pace.note(pace.tokens, pace.tokens * 0.01);
+    expect(pace.tokens).toBe(512);
+    for (let step = 0; step < 20; step++) pace.note(pace.tokens, pace.tokens * 3);
+    expect(pace.tokens).toBe(64);
+  });
+
+  test("is a small batch where steps can hold no tile", () => {
+    expect(new PrefillPace(32).tokens).toBe(32);
   });
 });
