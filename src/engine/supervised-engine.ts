@@ -4,9 +4,8 @@ import type { DeltaRelay } from "../core/delta-relay.ts";
 import { AppError, toAppError } from "../core/errors.ts";
 import { drainMsMax, pulseIntervalMs } from "../core/limits.ts";
 import type { ChatTurn, EngineHealth, ModelListing } from "../core/ports.ts";
-import { claimOf, claimOfChat } from "../core/service-terms.ts";
+import { claimOfChat } from "../core/service-terms.ts";
 import type { Embeddings, EmbeddingsRequest, Ranking, RerankRequest } from "../core/vectors.ts";
-import { decodeVector } from "../http/vector-base64.ts";
 import { ChatJob } from "./chat-job.ts";
 import { unavailableBecause } from "./client-reason.ts";
 import { listingOf, producerOf } from "./engine-listing.ts";
@@ -17,6 +16,7 @@ import type { EngineLimits, EngineStatus, LocalEngine, LocalEngineOptions } from
 import { Scheduler } from "./scheduler.ts";
 import { Supervisor } from "./supervisor.ts";
 import { VectorDesk } from "./vector-desk.ts";
+import { embedAt, rerankAt } from "./vector-requests.ts";
 
 export class SupervisedEngine implements LocalEngine {
   readonly #options: LocalEngineOptions;
@@ -91,32 +91,12 @@ export class SupervisedEngine implements LocalEngine {
 
   async embed(request: EmbeddingsRequest, { signal }: { signal: AbortSignal }): Promise<Embeddings> {
     this.#requireAnswerable(request);
-    const { inputs, dimensions, truncation } = request;
-    const claim = claimOf({ ...request, chars: inputs.reduce((sum, text) => sum + text.length, 0) });
-    const task = { kind: "embed", inputs, dimensions, truncation } as const;
-    const { result, queueMs, totalMs } = await this.#vectors.run(task, claim, signal);
-    return {
-      producer: this.#producer(),
-      vectors: result.vectors.map((text) => decodeVector(text) ?? new Float32Array()),
-      promptTokens: result.promptTokens,
-      timings: { queueMs, totalMs },
-    };
+    return await embedAt(this.#vectors, request, signal, () => this.#producer());
   }
 
   async rerank(request: RerankRequest, { signal }: { signal: AbortSignal }): Promise<Ranking> {
     this.#requireAnswerable(request);
-    const { query, documents, truncation, topN = documents.length } = request;
-    const chars = documents.reduce((sum, text) => sum + text.length + query.length, 0);
-    const task = { kind: "rerank", query, documents, truncation } as const;
-    const { result, queueMs, totalMs } = await this.#vectors.run(task, claimOf({ ...request, chars }), signal);
-    const results = result.scores.map((score, index) => ({ index, score }));
-    results.sort((left, right) => right.score - left.score);
-    return {
-      producer: this.#producer(),
-      results: results.slice(0, topN),
-      promptTokens: result.promptTokens,
-      timings: { queueMs, totalMs },
-    };
+    return await rerankAt(this.#vectors, request, signal, () => this.#producer());
   }
 
   async models(): Promise<ModelListing[]> {
