@@ -27,7 +27,10 @@ const context = await model.createContext({
   batchSize: settings.batchSize,
   threads: settings.threads,
   flashAttention: true,
-  batching: { itemPrioritizationStrategy: ({ items, size }) => strategy.plan(items, size) },
+  batching: {
+    dispatchSchedule: (dispatch) => queueMicrotask(dispatch),
+    itemPrioritizationStrategy: ({ items, size }) => strategy.plan(items, size),
+  },
 });
 const free = Array.from({ length: settings.sequenceCount }, (_, index) => ({
   sequence: context.getSequence(),
