@@ -38,7 +38,6 @@ import {
 } from "./link-route.ts";
 import { createLiveRequests } from "./live-requests.ts";
 import { createMetrics, metricsContentType } from "./metrics.ts";
-import { describeApi } from "./openapi.ts";
 import { createQuotaBook, type QuotaBook } from "./quota.ts";
 import { createRecentKeys } from "./recent-keys.ts";
 import { crossOrigin, identify, type RequestVariables, respondToError, securityHeaders } from "./requests.ts";
@@ -58,6 +57,8 @@ export interface AppDependencies {
   /** Styles and scripts of the admin page; left out where the runtime serves them. */
   assets?: AssetReader;
   fits: FitDesk;
+  /** The document of /openapi.json; left out where the runtime serves it as a file. */
+  describe?: (version: string) => object;
   version: string;
   clock: Clock;
   logger: Logger;
@@ -113,11 +114,14 @@ export function createApp(dependencies: AppDependencies): Hono<ApiEnvironment> {
   app.onError((error, context) => respondToError(error, context, logger));
   app.notFound((context) => respondToError(routeNotFound(context), context, logger));
 
-  let description: object | undefined;
-  app.get("/openapi.json", (context) => {
-    description ??= describeApi(version);
-    return context.json(description);
-  });
+  const { describe } = dependencies;
+  if (describe !== undefined) {
+    let description: object | undefined;
+    app.get("/openapi.json", (context) => {
+      description ??= describe(version);
+      return context.json(description);
+    });
+  }
   app.get("/health", async (context) => context.json(await readHealth(engine, usageStore, version)));
 
   app.use("/v1/fits", async (context, next) => {
@@ -223,6 +227,7 @@ export function createApp(dependencies: AppDependencies): Hono<ApiEnvironment> {
     return context.body(text, 200, { "content-type": metricsContentType, "cache-control": "no-store" });
   });
   app.route("/docs", createDocsPage(dependencies.assets));
+  app.get("/docs/", (context) => context.redirect("/docs", 308));
   const admin = createAdminPages({ ...dependencies, ...door, live, desk, waiting: () => engine.waiting });
   app.route("/admin", admin);
   app.get("/admin/", (context) => context.redirect("/admin", 308));

@@ -5,6 +5,7 @@ import { fitsRequestSchema } from "../fit/door-schema.ts";
 import { chatBodySchema } from "../http/chat-request.ts";
 import { completionBodySchema } from "../http/completions.ts";
 import { embeddingsBodySchema } from "../http/embeddings.ts";
+import { linkProtocol } from "../http/link-frames.ts";
 import { drainSchema, loadSchema, unloadSchema } from "../http/operations.ts";
 import { rerankBodySchema } from "../http/rerank.ts";
 import { responseBodySchema } from "../http/responses-request.ts";
@@ -13,7 +14,7 @@ import { feedbackSchema } from "./feedback.ts";
 import { keyRequestSchema } from "./keys.ts";
 import * as answers from "./openapi-schemas.ts";
 
-type Scope = "none" | "chat" | "usage" | "compare" | "admin";
+type Scope = "none" | "chat" | "usage" | "compare" | "engine" | "admin";
 type Parameter = [name: string, schema: object, description: string];
 
 interface Operation {
@@ -324,6 +325,18 @@ export const operations: Record<string, Operation> = {
     errors: "problem",
     answers: { "application/json": answers.liveRequest },
   },
+  "GET /v1/link": {
+    summary: "Where an engine dials in: upgraded to a WebSocket that carries its state, requests and answers",
+    scope: "engine",
+    errors: "openai",
+    query: [["engine", { type: "string", pattern: "^[\\w.-]{1,64}$" }, "The engine's name behind this API"]],
+    headers: [
+      ["upgrade", { const: "websocket" }, "Without it the request is refused"],
+      ["sec-websocket-protocol", { const: linkProtocol }, "Version of the link; docs/link.md tells what it carries"],
+    ],
+    status: 101,
+    answers: {},
+  },
   "GET /metrics": {
     summary: "Counters, gauges and histograms for Prometheus",
     scope: "admin",
@@ -343,6 +356,7 @@ const scopeWords: Record<Scope, string> = {
   chat: "Needs a key with the scope chat.",
   usage: "Needs a key with the scope usage.",
   compare: "Needs a key with the scope compare.",
+  engine: "Needs a key with the scope engine.",
   admin: "Needs a key with the scope admin.",
 };
 

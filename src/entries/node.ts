@@ -10,6 +10,7 @@ import type { FitDesk } from "../api/fits.ts";
 import { createKeyStore } from "../api/key-store.ts";
 import { createLinkHub } from "../api/link-hub.ts";
 import { linkUrlMark } from "../api/link-route.ts";
+import { describeApi } from "../api/openapi.ts";
 import { createRouter, type Router } from "../api/router.ts";
 import type { MemberFacts } from "../api/router-member.ts";
 import { createSessionStore } from "../api/session-store.ts";
@@ -91,6 +92,7 @@ export async function startServer(options: ServerOptions): Promise<SnugServer> {
       sessionStore: createSessionStore(database),
       feedback: createBotStateStore(database),
       assets: readAdminAsset,
+      describe: describeApi,
       usageStore,
       keyStore: bots.keyStore,
       fits: { ...options.fits, machine: backend.machine },

@@ -8,12 +8,15 @@ import { createKey, createSecret } from "../../src/api/auth.ts";
 import { createBotStateStore } from "../../src/api/bot-state.ts";
 import { createEngineStore } from "../../src/api/engine-store.ts";
 import { createKeyStore } from "../../src/api/key-store.ts";
+import { createLinkHub } from "../../src/api/link-hub.ts";
+import { describeApi } from "../../src/api/openapi.ts";
 import { createRouter } from "../../src/api/router.ts";
 import { createSessionStore } from "../../src/api/session-store.ts";
 import { createUsageStore } from "../../src/api/usage/store.ts";
 import type { ApiKey, KeyScope, Logger, UsageRow } from "../../src/core/ports.ts";
 import { readAdminAsset } from "../../src/entries/admin-assets.ts";
 import { createFitDesk } from "../../src/entries/fit-desk.ts";
+import { createLinkUpgrade } from "../../src/entries/link-socket.ts";
 import { openSqlite } from "../../src/entries/sqlite.ts";
 import { systemTimer } from "../../src/entries/timer.ts";
 import { createHttpEngine } from "../../src/http/client.ts";
@@ -55,6 +58,8 @@ export async function openApi(options: ApiOptions = {}) {
     sessionStore: createSessionStore(database),
     feedback: botState,
     assets: readAdminAsset,
+    describe: describeApi,
+    link: createLinkUpgrade(createLinkHub({ timer: systemTimer, logger: recordTo(log) })),
     randomBytes,
     addressOf: (context) => context.req.header("test-address"),
     usageStore,
