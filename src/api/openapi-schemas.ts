@@ -16,6 +16,7 @@ const usage = named(
       completion_tokens: count.optional(),
       total_tokens: count.optional(),
       prompt_tokens_details: z.strictObject({ cached_tokens: count }).optional(),
+      completion_tokens_details: z.strictObject({ reasoning_tokens: count }).optional(),
       estimated: z.literal(true).optional(),
     })
     .nullable(),

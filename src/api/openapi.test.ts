@@ -17,8 +17,16 @@ interface Description {
   openapi: string;
   paths: Record<
     string,
-    Record<string, { responses: Record<string, { content?: Record<string, { schema: object }> }> }>
+    Record<
+      string,
+      {
+        tags: string[];
+        parameters?: { name: string; schema: object }[];
+        responses: Record<string, { content?: Record<string, { schema: object }> }>;
+      }
+    >
   >;
+  tags: { name: string }[];
   components: { schemas: Record<string, object> };
 }
 
@@ -44,6 +52,32 @@ it("every route is described, and everything described is a route", async () => 
     .filter(({ method, path }) => method !== "ALL" && !/^\/(admin|docs)(\/|$)/.test(path))
     .map(({ method, path }) => `${method} ${path.replace(/:(\w+)/g, "{$1}")}`);
   expect([...new Set(routes)].sort()).toEqual(described.sort());
+});
+
+it("every route stands under one of the headings, and no heading is empty", async () => {
+  const { paths, tags } = await read();
+  const headings = tags.map(({ name }) => name);
+  const used = Object.entries(paths).flatMap(([path, methods]) =>
+    Object.entries(methods).map(([method, operation]) => {
+      expect(operation.tags, `${method} ${path}`).toHaveLength(1);
+      expect(headings, `${method} ${path}`).toContain(operation.tags[0]);
+      return operation.tags[0];
+    }),
+  );
+  expect([...new Set(used)].sort()).toEqual([...headings].sort());
+  expect(paths["/v1/models/catalogue"]?.get?.tags).toEqual(["planner"]);
+  expect(paths["/v1/models"]?.get?.tags).toEqual(["models"]);
+});
+
+it("every parameter has a schema of JSON Schema's own words", async () => {
+  const words = ["type", "enum", "const", "minimum", "pattern"];
+  for (const [path, methods] of Object.entries((await read()).paths)) {
+    for (const { parameters = [] } of Object.values(methods)) {
+      for (const { name, schema } of parameters) {
+        expect(words, `${path} ${name}`).toEqual(expect.arrayContaining(Object.keys(schema)));
+      }
+    }
+  }
 });
 
 it("every pointer in it leads somewhere", async () => {
@@ -77,6 +111,9 @@ describe("a real answer is what the description says", () => {
   it("for chats, models, health and the ledger", async () => {
     await hold("POST /v1/chat/completions", api.chat({ user: "ann" }));
     await hold("POST /v1/chat/completions", api.chat({ model: "none" }));
+    api.engine.script = () => [{ piece: { type: "reasoning", text: "Hm." } }, { text: "Hello" }];
+    const thought = await hold("POST /v1/chat/completions", api.chat({}));
+    expect(thought).toMatchObject({ usage: { completion_tokens_details: { reasoning_tokens: 1 } } });
     await hold("POST /v1/chat/completions", api.chat({ temperature: 9 }));
     await hold("POST /v1/completions", send("POST", "/v1/completions", { model: "fake", prompt: "Say", echo: true }));
     await hold("POST /v1/completions", send("POST", "/v1/completions", { model: "fake", prompt: [1] }));

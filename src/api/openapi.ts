@@ -13,6 +13,7 @@ import { engineChangeSchema, engineRequestSchema } from "./engines.ts";
 import { feedbackSchema } from "./feedback.ts";
 import { keyRequestSchema } from "./keys.ts";
 import * as answers from "./openapi-schemas.ts";
+import { apiTags, tagOf } from "./openapi-tags.ts";
 
 type Scope = "none" | "chat" | "usage" | "compare" | "engine" | "admin";
 type Parameter = [name: string, schema: object, description: string];
@@ -33,6 +34,7 @@ interface Operation {
 
 const text = { type: "string" };
 const whole = { type: "integer", minimum: 1 };
+const languages = { enum: ["en", "zh"] };
 const groupings = { enum: ["day", "key", "user", "model", "source", "engine", "status"] };
 
 const period: Parameter[] = [
@@ -127,7 +129,7 @@ export const operations: Record<string, Operation> = {
     errors: "problem",
     query: [
       ["q", text, "The question"],
-      ["lang", { enum: ["en", "zh"] }, "Language of the answer"],
+      ["lang", languages, "Language of the answer"],
       ["format", text, "Instead of the Accept header"],
       ["columns", whole, "Width of a terminal picture"],
       ["theme", { enum: ["light", "dark", "auto"] }, "Colours of a picture"],
@@ -248,7 +250,7 @@ export const operations: Record<string, Operation> = {
     summary: "How the engine's machine is: driver, memory, Resizable BAR, power, heat, disk, each with a remedy",
     scope: "admin",
     errors: "problem",
-    query: [["lang", z.enum(["en", "zh"]), "Language of the sentences; default en"]],
+    query: [["lang", languages, "Language of the sentences; default en"]],
     answers: { "application/json": answers.doctorReport },
   },
   "GET /v1/engines/{name}/monitoring": {
@@ -378,6 +380,7 @@ export function describeApi(version: string): object {
       license: { name: "MIT", identifier: "MIT" },
     },
     servers: [{ url: "/" }],
+    tags: apiTags,
     paths,
     components: { securitySchemes: { key: { type: "http", scheme: "bearer" } }, schemas: components },
   };
@@ -393,7 +396,9 @@ function renderOperation(path: string, operation: Operation, components: Record<
     ...query.map(([name, schema, description]) => ({ name, in: "query", schema, description })),
     ...headers.map(([name, schema, description]) => ({ name, in: "header", schema, description })),
   ];
+  const tag = tagOf(path);
   return {
+    ...(tag === undefined ? {} : { tags: [tag] }),
     summary,
     description: scopeWords[scope],
     ...(scope === "none" ? {} : { security: [{ key: [] }] }),

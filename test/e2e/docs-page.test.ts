@@ -30,6 +30,8 @@ it("brings its files from here, and nothing else", async () => {
     expect(reply.headers.get("content-type")).toMatch(name.endsWith(".css") ? /^text\/css/ : /^text\/javascript/);
   }
   expect((await api.request("/docs/static/admin.js")).status).toBe(404);
+  const slash = await api.app.request("/docs/");
+  expect([slash.status, slash.headers.get("location")]).toEqual([308, "/docs"]);
   const page = await api.request("/docs");
   const policy = page.headers.get("content-security-policy") ?? "";
   expect(policy).toContain("script-src 'self'");

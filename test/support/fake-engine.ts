@@ -55,6 +55,7 @@ interface Running {
   firstTokenAt?: number;
   promptTokens: number;
   completionTokens: number;
+  reasoningTokens: number;
 }
 
 export class FakeEngine implements ChatEngine {
@@ -111,6 +112,7 @@ export class FakeEngine implements ChatEngine {
         countWords(request.prompt ?? ""),
       ),
       completionTokens: 0,
+      reasoningTokens: 0,
     };
     const refusal = this.#refusal(running);
     if (refusal !== undefined) {
@@ -164,6 +166,7 @@ export class FakeEngine implements ChatEngine {
       if ("piece" in step) {
         running.completionTokens++;
         running.firstTokenAt ??= this.#clock.now();
+        if (step.piece.type === "reasoning") running.reasoningTokens++;
         called ||= step.piece.type === "tool_call";
         yield step.piece;
       }
@@ -261,9 +264,10 @@ export class FakeEngine implements ChatEngine {
     return { type: "error", error: error.toFacts(), ...this.#account(running) };
   }
 
-  #account({ promptTokens, completionTokens, acceptedAt, startedAt, firstTokenAt }: Running) {
+  #account({ promptTokens, completionTokens, reasoningTokens, acceptedAt, startedAt, firstTokenAt }: Running) {
+    const thought = reasoningTokens === 0 ? {} : { reasoningTokens };
     return {
-      usage: { promptTokens, completionTokens, cachedPromptTokens: 0 },
+      usage: { promptTokens, completionTokens, cachedPromptTokens: 0, ...thought },
       timings: {
         ...(startedAt === undefined ? {} : { queueMs: startedAt - acceptedAt }),
         ...(firstTokenAt === undefined ? {} : { timeToFirstTokenMs: firstTokenAt - acceptedAt }),
