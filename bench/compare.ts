@@ -33,7 +33,7 @@ const folder = mkdtempSync(join(tmpdir(), "snug-bench-compare-"));
 const signal = new AbortController().signal;
 const wish = { gpu: false as const, threadsMax: 1 };
 const reading = await createHardwareProbe({ program }).read();
-const hardware = hardwareOf({ ...reading, gpus: [], backend: "cpu" });
+const hardware = hardwareOf({ ...reading, gpus: [], backend: "cpu" }, 0, wish);
 
 /** 30 million parameters: weights count here, in the demo model launches do. */
 const shape: Shape = {

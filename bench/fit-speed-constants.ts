@@ -172,7 +172,7 @@ function lossOf(prepared: readonly Prepared[], result: FitResult, parameters: re
   let sum = 0;
   let weights = 0;
   for (const { testCase, work, weight } of prepared) {
-    const seconds = totalSeconds(tokenTime(work, testCase.settings, testCase.hardware, constants));
+    const seconds = totalSeconds(tokenTime(work, testCase.settings, testCase.hardware, constants, testCase.row.depth));
     sum += weight * Math.abs(Math.log(seconds * testCase.row.decode));
     weights += weight;
   }
@@ -226,7 +226,9 @@ export function leaveOneCardOut(cases: readonly SpeedCase[]): HeldOut[] {
 export function missOf({ one, constants }: HeldOut): number {
   const { model, settings, hardware, row } = one;
   const work = tokenWork(model, settings, hardware.gpus.length, row.depth);
-  return Math.exp(Math.abs(Math.log(totalSeconds(tokenTime(work, settings, hardware, constants)) * row.decode)));
+  return Math.exp(
+    Math.abs(Math.log(totalSeconds(tokenTime(work, settings, hardware, constants, row.depth)) * row.decode)),
+  );
 }
 
 /** Intervals: nine of ten rows, predicted without their card where cards have several rows. */

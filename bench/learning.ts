@@ -143,7 +143,7 @@ function cpuMs(pid: number): number {
 function runOf({ spec, settings, depthTokens, cpuMsPerToken }: Measured): LearnedRun {
   const work = tokenWork(spec, settings, 0, depthTokens);
   const { architecture } = spec;
-  return { architecture, settings, work, depthTokens, decodeTokensPerSecond: 1000 / cpuMsPerToken };
+  return { architecture, settings, work, depthTokens, decodeTokensPerSecond: 1000 / cpuMsPerToken, cpuCores: 1 };
 }
 
 function report(): void {

@@ -159,6 +159,7 @@ function rowOf(
       decodeTokensPerSecond,
       prefillTokensPerSecond,
       promptTokens: contextTokens,
+      ...(hardware.cpuCores === undefined ? {} : { cpuCores: hardware.cpuCores }),
     },
     hardware.gpus.length,
   );

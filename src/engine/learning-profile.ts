@@ -3,7 +3,8 @@ import { findGpu } from "../fit/gpus.ts";
 import { type LearnedMachine, memoryCorrection } from "../fit/learned.ts";
 import { gpuRuntimeBytes } from "../fit/memory.ts";
 import { constantsFor, deviceRates, ramBandwidthDefault, SPEED_CONSTANTS } from "../fit/speed-constants.ts";
-import { fitCorrection } from "../fit/speed-measured.ts";
+import { coreBytesPerSecond, hostLayerSeconds } from "../fit/speed-host.ts";
+import { fitCorrection, machineOf } from "../fit/speed-measured.ts";
 import type { Backend, GpuDevice, Hardware } from "../fit/types.ts";
 import type { MachineLearning } from "./learning.ts";
 import { cardsOf, learnedLoad, type MemoryRecord } from "./memory-records.ts";
@@ -20,7 +21,7 @@ export interface LearnedEntry {
   /** Per GPU, in place of the usual share. */
   runtimeBytes?: number;
   computeFactor?: { host: number; gpu: number };
-  /** Rate at which weights are read while answering, with what the runs say. */
+  /** Rate at which weights are read while answering, with what the runs say; of a CPU that computes, Q8_0 per core. */
   effectiveBandwidthBytesPerSecond?: number;
   /** What a layer costs beside reading its weights. */
   layerSeconds?: number;
@@ -96,6 +97,15 @@ function speedOf(
   if (correction === undefined) return {};
   const { shared } = SPEED_CONSTANTS;
   const [gpu] = hardware.gpus;
+  const last = usable.at(-1);
+  if (correction.host !== undefined && last !== undefined) {
+    const { weights } = correction.host;
+    const layersSeconds = hostLayerSeconds(last.work, machineOf(last, hardware), shared);
+    return {
+      effectiveBandwidthBytesPerSecond: coreBytesPerSecond / weights,
+      layerSeconds: (layersSeconds / Math.max(1, last.work.host.layers)) * weights,
+    };
+  }
   if (gpu === undefined) {
     return {
       effectiveBandwidthBytesPerSecond: (ramBandwidthDefault * shared.cpuEfficiency) / correction.cpu,

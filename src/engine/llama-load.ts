@@ -10,13 +10,13 @@ import {
   NoBinaryFoundError,
 } from "node-llama-cpp";
 import { AppError } from "../core/errors.ts";
+import { usefulThreads } from "../fit/host-threads.ts";
 import type { Backend } from "../fit/types.ts";
 import type { BatchStrategy } from "./batching.ts";
 import { readUsableCores } from "./cpu-quota.ts";
 import { mayHaveGpu } from "./gpu-presence.ts";
 import type { GpuChoice, LlamaDevices, LoadSettings, MeasuredMemory, MemoryBytes } from "./ipc.ts";
 import type { LoadHooks } from "./model-runtime.ts";
-import { usefulThreads } from "./threads.ts";
 
 export async function openLlama(gpu: GpuChoice, hooks: LoadHooks): Promise<Llama> {
   const options = {

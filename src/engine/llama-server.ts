@@ -2,6 +2,7 @@
 import type { ChatRequest } from "../core/chat.ts";
 import { AppError } from "../core/errors.ts";
 import { charsPerTokenMax, contextLengthDefault } from "../core/limits.ts";
+import { usefulThreads } from "../fit/host-threads.ts";
 import { llamaServerArguments } from "../fit/launch-arguments.ts";
 import { specFromGguf } from "../fit/model.ts";
 import type { ModelSpec } from "../fit/types.ts";
@@ -19,7 +20,6 @@ import { ServerVectorRuntime } from "./llama-server-vectors.ts";
 import { requireWithinLimit } from "./memory-limit.ts";
 import type { AnswerHooks, CountedPrompt, LoadHooks, ModelRuntime, RuntimeKind } from "./model-runtime.ts";
 import { countChars, promptTooLong } from "./prompt-size.ts";
-import { usefulThreads } from "./threads.ts";
 import { leaveOutOldestLater } from "./truncation.ts";
 
 interface ServerPrompt extends CountedPrompt {

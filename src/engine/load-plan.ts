@@ -230,7 +230,7 @@ export function chosenDevices(reading: MachineReading, gpu: GpuChoice | undefine
 export function hardwareOf(
   reading: MachineReading,
   keptBytes = 0,
-  { ramLimitBytes }: Pick<LoadWish, "ramLimitBytes"> = {},
+  { ramLimitBytes, threadsMax }: Pick<LoadWish, "ramLimitBytes" | "threadsMax"> = {},
 ): Hardware {
   const kept = (bytes: number, least: number) => Math.max(least, bytes - keptBytes);
   return {
@@ -239,6 +239,7 @@ export function hardwareOf(
     backend: reading.backend,
     ramBytesTotal: reading.ramBytesTotal,
     ramBytesFree: Math.min(reading.ramBytesFree, ramLimitBytes ?? Number.POSITIVE_INFINITY),
+    cpuCores: Math.max(1, Math.min(reading.cpu.coresUsable, threadsMax ?? Number.POSITIVE_INFINITY)),
     gpus: reading.gpus.map((gpu, index): GpuDevice => {
       const facts = findGpu(gpu.name)?.gpu;
       return {

@@ -282,6 +282,7 @@ class PlannedLoad {
     const devices = this.#devices(settings);
     const planned = this.#plainPlanOf(settings).settings;
     const depthTokens = Math.round(promptTokens + completionTokens / 2);
+    const { cpuCores } = hardwareOf(devices, 0, this.#options.wish);
     this.#watchSpeed(settings, depthTokens, rate);
     const evaluated = promptTokens - cachedPromptTokens;
     const { prefillTokensPerSecond } = timings;
@@ -294,6 +295,7 @@ class PlannedLoad {
       settings: { ...planned, gpuLayerSplit: [...planned.gpuLayerSplit] },
       depthTokens,
       work: tokenWork(this.#spec, planned, devices.gpus.length, depthTokens),
+      ...(cpuCores === undefined ? {} : { cpuCores }),
       decodeTokensPerSecond: rate,
       // Of a prompt that was partly there already the rest is read behind it, which is another measurement.
       ...(prefillTokensPerSecond === undefined || cachedPromptTokens > evaluated || evaluated < learnedPromptMin
@@ -323,7 +325,7 @@ class PlannedLoad {
     const { decodeTokensPerSecond } = estimateSpeed({
       model: this.#spec,
       plan,
-      hardware: hardwareOf(this.#taught(devices, backend)),
+      hardware: hardwareOf(this.#taught(devices, backend), 0, this.#options.wish),
       ...(runs.length === 0 ? {} : { measured: runs.map(learnedRun) }),
     });
     const value = Number(decodeTokensPerSecond.toPrecision(2));

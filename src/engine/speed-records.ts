@@ -22,6 +22,8 @@ const recordSchema = z.object({
   work: tokenWorkSchema,
   /** The last few answers alike: tokens per second, oldest first. */
   decodeTokensPerSecond: rates.min(1),
+  /** Left out by builds that did not keep it. */
+  cpuCores: amount.positive().optional(),
   prefill: z.object({ promptTokens: amount.positive(), tokensPerSecond: rates.min(1) }).optional(),
 });
 
@@ -105,13 +107,14 @@ function keyOf({
 
 /** A record as the planner learns from it: the median of its samples. */
 export function learnedRun(record: SpeedRecord): LearnedRun {
-  const { architecture, settings, work, depthTokens, prefill } = record;
+  const { architecture, settings, work, depthTokens, prefill, cpuCores } = record;
   return {
     architecture,
     settings: settingsOfRun(settings),
     work,
     depthTokens,
     decodeTokensPerSecond: median(record.decodeTokensPerSecond),
+    ...(cpuCores === undefined ? {} : { cpuCores }),
     ...(prefill === undefined
       ? {}
       : { prefillTokensPerSecond: median(prefill.tokensPerSecond), promptTokens: prefill.promptTokens }),

@@ -8,6 +8,7 @@ import {
   type SharedConstants,
   type SpeedConstants,
 } from "./speed-constants.ts";
+import { hostComputeTime, hostLayerSeconds } from "./speed-host.ts";
 import type { DeviceWork, TokenWork } from "./speed-work.ts";
 import type { GpuDevice, Hardware, RuntimeSettings } from "./types.ts";
 
@@ -23,11 +24,13 @@ export interface TokenTime {
   launch: number;
 }
 
+/** @param depthTokens the depth `work` was counted at */
 export function tokenTime(
   work: TokenWork,
   settings: RuntimeSettings,
   hardware: Hardware,
   constants: SpeedConstants,
+  depthTokens: number,
 ): TokenTime {
   const { shared } = constants;
   const time: TokenTime = { memory: 0, compute: 0, cpu: 0, launch: shared.tokenSeconds };
@@ -36,8 +39,13 @@ export function tokenTime(
     if (own.denseBytes + own.expertBytes > 0) addGpu(time, own, hardware.gpus[index]!, settings, constants);
   });
   time.launch += Math.max(0, busy - 1) * shared.deviceSeconds;
-  time.cpu +=
-    hostSeconds(work.host, hardware, shared, busy > 0) + (busy > 0 ? work.crossings * shared.crossingSeconds : 0);
+  if (hostBytes(work) > 0) {
+    const { weights, attention } = hostComputeTime(work, settings, hardware, depthTokens);
+    time.cpu +=
+      Math.max(hostReadingSeconds(work, hardware, shared), weights + attention) +
+      hostLayerSeconds(work, hardware, shared);
+  }
+  time.cpu += busy > 0 ? work.crossings * shared.crossingSeconds : 0;
   return time;
 }
 
@@ -100,11 +108,14 @@ export function formatFactor(
   return 1;
 }
 
-function hostSeconds(host: DeviceWork, hardware: Hardware, shared: SharedConstants, mixed: boolean): number {
-  const bytes = host.denseBytes + host.expertBytes + host.kvBytes;
-  if (bytes === 0) return 0;
+function hostBytes({ host }: TokenWork): number {
+  return host.denseBytes + host.expertBytes + host.kvBytes;
+}
+
+/** Seconds to read the host's part of the weights and the cache from RAM. */
+export function hostReadingSeconds(work: TokenWork, hardware: Hardware, shared: SharedConstants): number {
   const bandwidth = hardware.ramBandwidthBytesPerSecond ?? ramBandwidthDefault;
   const laptop = hardware.gpus.some((gpu) => gpu.laptop) ? shared.cpuLaptopFactor : 1;
-  const share = shared.cpuEfficiency * (mixed ? shared.cpuMixedFactor * laptop : 1);
-  return bytes / (bandwidth * share) + host.layers * shared.cpuLayerSeconds;
+  const mixed = work.gpus.some((gpu) => gpu.denseBytes > 0);
+  return hostBytes(work) / (bandwidth * shared.cpuEfficiency * (mixed ? shared.cpuMixedFactor * laptop : 1));
 }

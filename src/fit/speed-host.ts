@@ -10,8 +10,8 @@
  * are learned from its first answer as one factor, and formats and depths that it has measured replace the table's.
  */
 import { usefulThreads } from "./host-threads.ts";
-import { ramBandwidthDefault } from "./speed-constants.ts";
-import type { DeviceWork, TokenWork } from "./speed-work.ts";
+import { ramBandwidthDefault, type SharedConstants } from "./speed-constants.ts";
+import type { TokenWork } from "./speed-work.ts";
 import type { Hardware, RuntimeSettings } from "./types.ts";
 
 /** Weight bytes of Q8_0 that one core multiplies with a token's vector per second. */
@@ -26,21 +26,23 @@ interface FormatRate {
 }
 
 const formatRates: readonly FormatRate[] = [
-  { mix: /^(?:B?F16|F32)/, bytes: 1.4, prompt: 10.5e9 },
-  { mix: /^Q8/, bytes: 1, prompt: 27e9 },
-  { mix: /^(?:Q4_[01]|IQ4_NL|MXFP4)/, bytes: 0.92, prompt: 40e9 },
-  { mix: /^Q5_[01]/, bytes: 0.92, prompt: 10e9 },
-  { mix: /^Q6_K/, bytes: 1.02, prompt: 11e9 },
-  { mix: /^Q5_K/, bytes: 0.82, prompt: 8e9 },
+  { mix: /^(?:B?F16|F32)/, bytes: 1.35, prompt: 14e9 },
+  { mix: /^Q8/, bytes: 1, prompt: 34e9 },
+  { mix: /^(?:Q4_[01]|IQ4_NL|MXFP4)/, bytes: 0.92, prompt: 44e9 },
+  { mix: /^Q5_[01]/, bytes: 0.92, prompt: 12e9 },
+  { mix: /^Q6_K/, bytes: 1.02, prompt: 14e9 },
+  { mix: /^Q5_K/, bytes: 0.82, prompt: 10e9 },
   // A good quarter of the mix is Q6_K.
-  { mix: /^Q4_K_[ML]/, bytes: 0.9, prompt: 24e9 },
-  { mix: /^Q[24]_K/, bytes: 0.86, prompt: 38e9 },
-  { mix: /^(?:Q3_K|I?Q|TQ)/, bytes: 0.8, prompt: 9e9 },
+  { mix: /^Q4_K_[ML]/, bytes: 0.9, prompt: 32e9 },
+  { mix: /^Q[24]_K/, bytes: 0.86, prompt: 42e9 },
+  { mix: /^(?:Q3_K|I?Q|TQ)/, bytes: 0.8, prompt: 11e9 },
 ];
-const formatUnknown: Omit<FormatRate, "mix"> = { bytes: 1, prompt: 15e9 };
+const formatUnknown: Omit<FormatRate, "mix"> = { bytes: 1, prompt: 18e9 };
 
 /** Weight bytes of Q8_0 that take as long as one multiply-add of attention over a cache in half precision. */
 const bytesPerAttentionStep = 2.8;
+/** A prompt's tokens look at the cache together, in tiles. */
+const promptAttentionShare = 0.3;
 
 /** A machine has at least so many cores, and more where its memory is faster than two channels of DDR4. */
 const coresDefault = 8;
@@ -55,20 +57,22 @@ export interface HostTime {
 }
 
 /** Threads the model runs on: those of the machine, fewer for a small model. */
-export function hostThreads(
-  host: DeviceWork,
+function hostThreads(
+  { host, gpus }: TokenWork,
   { cpuCores, ramBandwidthBytesPerSecond: bandwidth = ramBandwidthDefault }: Hardware,
 ): number {
-  return usefulThreads(cpuCores ?? coresDefault * Math.max(1, bandwidth / ramBandwidthDefault), host.residentBytes);
+  const weightBytes = gpus.reduce((sum, gpu) => sum + gpu.residentBytes, host.residentBytes);
+  return usefulThreads(cpuCores ?? coresDefault * Math.max(1, bandwidth / ramBandwidthDefault), weightBytes);
 }
 
 export function hostComputeTime(
-  { host, slidingWindow }: TokenWork,
+  work: TokenWork,
   { quantization }: Pick<RuntimeSettings, "quantization">,
   hardware: Hardware,
   depthTokens: number,
 ): HostTime {
-  const perSecond = coreBytesPerSecond * hostThreads(host, hardware);
+  const { host, slidingWindow } = work;
+  const perSecond = coreBytesPerSecond * hostThreads(work, hardware);
   const windowed = slidingWindow > 0 ? Math.min(depthTokens, slidingWindow) : depthTokens;
   const steps = 2 * (host.attentionWidth * depthTokens + host.slidingWidth * windowed);
   return {
@@ -79,22 +83,25 @@ export function hostComputeTime(
 
 /** Seconds of arithmetic for a prompt of `tokens` in an empty context. */
 export function hostPromptSeconds(
-  { host, slidingWindow }: TokenWork,
+  work: TokenWork,
   { quantization }: Pick<RuntimeSettings, "quantization">,
   hardware: Hardware,
   tokens: number,
 ): number {
-  const threads = hostThreads(host, hardware);
+  const { host, slidingWindow } = work;
   const seen = tokens / 2;
   const windowed = slidingWindow > 0 ? Math.min(seen, slidingWindow) : seen;
   const steps = 2 * tokens * (host.attentionWidth * seen + host.slidingWidth * windowed);
   const products = (host.activeParameters * tokens) / rateOf(quantization).prompt;
-  return (products + (steps * bytesPerAttentionStep) / coreBytesPerSecond) / threads;
+  return (
+    (products + (steps * promptAttentionShare * bytesPerAttentionStep) / coreBytesPerSecond) /
+    hostThreads(work, hardware)
+  );
 }
 
-/** Seconds of one layer beside its products. Several threads wait for each other after each of its operations. */
-export function hostLayerSeconds(host: DeviceWork, hardware: Hardware, shared: { cpuLayerSeconds: number }): number {
-  return hostThreads(host, hardware) > 1 ? shared.cpuLayerSeconds : layerSecondsAlone;
+/** Seconds of layers beside their products. Several threads wait for each other after each of a layer's operations. */
+export function hostLayerSeconds(work: TokenWork, hardware: Hardware, shared: SharedConstants): number {
+  return work.host.layers * (hostThreads(work, hardware) > 1 ? shared.cpuLayerSeconds : layerSecondsAlone);
 }
 
 function rateOf(quantization = ""): Omit<FormatRate, "mix"> {

@@ -1,8 +1,8 @@
 /** A machine's own runs in place of the fitted constants. */
 import { median } from "./learned.ts";
-import { ramBandwidthDefault, type SpeedConstants } from "./speed-constants.ts";
+import type { SpeedConstants } from "./speed-constants.ts";
 import { type TokenTime, tokenTime, totalSeconds } from "./speed-decode.ts";
-import { hostComputeFactor } from "./speed-host.ts";
+import { correctHostTime, fitHostCorrection, type HostCorrection } from "./speed-host-measured.ts";
 import { prefillSeconds } from "./speed-prefill.ts";
 import { type TokenWork, tokenWork } from "./speed-work.ts";
 import type { Hardware, ModelSpec, RuntimeSettings } from "./types.ts";
@@ -17,6 +17,8 @@ export interface ModelRun {
   /** With `promptTokens`: how fast a prompt of that length was read. */
   prefillTokensPerSecond?: number;
   promptTokens?: number;
+  /** Cores the machine had for it, where a CPU did the work. */
+  cpuCores?: number;
 }
 
 /** A run with its work counted, so that the model itself need not be at hand. */
@@ -42,8 +44,8 @@ export interface Correction {
   memory: number;
   /** Factor on CPU time. */
   cpu: number;
-  /** The CPU computes more slowly than its memory delivers: CPU time follows the operations, not the bytes. */
-  hostComputes: boolean;
+  /** Set where the CPU computes more slowly than its memory delivers: its time follows the operations, not the bytes. */
+  host?: HostCorrection;
 }
 
 /** Further from the constants than this is a broken run, not a machine. */
@@ -51,20 +53,19 @@ const correctionMax = 50;
 /** Two terms are told apart only by runs whose shares differ by this much. */
 const shareDifferenceMin = 0.08;
 
-/** Below this share of its memory's rate a CPU without a GPU is held up by computing. */
-const hostComputeShareMax = 0.4;
-
 /** Applies a correction to the time of a token with `depthTokens` before it. */
 export function correctTime(
   time: TokenTime,
   correction: Correction,
-  { work, settings, depthTokens }: Pick<SpeedRun, "work" | "settings" | "depthTokens">,
+  run: Pick<SpeedRun, "work" | "settings" | "depthTokens">,
+  hardware: Hardware,
+  constants: SpeedConstants,
 ): TokenTime {
-  const host = correction.hostComputes ? hostComputeFactor(work, settings, depthTokens) : 1;
+  if (correction.host !== undefined) return correctHostTime(time, correction.host, run, hardware, constants);
   return {
     memory: time.memory * correction.memory,
     compute: time.compute * correction.memory,
-    cpu: time.cpu * host * correction.cpu,
+    cpu: time.cpu * correction.cpu,
     launch: time.launch * correction.launch,
   };
 }
@@ -79,34 +80,31 @@ export function fitCorrection(
   hardware: Hardware,
   constants: SpeedConstants,
 ): Correction | undefined {
-  const hostComputes = hardware.gpus.length === 0 && isHostComputing(runs, hardware);
   const points: Point[] = [];
-  for (const { work, settings, depthTokens, decodeTokensPerSecond } of runs) {
-    if (!isRate(decodeTokensPerSecond)) continue;
-    const time = tokenTime(work, settings, hardware, constants);
-    const seconds = 1 / decodeTokensPerSecond;
+  const usable: SpeedRun[] = [];
+  for (const run of runs) {
+    if (!isRate(run.decodeTokensPerSecond)) continue;
+    const time = tokenTime(run.work, run.settings, machineOf(run, hardware), constants, run.depthTokens);
+    const seconds = 1 / run.decodeTokensPerSecond;
     const ratio = seconds / totalSeconds(time);
     if (ratio > correctionMax || ratio < 1 / correctionMax) continue;
-    const cpu = time.cpu * (hostComputes ? hostComputeFactor(work, settings, depthTokens) : 1);
-    points.push({ launch: time.launch, memory: time.memory + time.compute, cpu, seconds });
+    points.push({ launch: time.launch, memory: time.memory + time.compute, cpu: time.cpu, seconds });
+    usable.push(run);
   }
   if (points.length === 0) return undefined;
+  const host = hardware.gpus.length === 0 ? fitHostCorrection(usable, hardware, constants) : undefined;
+  if (host !== undefined) return { launch: host.weights, memory: host.weights, cpu: host.weights, host };
   const onGpu = points.filter(({ cpu, seconds }) => cpu < 0.1 * seconds);
   const { launch, memory } = onGpu.length > 0 ? fitTwo(onGpu) : scaleAll(points);
   const cpuRuns = points.filter(({ cpu, seconds }) => cpu >= 0.1 * seconds);
-  if (cpuRuns.length === 0 || onGpu.length === 0)
-    return { launch, memory, cpu: onGpu.length > 0 ? 1 : memory, hostComputes };
+  if (cpuRuns.length === 0 || onGpu.length === 0) return { launch, memory, cpu: onGpu.length > 0 ? 1 : memory };
   const ratios = cpuRuns.map((run) => (run.seconds - run.launch * launch - run.memory * memory) / run.cpu);
-  return { launch, memory, cpu: clamp(median(ratios)), hostComputes };
+  return { launch, memory, cpu: clamp(median(ratios)) };
 }
 
-/** Whether the runs read their weights far below the rate of the machine's memory. */
-function isHostComputing(runs: readonly SpeedRun[], hardware: Hardware): boolean {
-  const bandwidth = hardware.ramBandwidthBytesPerSecond ?? ramBandwidthDefault;
-  const shares = runs.flatMap(({ work: { host }, decodeTokensPerSecond: rate }) =>
-    isRate(rate) ? [((host.denseBytes + host.expertBytes + host.kvBytes) * rate) / bandwidth] : [],
-  );
-  return shares.length > 0 && median(shares) < hostComputeShareMax;
+/** The machine as it was for a run: a process may have been given other cores since. */
+export function machineOf({ cpuCores }: Pick<SpeedRun, "cpuCores">, hardware: Hardware): Hardware {
+  return cpuCores === undefined ? hardware : { ...hardware, cpuCores };
 }
 
 function isRate(rate: number): boolean {
@@ -120,14 +118,16 @@ export function fitPrefillCorrection(
   constants: SpeedConstants,
 ): number | undefined {
   const ratios: number[] = [];
-  for (const { work, settings, prefillTokensPerSecond: rate, promptTokens } of runs) {
+  for (const run of runs) {
+    const { work, settings, prefillTokensPerSecond: rate, promptTokens } = run;
     if (rate === undefined || promptTokens === undefined || !(rate > 0) || !(promptTokens >= 1)) continue;
-    ratios.push(promptTokens / rate / prefillSeconds(work, settings, hardware, promptTokens, constants));
+    const machine = machineOf(run, hardware);
+    ratios.push(promptTokens / rate / prefillSeconds(work, settings, machine, promptTokens, constants));
   }
   return ratios.length === 0 ? undefined : clamp(median(ratios));
 }
 
-interface Point {
+export interface Point {
   launch: number;
   memory: number;
   cpu: number;
@@ -139,8 +139,8 @@ function scaleAll(points: readonly Point[]): { launch: number; memory: number } 
   return { launch: ratio, memory: ratio };
 }
 
-/** Least squares of `a launch + b memory = seconds`, each run weighted by 1/seconds. */
-function fitTwo(points: readonly Point[]): { launch: number; memory: number } {
+/** Least squares of `a launch + b memory + cpu = seconds`, each run weighted by 1/seconds. */
+export function fitTwo(points: readonly Point[]): { launch: number; memory: number } {
   const shares = points.map(({ launch, memory }) => launch / (launch + memory));
   if (Math.max(...shares) - Math.min(...shares) < shareDifferenceMin) return scaleAll(points);
   let ll = 0;

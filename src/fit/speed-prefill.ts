@@ -1,5 +1,6 @@
 /** Time to read a prompt: matrix products at a share of the card's rate, micro-batch by micro-batch, plus attention. */
 import { constantsFor, deviceRates, isOldBuild, ramBandwidthDefault, type SpeedConstants } from "./speed-constants.ts";
+import { hostLayerSeconds, hostPromptSeconds } from "./speed-host.ts";
 import type { DeviceWork, TokenWork } from "./speed-work.ts";
 import type { GpuDevice, Hardware, RuntimeSettings } from "./types.ts";
 
@@ -7,8 +8,6 @@ import type { GpuDevice, Hardware, RuntimeSettings } from "./types.ts";
 const transferBytesPerSecond = 12e9;
 /** Shorter micro-batches are multiplied where their weights are. Source: ggml's op offload (batch of 32). */
 const offloadTokensMin = 32;
-/** Multiply-adds a CPU reaches per byte of RAM bandwidth at prompt processing (8 to 16 cores with AVX2). */
-const cpuFlopsPerByte = 8;
 /** Half-precision products run this much faster than products of quantized weights, which are unpacked on the way. */
 const halfRate = 1.2;
 /** An expert that gets few tokens of a micro-batch leaves most of its tile empty: half rate at this many. */
@@ -40,7 +39,7 @@ export function prefillSeconds(
   // Micro-batches of a long prompt follow each other through the GPUs like on a line.
   const gpuCount = work.gpus.filter((gpu) => gpu.denseBytes > 0).length;
   if (gpuCount > 1) seconds -= overlapShare * (seconds - slowestGpu) * (1 - 1 / batches);
-  return seconds + hostSeconds(work.host, hardware, tokens, batch, batches, gpuCount > 0, constants);
+  return seconds + hostSeconds(work, settings, hardware, { tokens, batch, batches, withGpu: gpuCount > 0 }, constants);
 }
 
 function gpuSeconds(
@@ -80,19 +79,18 @@ function attentionFlops(work: DeviceWork, tokens: number, window: number): numbe
 }
 
 function hostSeconds(
-  host: DeviceWork,
+  work: TokenWork,
+  settings: RuntimeSettings,
   hardware: Hardware,
-  tokens: number,
-  batch: number,
-  batches: number,
-  withGpu: boolean,
-  constants: SpeedConstants,
+  { tokens, batch, batches, withGpu }: { tokens: number; batch: number; batches: number; withGpu: boolean },
+  { shared }: SpeedConstants,
 ): number {
-  if (host.residentBytes === 0) return 0;
+  const { residentBytes } = work.host;
+  if (residentBytes === 0) return 0;
   const bandwidth = hardware.ramBandwidthBytesPerSecond ?? ramBandwidthDefault;
-  const reading = (batches * host.residentBytes) / (bandwidth * constants.shared.cpuEfficiency);
-  const products = (2 * host.activeParameters * tokens) / (bandwidth * cpuFlopsPerByte);
-  const onCpu = Math.max(reading, products);
+  const reading = (batches * residentBytes) / (bandwidth * shared.cpuEfficiency);
+  const products = hostPromptSeconds(work, settings, hardware, tokens);
+  const onCpu = Math.max(reading, products) + batches * hostLayerSeconds(work, hardware, shared);
   if (!withGpu || batch < offloadTokensMin) return onCpu;
-  return Math.min(onCpu, (batches * host.residentBytes) / transferBytesPerSecond);
+  return Math.min(onCpu, (batches * residentBytes) / transferBytesPerSecond);
 }

@@ -58,6 +58,7 @@ export const speedRunSchema = z.object({
   decodeTokensPerSecond: z.number().positive().max(1e7),
   prefillTokensPerSecond: z.number().positive().max(1e7).optional(),
   promptTokens: amount.positive().max(1e9).optional(),
+  cpuCores: amount.positive().max(1e4).optional(),
 });
 
 /** The same without members that are undefined. */
@@ -71,7 +72,7 @@ export function settingsOfRun(settings: z.infer<typeof runSettingsSchema>): Runt
 }
 
 export function speedRunOf(parsed: z.infer<typeof speedRunSchema>): SpeedRun {
-  const { settings, work, depthTokens, decodeTokensPerSecond, prefillTokensPerSecond, promptTokens } = parsed;
+  const { settings, work, depthTokens, decodeTokensPerSecond, prefillTokensPerSecond, promptTokens, cpuCores } = parsed;
   return {
     settings: settingsOfRun(settings),
     work,
@@ -79,5 +80,6 @@ export function speedRunOf(parsed: z.infer<typeof speedRunSchema>): SpeedRun {
     decodeTokensPerSecond,
     ...(prefillTokensPerSecond === undefined ? {} : { prefillTokensPerSecond }),
     ...(promptTokens === undefined ? {} : { promptTokens }),
+    ...(cpuCores === undefined ? {} : { cpuCores }),
   };
 }

@@ -56,14 +56,16 @@ export interface SpeedEstimate {
 export const promptTokensDefault = 512;
 
 export function estimateSpeed(question: SpeedQuestion, constants: SpeedConstants = SPEED_CONSTANTS): SpeedEstimate {
-  const { model, hardware } = question;
+  const { model } = question;
   const { settings } = question.plan;
   const promptTokens = Math.max(1, Math.floor(question.promptTokens ?? promptTokensDefault));
   const depth = Math.max(0, question.depthTokens ?? promptTokens);
-  const { decode: correction, prefill: prefillFactor } = correctionsOf(question, constants);
+  const { decode: correction, prefill: prefillFactor, cpuCores } = correctionsOf(question, constants);
+  const hardware = { ...(cpuCores === undefined ? {} : { cpuCores }), ...question.hardware };
   const work = tokenWork(model, settings, hardware.gpus.length, depth);
-  const plainTime = tokenTime(work, settings, hardware, constants);
-  const time = correction ? correctTime(plainTime, correction, { work, settings, depthTokens: depth }) : plainTime;
+  const plainTime = tokenTime(work, settings, hardware, constants, depth);
+  const asked = { work, settings, depthTokens: depth };
+  const time = correction ? correctTime(plainTime, correction, asked, hardware, constants) : plainTime;
   const seconds = totalSeconds(time);
   const prefill = prefillSeconds(work, settings, hardware, promptTokens, constants) * prefillFactor;
   const spread = spreadOf(question, correction, constants);
@@ -82,6 +84,8 @@ export function estimateSpeed(question: SpeedQuestion, constants: SpeedConstants
 interface Corrections {
   decode: Correction | undefined;
   prefill: number;
+  /** As at the last run: a question about the machine need not name them. */
+  cpuCores: number | undefined;
 }
 
 /** By list of learned runs: a catalogue is ranked by thousands of estimates on one machine. */
@@ -96,7 +100,7 @@ function correctionsOf({ model, plan, hardware, measured }: SpeedQuestion, const
     );
   }
   const runs = learnedRuns(hardware, model.architecture, plan.settings);
-  if (runs === undefined) return { decode: undefined, prefill: 1 };
+  if (runs === undefined) return { decode: undefined, prefill: 1, cpuCores: undefined };
   const found = known.get(runs) ?? corrections(runs, hardware, constants);
   known.set(runs, found);
   return found;
@@ -106,6 +110,7 @@ function corrections(runs: readonly SpeedRun[], hardware: Hardware, constants: S
   return {
     decode: fitCorrection(runs, hardware, constants),
     prefill: fitPrefillCorrection(runs, hardware, constants) ?? 1,
+    cpuCores: runs.findLast((run) => run.cpuCores !== undefined)?.cpuCores,
   };
 }
 

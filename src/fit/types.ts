@@ -108,6 +108,8 @@ export interface Hardware {
   ramBytesTotal?: number;
   ramBytesFree?: number;
   ramBandwidthBytesPerSecond?: number;
+  /** Cores that may be used for mathematics; left out: as many as the memory usually feeds. */
+  cpuCores?: number;
   /** Apple silicon, Strix Halo and the like: the GPU's memory is the machine's. */
   unifiedMemory?: boolean;
   /** What this very machine's loads and answers taught; the same object for as long as nothing was added. */
