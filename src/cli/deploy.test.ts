@@ -25,15 +25,25 @@ binding = "RECEIPTS"
 queue = "snug-receipts-staging"
 `;
 
+const botsConfig = `name = "snug-bots"
+
+[[d1_databases]]
+binding = "DB"
+database_name = "snug"
+database_id = "00000000-0000-0000-0000-000000000000"
+`;
+
 /** An account at Cloudflare as far as wrangler shows it. */
-function createAccount(more: { loggedIn?: boolean; failing?: string } = {}) {
+function createAccount(more: { loggedIn?: boolean; failing?: string; settings?: Record<string, string> } = {}) {
   const account = {
     databases: [] as { name: string; uuid: string }[],
     queues: new Set<string>(),
     secrets: new Map<string, string>(),
+    botsSecrets: new Map<string, string>(),
+    botsConfig,
     calls: [] as string[],
     config,
-    engineKeys: 0,
+    keys: 0,
   };
   const tools: DeployTools = {
     async wrangler(args, input) {
@@ -52,11 +62,13 @@ function createAccount(more: { loggedIn?: boolean; failing?: string } = {}) {
       }
       if (call.startsWith("queues info")) return account.queues.has(args[2]!) ? good() : bad("Queue does not exist.");
       if (call.startsWith("queues create")) account.queues.add(args[2]!);
+      if (call.startsWith("deploy") && call.includes("wrangler.bots.toml"))
+        return good("Uploaded snug-bots\n  https://snug-bots.ann.workers.dev");
       if (call.startsWith("deploy"))
         return good("Uploaded snug\n  https://snug.ann.workers.dev\nCurrent Version ID: 1");
-      if (call.startsWith("secret list"))
-        return good(JSON.stringify([...account.secrets.keys()].map((name) => ({ name }))));
-      if (call.startsWith("secret put")) account.secrets.set(args[2]!, input ?? "");
+      const secrets = call.includes("wrangler.bots.toml") ? account.botsSecrets : account.secrets;
+      if (call.startsWith("secret list")) return good(JSON.stringify([...secrets.keys()].map((name) => ({ name }))));
+      if (call.startsWith("secret put")) secrets.set(args[2]!, input ?? "");
       return good();
     },
     readConfig: () => account.config,
@@ -64,7 +76,15 @@ function createAccount(more: { loggedIn?: boolean; failing?: string } = {}) {
       account.config = text;
     },
     newSecret: () => "sk-snug-admin",
-    makeEngineKey: async () => `sk-snug-engine-${++account.engineKeys}`,
+    readBotsConfig: () => account.botsConfig,
+    writeBotsConfig: (text) => {
+      account.botsConfig = text;
+    },
+    makeKey: async (_url, adminKey, { name }) => {
+      if (adminKey !== account.secrets.get("SNUG_ADMIN_KEY")) throw new Error("The admin key is another.");
+      return `sk-snug-${name}-${++account.keys}`;
+    },
+    setting: (name) => more.settings?.[name],
   };
   return { account, tools };
 }
@@ -119,7 +139,7 @@ describe("snug deploy", () => {
     expect(changes(account.calls)).toEqual(["d1 migrations apply DB --remote", "deploy --minify"]);
     expect(account.config).toBe(before.config);
     expect(report).not.toHaveProperty("adminKey");
-    expect(account.engineKeys).toBe(1);
+    expect(account.keys).toBe(1);
     expect(output).not.toContain("sk-snug");
   });
 
@@ -136,6 +156,62 @@ describe("snug deploy", () => {
       "deploy --minify",
       "secret put SNUG_ADMIN_KEY",
     ]);
+  });
+
+  it("brings the bots along: the database's id, their Worker, a key, and the secrets that are set", async () => {
+    const { account, tools } = createAccount({ settings: { DISCORD_PUBLIC_KEY: "public", DISCORD_TOKEN: "token" } });
+    const { report, output } = await run(tools, { bots: true });
+    expect(changes(account.calls).slice(5)).toEqual([
+      "deploy --minify --config wrangler.bots.toml",
+      "secret put SNUG_API_KEY --config wrangler.bots.toml",
+      "secret put DISCORD_PUBLIC_KEY --config wrangler.bots.toml",
+      "secret put DISCORD_TOKEN --config wrangler.bots.toml",
+    ]);
+    expect(account.botsConfig).toContain('database_id = "id-of-snug"');
+    expect(Object.fromEntries(account.botsSecrets)).toEqual({
+      SNUG_API_KEY: "sk-snug-bots-2",
+      DISCORD_PUBLIC_KEY: "public",
+      DISCORD_TOKEN: "token",
+    });
+    expect(report).toMatchObject({
+      botsUrl: "https://snug-bots.ann.workers.dev",
+      botsMissing: ["SLACK_SIGNING_SECRET", "SLACK_BOT_TOKEN"],
+    });
+    expect(output).toContain("snug bots register discord --endpoint https://snug-bots.ann.workers.dev");
+    expect(output).not.toContain("sk-snug-bots");
+
+    account.calls.length = 0;
+    const config = account.botsConfig;
+    await run(tools, { bots: true });
+    expect(changes(account.calls)).toEqual([
+      "d1 migrations apply DB --remote",
+      "deploy --minify",
+      "deploy --minify --config wrangler.bots.toml",
+    ]);
+    expect(account.botsConfig).toBe(config);
+    expect(account.keys).toBe(2);
+  });
+
+  it("adds the bots later with the admin key of the environment, and says what is missing without it", async () => {
+    const { account, tools } = createAccount();
+    await run(tools);
+    await expect(run(tools, { bots: true }, "zh")).rejects.toThrow(/SNUG_ADMIN_KEY/);
+    const later = { ...tools, setting: (name: string) => (name === "SNUG_ADMIN_KEY" ? "sk-snug-admin" : undefined) };
+    const { report } = await run(later, { bots: true });
+    expect(account.botsSecrets.get("SNUG_API_KEY")).toBe("sk-snug-bots-2");
+    expect(report.botsMissing).toHaveLength(4);
+  });
+
+  it("has bots beside the API alone, and says what it would run for them", async () => {
+    const { account, tools } = createAccount({ settings: { SLACK_BOT_TOKEN: "token" } });
+    await expect(run(tools, { bots: true, env: "staging" })).rejects.toThrow(/without --env/);
+    const { report, output } = await run(tools, { bots: true, dryRun: true });
+    expect(account.calls).toEqual([]);
+    expect(report.steps.map(({ step }) => step).slice(7)).toEqual([
+      ...["botsConfig", "botsWorker", "botsKey", "botsSecrets"],
+    ]);
+    expect(output).toContain("secret put SLACK_BOT_TOKEN --config wrangler.bots.toml");
+    expect(output).not.toContain("put DISCORD_TOKEN");
   });
 
   it("says what it would run, and runs nothing, for --dry-run", async () => {

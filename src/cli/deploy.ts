@@ -7,6 +7,8 @@ export interface DeployOptions {
   json?: boolean;
   /** One of wrangler.toml's environments. */
   env?: string;
+  /** The chat bots' Worker too. */
+  bots?: boolean;
 }
 
 export interface WranglerResult {
@@ -22,8 +24,13 @@ export interface DeployTools {
   writeConfig(text: string): void;
   /** An unguessable admin key. */
   newSecret(): string;
-  /** Makes a key at the deployed API, which may take some seconds to know its secret. */
-  makeEngineKey(url: string, adminKey: string): Promise<string>;
+  /** The same of wrangler.bots.toml. */
+  readBotsConfig(): string;
+  writeBotsConfig(text: string): void;
+  /** Makes a key at the deployed API, which may take some seconds to know its admin's secret. */
+  makeKey(url: string, adminKey: string, facts: { name: string; scopes: string[] }): Promise<string>;
+  /** A setting of the caller's environment. */
+  setting(name: string): string | undefined;
 }
 
 type StepState = "done" | "unchanged" | "would run";
@@ -35,8 +42,13 @@ export interface DeployStep {
   command?: string;
 }
 
-const stepNames = ["login", "database", "queue", "tables", "worker", "secret", "engineKey"] as const;
-type StepName = (typeof stepNames)[number];
+const apiSteps = ["login", "database", "queue", "tables", "worker", "secret", "engineKey"] as const;
+const botSteps = ["botsConfig", "botsWorker", "botsKey", "botsSecrets"] as const;
+type StepName = (typeof apiSteps)[number] | (typeof botSteps)[number];
+
+/** What the bots' Worker is told of a platform; taken from the environment where it is set there. */
+const botSecrets = ["DISCORD_PUBLIC_KEY", "DISCORD_TOKEN", "SLACK_SIGNING_SECRET", "SLACK_BOT_TOKEN"] as const;
+const botsFile = ["--config", "wrangler.bots.toml"];
 
 export interface DeployReport {
   steps: DeployStep[];
@@ -44,9 +56,14 @@ export interface DeployReport {
   /** Made by this run; shown once. */
   adminKey?: string;
   engineKey?: string;
+  botsUrl?: string;
+  /** Secrets of platforms that the bots' Worker has not. */
+  botsMissing?: string[];
 }
 
-const texts: Record<Locale, Record<StepName, string> & Record<"loginFailed" | "admin" | "engine" | "again", string>> = {
+type Sentence = "loginFailed" | "admin" | "engine" | "again" | "botsEnv" | "botsAdmin" | "botsMissing" | "botsNext";
+
+const texts: Record<Locale, Record<StepName | Sentence, string>> = {
   en: {
     login: "Cloudflare account: wrangler must be logged in",
     database: "Database: D1 holds keys, engines and the usage ledger",
@@ -59,6 +76,15 @@ const texts: Record<Locale, Record<StepName, string> & Record<"loginFailed" | "a
     admin: "Admin key, shown this once (change it with `npx wrangler secret put SNUG_ADMIN_KEY`):",
     engine: "On the machine with the GPU:",
     again: 'The admin key stays as it is. For another engine: POST /v1/keys with scopes ["engine"].',
+    botsConfig: "Bots: wrangler.bots.toml names the API's database",
+    botsWorker: "Bots: uploads their Worker with its Durable Object",
+    botsKey: "Bots' key: what they ask the API with, made once",
+    botsSecrets: "Bots' secrets: those of Discord and Slack that are set here",
+    botsEnv: "The bots' Worker has no environments; run `snug deploy --bots` without --env.",
+    botsAdmin:
+      "The bots need a key of the API, and its admin key is not known here: set SNUG_ADMIN_KEY to it and run this again, or put a key with the scopes chat and compare by `npx wrangler secret put SNUG_API_KEY --config wrangler.bots.toml`.",
+    botsMissing: "Not set yet, for the platforms you want (then run this again with them in the environment):",
+    botsNext: "For Discord, once its secrets are set:",
   },
   zh: {
     login: "Cloudflare 账号：wrangler 需要已登录",
@@ -72,12 +98,23 @@ const texts: Record<Locale, Record<StepName, string> & Record<"loginFailed" | "a
     admin: "管理员密钥，只显示这一次（可用 `npx wrangler secret put SNUG_ADMIN_KEY` 更换）：",
     engine: "在有 GPU 的机器上运行：",
     again: '管理员密钥保持不变。如需更多引擎：用 POST /v1/keys 创建 scopes 为 ["engine"] 的密钥。',
+    botsConfig: "机器人：wrangler.bots.toml 写入 API 的数据库",
+    botsWorker: "机器人：上传其 Worker 与 Durable Object",
+    botsKey: "机器人的密钥：用它访问 API，只创建一次",
+    botsSecrets: "机器人的机密：此处已设置的 Discord 和 Slack 机密",
+    botsEnv: "机器人的 Worker 没有环境之分；请不带 --env 运行 `snug deploy --bots`。",
+    botsAdmin:
+      "机器人需要 API 的密钥，而这里不知道管理员密钥：请把 SNUG_ADMIN_KEY 设为它后重新运行，或用 `npx wrangler secret put SNUG_API_KEY --config wrangler.bots.toml` 写入 scopes 为 chat 和 compare 的密钥。",
+    botsMissing: "尚未设置（按需要的平台设置环境变量后重新运行）：",
+    botsNext: "Discord：机密设置好之后运行：",
   },
 };
 
 /** @throws AppError invalid_configuration naming the step that failed, with wrangler's own last words */
 export async function deploy(options: DeployOptions, tools: DeployTools, terminal: Terminal): Promise<DeployReport> {
   const t = texts[terminal.locale];
+  if (options.bots && options.env !== undefined) throw new AppError("invalid_configuration", t.botsEnv);
+  const stepNames: readonly StepName[] = options.bots ? [...apiSteps, ...botSteps] : apiSteps;
   const report: DeployReport = { steps: [] };
   const inEnvironment = options.env === undefined ? [] : ["--env", options.env];
   const { databaseName, databaseId, queueName } = readConfig(tools.readConfig(), options.env);
@@ -102,6 +139,41 @@ export async function deploy(options: DeployOptions, tools: DeployTools, termina
   const migrate = ["d1", "migrations", "apply", "DB", "--remote", ...inEnvironment];
   const upload = ["deploy", "--minify", ...inEnvironment];
   const putSecret = ["secret", "put", "SNUG_ADMIN_KEY", ...inEnvironment];
+  const uploadBots = ["deploy", "--minify", ...botsFile];
+  const putBotsSecret = (name: string) => ["secret", "put", name, ...botsFile];
+
+  const deployBots = async () => {
+    const config = tools.readBotsConfig();
+    const told = withDatabaseId(config, databaseName, readConfig(tools.readConfig(), undefined).databaseId);
+    if (told !== config) tools.writeBotsConfig(told);
+    say("botsConfig", told === config ? "unchanged" : "done");
+
+    const botsUrl = addressIn(await must("botsWorker", uploadBots));
+    if (botsUrl !== undefined) report.botsUrl = botsUrl;
+    say("botsWorker", "done", uploadBots);
+
+    const secrets = await must("botsKey", ["secret", "list", "--format", "json", ...botsFile]);
+    if (hasSecret(secrets, "SNUG_API_KEY")) say("botsKey", "unchanged", putBotsSecret("SNUG_API_KEY"));
+    else {
+      const adminKey = report.adminKey ?? tools.setting("SNUG_ADMIN_KEY");
+      if (adminKey === undefined || report.url === undefined) {
+        throw new AppError("invalid_configuration", t.botsAdmin);
+      }
+      const key = await tools.makeKey(report.url, adminKey, { name: "bots", scopes: ["chat", "compare"] });
+      await must("botsKey", putBotsSecret("SNUG_API_KEY"), key);
+      say("botsKey", "done", putBotsSecret("SNUG_API_KEY"));
+    }
+    report.botsMissing = [];
+    for (const name of botSecrets) {
+      const value = tools.setting(name);
+      if (hasSecret(secrets, name)) say("botsSecrets", "unchanged", putBotsSecret(name));
+      else if (value === undefined) report.botsMissing.push(name);
+      else {
+        await must("botsSecrets", putBotsSecret(name), value);
+        say("botsSecrets", "done", putBotsSecret(name));
+      }
+    }
+  };
   if (options.dryRun) {
     say("login", "would run", ["whoami"]);
     say("database", "would run", create);
@@ -110,6 +182,14 @@ export async function deploy(options: DeployOptions, tools: DeployTools, termina
     say("worker", "would run", upload);
     say("secret", "would run", putSecret);
     say("engineKey", "would run");
+    if (options.bots) {
+      say("botsConfig", "would run");
+      say("botsWorker", "would run", uploadBots);
+      say("botsKey", "would run", putBotsSecret("SNUG_API_KEY"));
+      for (const name of botSecrets) {
+        if (tools.setting(name)) say("botsSecrets", "would run", putBotsSecret(name));
+      }
+    }
     return report;
   }
 
@@ -134,7 +214,7 @@ export async function deploy(options: DeployOptions, tools: DeployTools, termina
   say("tables", "done", migrate);
 
   const uploaded = await must("worker", upload);
-  const url = /https?:\/\/[^\s"']+/.exec(uploaded)?.[0];
+  const url = addressIn(uploaded);
   if (url !== undefined) report.url = url;
   say("worker", "done", upload);
 
@@ -148,10 +228,11 @@ export async function deploy(options: DeployOptions, tools: DeployTools, termina
     report.adminKey = adminKey;
     say("secret", "done", putSecret);
     if (url !== undefined) {
-      report.engineKey = await tools.makeEngineKey(url, adminKey);
+      report.engineKey = await tools.makeKey(url, adminKey, { name: "engine", scopes: ["engine"] });
       say("engineKey", "done");
     }
   }
+  if (options.bots) await deployBots();
   if (options.json) return report;
   terminal.print();
   if (url !== undefined) terminal.print(terminal.paint("cyan", url));
@@ -160,7 +241,17 @@ export async function deploy(options: DeployOptions, tools: DeployTools, termina
   if (url !== undefined && report.engineKey !== undefined) {
     terminal.print(`${t.engine}\n  snug engine --connect ${url} --link-token ${report.engineKey}`);
   }
+  if (report.botsUrl !== undefined) {
+    terminal.print(terminal.paint("cyan", report.botsUrl));
+    if (report.botsMissing?.length) terminal.print(`${t.botsMissing}\n  ${report.botsMissing.join(" ")}`);
+    terminal.print(`${t.botsNext}\n  snug bots register discord --endpoint ${report.botsUrl}`);
+  }
   return report;
+}
+
+/** Where the Worker is now, as wrangler says it. */
+function addressIn(uploaded: string): string | undefined {
+  return /https?:\/\/[^\s"']+/.exec(uploaded)?.[0];
 }
 
 interface ConfigFacts {

@@ -117,6 +117,7 @@ const texts = {
     deploy: "put the API on Cloudflare, step by step; what is there stays",
     dryRun: "say what would be run, and run nothing",
     deployEnv: "one of wrangler.toml's environments",
+    deployBots: "the chat bots' Worker too (docs/edge-bots.md)",
     keys: "make, list and revoke API keys",
     keysCreate: "make a key; its secret is shown this once",
     keysList: "list the keys",
@@ -175,6 +176,7 @@ const texts = {
     deploy: "把 API 部署到 Cloudflare，逐步进行，已有的保持不变",
     dryRun: "只显示将要执行的命令，不执行",
     deployEnv: "wrangler.toml 中的环境",
+    deployBots: "同时部署聊天机器人的 Worker（docs/edge-bots.md）",
     keys: "创建、查看和吊销 API 密钥",
     keysCreate: "创建密钥；密钥内容只显示这一次",
     keysList: "列出密钥",
@@ -311,6 +313,7 @@ export function createProgram(
     .description(t.deploy)
     .option("--dry-run", t.dryRun)
     .option("--env <name>", t.deployEnv)
+    .option("--bots", t.deployBots)
     .option("--json", t.json)
     .action(async (options: DeployOptions) => finish(await actions.deploy(options)));
 

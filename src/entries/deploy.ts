@@ -21,6 +21,7 @@ export async function runDeploy(options: DeployOptions, terminal: Terminal): Pro
 
 function openTools(folder: string): DeployTools {
   const config = join(folder, "wrangler.toml");
+  const botsConfig = join(folder, "wrangler.bots.toml");
   if (!existsSync(config)) {
     const message = "There is no wrangler.toml here; run this in the folder of Snug's source (git clone, npm ci).";
     throw new AppError("invalid_configuration", message);
@@ -30,7 +31,10 @@ function openTools(folder: string): DeployTools {
     readConfig: () => readFileSync(config, "utf8"),
     writeConfig: (text) => writeFileSync(config, text),
     newSecret: () => createSecret(randomBytes),
-    makeEngineKey,
+    readBotsConfig: () => readFileSync(botsConfig, "utf8"),
+    writeBotsConfig: (text) => writeFileSync(botsConfig, text),
+    makeKey,
+    setting: (name) => process.env[name] || undefined,
   };
 }
 
@@ -49,13 +53,13 @@ function runWrangler(folder: string, args: readonly string[], input?: string): P
   });
 }
 
-async function makeEngineKey(url: string, adminKey: string): Promise<string> {
+async function makeKey(url: string, adminKey: string, facts: object): Promise<string> {
   let status = 0;
   for (let turn = 0; turn < secretTries; turn++) {
     const reply = await fetch(new URL("/v1/keys", url), {
       method: "POST",
       headers: { authorization: `Bearer ${adminKey}`, "content-type": "application/json" },
-      body: JSON.stringify({ name: "engine", scopes: ["engine"] }),
+      body: JSON.stringify(facts),
     }).catch(() => undefined);
     if (reply?.status === 201) return ((await reply.json()) as { secret: string }).secret;
     status = reply?.status ?? 0;
@@ -63,6 +67,6 @@ async function makeEngineKey(url: string, adminKey: string): Promise<string> {
   }
   throw new AppError(
     "engine_unavailable",
-    `The API at ${url} does not take its new admin key yet (status ${status}); make the engine's key later by POST /v1/keys with scopes ["engine"].`,
+    `The API at ${url} does not take its admin key yet (status ${status}); run this again, or make keys later by POST /v1/keys.`,
   );
 }

@@ -146,6 +146,9 @@ describe("the Worker under wrangler dev", () => {
   });
 
   it("serves the page of the routes with its files", async () => {
+    const description = await fetch(`${url}/openapi.json`);
+    expect(description.headers.get("access-control-allow-origin")).toBe("*");
+    expect(await description.json()).toMatchObject({ openapi: "3.1.0", paths: { "/v1/link": {} } });
     const page = await fetch(`${url}/docs`);
     expect([page.status, page.headers.get("content-type")]).toEqual([200, "text/html; charset=UTF-8"]);
     expect(page.headers.get("content-security-policy")).toContain("script-src 'self'");
