@@ -2,8 +2,8 @@
 import { randomInt } from "node:crypto";
 import { type LlamaModel, type SequenceEvaluateOptions, type Token, TokenBias } from "node-llama-cpp";
 import type { ChatRequest } from "../core/chat.ts";
-import { AppError } from "../core/errors.ts";
 import { penaltyTokensMax } from "../core/limits.ts";
+import { requireTokensBelow } from "./known-tokens.ts";
 
 /** What llama.cpp's own server samples with when a request does not say; cuts the improbable tail small models have. */
 export const samplingDefaults = { temperature: 0.8, topP: 0.95, topK: 40, minP: 0.05 } as const;
@@ -49,12 +49,8 @@ export function createSampling(request: ChatRequest, model: LlamaModel): Samplin
 }
 
 /** @throws AppError invalid_request for a token the model does not have */
-export function requireKnownTokens({ logitBias = {} }: ChatRequest, model: LlamaModel): void {
-  const size = model.fileInfo.metadata.tokenizer.ggml.tokens.length;
-  const unknown = Object.keys(logitBias).find((id) => Number(id) >= size);
-  if (unknown === undefined) return;
-  const message = `logit_bias.${unknown} is no token of this model; its tokens are 0 to ${size - 1}.`;
-  throw new AppError("invalid_request", message, { param: `logit_bias.${unknown}` });
+export function requireKnownTokens(request: ChatRequest, model: LlamaModel): void {
+  requireTokensBelow(model.fileInfo.metadata.tokenizer.ggml.tokens.length, request);
 }
 
 /** The library skips tokens that end an answer: they cannot be biased. */

@@ -1,5 +1,6 @@
 /** Questions to one llama-server beside its chats: small, answered with JSON. */
 import { setTimeout as delay } from "node:timers/promises";
+import { asObject } from "../http/chat-wire.ts";
 import { connectionError, errorOfReply } from "../http/engine-errors.ts";
 import type { ServerProcess } from "./llama-server-process.ts";
 
@@ -19,6 +20,14 @@ export function createServerPost({ baseUrl, key }: Pick<ServerProcess, "baseUrl"
       throw thrown instanceof TypeError ? connectionError(thrown) : thrown;
     }
   };
+}
+
+/** Whether the model's template has a place for tools; the server leaves them out silently where it has none. */
+export async function knowsTools({ baseUrl, key }: Pick<ServerProcess, "baseUrl" | "key">): Promise<boolean> {
+  const reply = await fetch(`${baseUrl}/props`, { headers: { authorization: `Bearer ${key}` } }).catch(() => undefined);
+  const props: unknown = await reply?.json().catch(() => undefined);
+  // A server that does not tell is trusted.
+  return asObject(asObject(props)?.chat_template_caps)?.supports_tools !== false;
 }
 
 /** Its JSON reader takes no half of a character, which JavaScript's texts may hold. */

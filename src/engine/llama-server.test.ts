@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, describe, expect, test } from "vitest";
+import { createToolTemplate } from "../../test/support/gguf/tool-template.ts";
 import { SCRIPT_LINES } from "../../test/support/gguf/vocabulary.ts";
 import { type ModelOptions, writeModel } from "../../test/support/gguf/write-model.ts";
 import { findTestServer, noServerReason, serverProgram } from "../../test/support/llama-server.ts";
@@ -141,6 +142,23 @@ describe.runIf(found !== undefined)("the engine on llama-server", () => {
     expect(textOf(gone)).toBe("requests until one");
     expect(logprobsOf(gone)).toHaveLength(3);
     expect(usageOf(gone).promptTokens).toBeLessThan(10);
+  });
+
+  test("refuses tools where the template has no place for them, tokens the model does not have, no half characters", async () => {
+    const test = await started(scripted);
+    const tools = [{ name: "now" }];
+    expect((await collect(test, ask({ tools }))).at(-1)).toMatchObject({
+      type: "error",
+      error: { code: "invalid_request", param: "tools", message: expect.stringMatching(/node-llama-cpp/) },
+    });
+    expect((await collect(test, ask({ tools, toolChoice: "none" }))).at(-1)?.type).toBe("finish");
+    expect((await collect(test, ask({ logitBias: { 99999999: 1 } }))).at(-1)).toMatchObject({
+      error: { code: "invalid_request", param: "logit_bias.99999999" },
+    });
+    const half = { role: "user" as const, content: "half \ud83d" };
+    expect(textOf(await collect(test, ask({ messages: [half] })))).toBe(SCRIPT_LINES[0]);
+    const able = await started({ ...scripted, metadata: [createToolTemplate()] });
+    expect((await collect(able, ask({ tools }))).at(-1)).toMatchObject({ type: "finish" });
   });
 
   test("brings a server back that was killed: its answer ends retryably, the next one is whole", async () => {

@@ -10,10 +10,11 @@ import { writeAnswerGrammar } from "./answer-grammar.ts";
 import { checkModelFile, readModelHeader } from "./check-model.ts";
 import { readUsableCores } from "./cpu-quota.ts";
 import type { AnswerEnd, LoadedModel, LoadSettings, MemorySample } from "./ipc.ts";
+import { requireTokensBelow } from "./known-tokens.ts";
 import { answerOver } from "./llama-server-answer.ts";
 import { ServerLog } from "./llama-server-log.ts";
 import { sampleServerMemory } from "./llama-server-memory.ts";
-import { unlessGone, wellFormed } from "./llama-server-post.ts";
+import { knowsTools, unlessGone, wellFormed } from "./llama-server-post.ts";
 import { ServerKilled, type ServerProcess, type ServerStart, startLlamaServer } from "./llama-server-process.ts";
 import { ServerPrompts } from "./llama-server-prompt.ts";
 import { ServerVectorRuntime } from "./llama-server-vectors.ts";
@@ -78,7 +79,10 @@ async function loadOnServer(
     loadMs: Math.round(performance.now() - startedAt),
     ...(memory === undefined ? {} : { memory }),
   };
-  if (checked.task === undefined) return new ServerChatRuntime(facts, server);
+  if (checked.task === undefined) {
+    const known = { vocabularySize: spec.vocabularySize, tools: await knowsTools(server) };
+    return new ServerChatRuntime(facts, known, server);
+  }
   const template = header.metadata["tokenizer.chat_template.rerank"];
   const model = {
     embeddingLength: spec.embeddingLength,
@@ -87,14 +91,23 @@ async function loadOnServer(
   return new ServerVectorRuntime(facts, model, server);
 }
 
+/** What the model can be asked for. */
+interface ModelAbilities {
+  vocabularySize: number;
+  /** Its template has a place for them. */
+  tools: boolean;
+}
+
 class ServerChatRuntime implements ModelRuntime<ServerPrompt> {
   readonly facts: LoadedModel;
+  readonly #abilities: ModelAbilities;
   readonly #server: ServerProcess;
   readonly #prompts: ServerPrompts;
   #running = 0;
 
-  constructor(facts: LoadedModel, server: ServerProcess) {
+  constructor(facts: LoadedModel, abilities: ModelAbilities, server: ServerProcess) {
     this.facts = facts;
+    this.#abilities = abilities;
     this.#server = server;
     this.#prompts = new ServerPrompts(server);
   }
@@ -109,6 +122,9 @@ class ServerChatRuntime implements ModelRuntime<ServerPrompt> {
   }
 
   async #admit(request: ChatRequest): Promise<ServerPrompt> {
+    const { vocabularySize, tools } = this.#abilities;
+    requireTokensBelow(vocabularySize, request);
+    if (!tools && request.toolChoice !== "none" && (request.tools?.length ?? 0) > 0) throw noPlaceForTools();
     // Only to refuse a schema that cannot be kept as the other backend does; the server makes its own grammar.
     writeAnswerGrammar(request, { calls: undefined, afterThought: false });
     const { contextLength } = this.facts;
@@ -159,6 +175,12 @@ class ServerChatRuntime implements ModelRuntime<ServerPrompt> {
   async dispose(): Promise<void> {
     this.#server.kill();
   }
+}
+
+function noPlaceForTools(): AppError {
+  const message =
+    "This model's chat template has no place for tools, and llama-server would leave them out; send none, or set SNUG_BACKEND=node-llama-cpp, which describes them itself.";
+  return new AppError("invalid_request", message, { param: "tools" });
 }
 
 /** The supervisor is to see the signal: it tells a lack of memory from a file that is no model. */
