@@ -420,7 +420,7 @@ describe("stopping", () => {
       const engine = createLocalEngine({
         model: { id: "tiny", path: ${JSON.stringify(test.modelPath)} },
         settings: { gpu: false, threadsMax: 1 },
-        program: { url: new URL(${JSON.stringify(childProgram.url.href)}), execArgv: ["--import", "tsx"] },
+        program: { url: new URL(${JSON.stringify(childProgram.url.href)}), execArgv: ${JSON.stringify(childProgram.execArgv)} },
         logger: { debug: quiet, info: quiet, warn: quiet, error: quiet },
         clock: { now: () => Date.now() },
       });

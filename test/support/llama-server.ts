@@ -3,6 +3,7 @@ import { execFileSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { findLlamaServer } from "../../src/engine/backend.ts";
 import type { ChildProgram } from "../../src/engine/supervisor.ts";
+import { programOf } from "./local-engine.ts";
 
 /** SNUG_LLAMA_SERVER, the one scripts/build-llama-server.mjs has built, or the first on PATH; undefined without any. */
 export async function findTestServer(): Promise<string | undefined> {
@@ -15,14 +16,6 @@ export async function findTestServer(): Promise<string | undefined> {
 export const noServerReason =
   "skipped: no llama-server here; build one with `node scripts/build-llama-server.mjs`, or set SNUG_LLAMA_SERVER";
 
-export function serverProgram(path: string): ChildProgram {
-  return {
-    url: new URL("../../src/entries/llama-server-child.ts", import.meta.url),
-    execArgv: ["--import", "tsx"],
-    args: [path],
-  };
-}
-
 function builtServer(): string | undefined {
   const script = fileURLToPath(new URL("../../scripts/build-llama-server.mjs", import.meta.url));
   try {
@@ -32,4 +25,9 @@ function builtServer(): string | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** @param path of a llama-server */
+export function serverProgram(path: string): ChildProgram {
+  return { ...programOf("llama-server-child"), args: [path] };
 }
