@@ -1,8 +1,18 @@
-import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, describe, expect, it } from "vitest";
+import { HubServer } from "../../../test/support/hub-server.ts";
 import { childProgram } from "../../../test/support/local-engine.ts";
 import type { CompareProgress } from "../../fit/compare-report.ts";
 import { checkModelFile, readModelHeader } from "../check-model.ts";
@@ -134,6 +144,56 @@ describe("a comparison", () => {
     const running = compareModel({ model: path }, tools(), { signal: never });
     await expect(running).rejects.toMatchObject({ code: "invalid_request", param: "quantizations" });
   });
+});
+
+describe("files that are not here", () => {
+  const hub = new HubServer();
+  afterAll(() => hub.stop());
+
+  it("are fetched from the hub once, told as such, and one that it does not have is told alone", async () => {
+    const made = join(root, "published");
+    mkdirSync(made);
+    const files: Record<string, Uint8Array> = {};
+    for (const mix of ["Q8_0", "Q4_0"] as const) {
+      const path = join(made, `${mix}.gguf`);
+      await quantizeFile(demoModelPath, path, mix);
+      files[`Little-${mix}.gguf`] = readFileSync(path);
+    }
+    const hubUrl = await hub.start();
+    const fetching = new ModelStore({
+      dataDir: join(root, "fetched"),
+      demoPath: demoModelPath,
+      hubCacheDir: join(root, "hub"),
+      ollamaDirs: [],
+      hubUrl,
+    });
+    const served = hub.publish("ann/Little-GGUF", files);
+    // A connection that breaks on the way is gone on with.
+    Object.assign(served["Little-Q8_0.gguf"]!, { resets: 1, resetAfterBytes: 1_000_000 });
+    const seen: CompareProgress[] = [];
+    const compare = (model: string, quantizations: string[]) =>
+      compareModel({ model, quantizations, prompts: [], contexts: [32], quality: false }, tools({ store: fetching }), {
+        signal: never,
+        onProgress: (progress) => seen.push(progress),
+      });
+    const first = await compare("hf:ann/Little-GGUF", ["Q8_0", "Q4_0", "Q2_K"]);
+    expect(first.variants.map(({ quantization, origin, failure }) => [quantization, origin, failure?.code])).toEqual([
+      ["Q8_0", "download", undefined],
+      ["Q4_0", "download", undefined],
+      ["Q2_K", undefined, "model_not_found"],
+    ]);
+    expect(first.variants[0]!.speeds).toHaveLength(1);
+    expect(hub.requestsFor("Little-Q8_0.gguf")).toEqual(["whole", expect.stringMatching(/^bytes=[1-9]/)]);
+    const shares = seen.filter((one) => one.quantization === "Q8_0" && one.step === "prepare");
+    expect(shares.length).toBeGreaterThan(2);
+    hub.server.seen.length = 0;
+    await fetching.remove("Little-Q4_0");
+    // By one of its files too: the others are of the same repository.
+    const again = await compare("hf:ann/Little-GGUF:Q8_0", ["Q8_0", "Q4_0"]);
+    expect(again.variants.map(({ origin }) => origin)).toEqual(["disk", "download"]);
+    expect(hub.requestsFor("Little-Q8_0.gguf")).toEqual([]);
+    expect(left()).toEqual([]);
+  }, 120_000);
 });
 
 describe("a file quantized here", () => {

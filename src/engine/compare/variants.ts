@@ -23,6 +23,8 @@ export interface ModelFile {
 /** What a name stands for, before anything is made or fetched. */
 export interface Variants {
   name: string;
+  /** What other quantizations are fetched by; a repository without the file that was named in it. */
+  remote: string;
   demo: boolean;
   /** Quantizations at hand, as many as are found; highest precision first. */
   files: ModelFile[];
@@ -50,7 +52,10 @@ export async function findVariants(wanted: string, store: VariantStore): Promise
   });
   const found = here === undefined ? await store.find(wanted) : [];
   const first = here ?? found[0];
-  if (first === undefined) return { name: wanted, demo: false, files: [], source: undefined };
+  const repository = /^hf:[^:]+/i.exec(wanted)?.[0];
+  if (first === undefined) {
+    return { name: wanted, remote: repository ?? wanted, demo: false, files: [], source: undefined };
+  }
   const family = familyOf(first.id);
   const paths = new Set([first.path, ...found.map(({ path }) => path)]);
   for (const other of await store.find(family).catch(() => [])) paths.add(other.path);
@@ -65,6 +70,7 @@ export async function findVariants(wanted: string, store: VariantStore): Promise
   files.sort((left, right) => precisionOf(right.quantization) - precisionOf(left.quantization));
   return {
     name: here?.demo === true ? "demo" : family,
+    remote: repository ?? family,
     demo: here?.demo === true,
     files,
     source: files.find(({ quantization }) => floatOrder.includes(quantization)),
@@ -106,8 +112,8 @@ export async function prepareVariant(
     return { path: target, origin: await makeVariant(variants.source.path, target, quantization, options) };
   }
   const { store, signal, onProgress, reading } = options;
-  const separator = /^hf:/i.test(variants.name) ? ":" : "-";
-  const pulled = await store.get(`${variants.name}${separator}${quantization.toLowerCase()}`, {
+  const separator = /^hf:/i.test(variants.remote) ? ":" : "-";
+  const pulled = await store.get(`${variants.remote}${separator}${quantization.toLowerCase()}`, {
     signal,
     reading,
     onProgress: ({ bytesDone, bytesTotal }) => onProgress(bytesTotal === undefined ? 0 : bytesDone / bytesTotal),
