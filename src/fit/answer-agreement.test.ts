@@ -33,6 +33,7 @@ const QUESTIONS = [
   "13b 6gb card 5.2gb free",
   "7b 8gb ctx 1m",
   "mac mini 24gb",
+  "13b q4_k_m 6gb -ngl 20 -c 8192",
   "gtx 1650 4gb",
   "cpu 16gb ram",
   "claude 3.5 sonnet 24gb",
@@ -84,7 +85,8 @@ describe.each(QUESTIONS)("%s", (question) => {
     const offers = [...found.alternatives, ...found.models, ...found.machines];
     const plans = [found.plan, ...offers.map(({ plan }) => plan)];
     for (const plan of plans) {
-      if (plan === undefined) continue;
+      // A load described in full is what was asked, not what is recommended.
+      if (plan === undefined || (plan === found.plan && found.verdict.code === "none")) continue;
       expect(plan.fits).toBe(true);
       expect(plan.probability).toBeGreaterThanOrEqual(0.949);
       for (const device of plan.devices) {

@@ -106,12 +106,51 @@ interface FitFacts {
 
 export function fitVerdict(facts: FitFacts): Verdict {
   const { plan, hardware } = facts;
+  if (!plan.fits) return overVerdict(facts);
   if (hardware.gpus.length === 0) return cpuVerdict(facts);
   if (plan.offload === "full") return fullVerdict(facts);
   if (plan.offload === "none") return noLayerVerdict(facts);
   return plan.settings.hostExpertLayers > 0 && plan.settings.gpuLayers >= layersOf(facts.model)
     ? expertVerdict(facts)
     : partialVerdict(facts);
+}
+
+/** A load that the question described in full and that has no room: what is too much where, and how much would do. */
+function overVerdict({ plan, model, hardware, wish }: FitFacts): Verdict {
+  const name: Localized = { en: planName(plan), zh: planName(plan, "zh") };
+  const over = plan.devices.reduce((most, device) => (device.freeBytesAfter < most.freeBytesAfter ? device : most));
+  const need = formatBytes(over.totalBytes);
+  const room = formatBytes(Math.max(0, over.freeBytesBefore));
+  const where: Localized = over.kind === "gpu" ? { en: "the GPU", zh: "显卡" } : { en: "main memory", zh: "内存" };
+  const { gpuLayers: _asked, ...open } = wish;
+  const { kvCacheTypeK, kvCacheTypeV, batchSize, microBatchSize, contextLength } = plan.settings;
+  const same: Wish = { kvCacheTypeK, kvCacheTypeV, batchSize, microBatchSize, contextLengthMin: contextLength };
+  const other = planFit(model, hardware, { ...open, ...same });
+  const all = layersOf(model);
+  const advice: Localized =
+    other.kind === "plan" && other.settings.gpuLayers < plan.settings.gpuLayers
+      ? {
+          en: `${other.settings.gpuLayers} of ${all} layers would fit.`,
+          zh: `${all} 层中放 ${other.settings.gpuLayers} 层就可以。`,
+        }
+      : { en: "Ask without fixed settings for what fits.", zh: "不固定设置再问一次，可得到能放下的方案。" };
+  const chance = plan.probability < 0.005 ? { en: "", zh: "" } : chanceClause(plan.probability);
+  return {
+    code: "none",
+    line: {
+      en: `No: with these settings ${name.en} does not fit safely on ${machineName(hardware, "en", true)}.`,
+      zh: `不行：按这些设置，${machineName(hardware, "zh", true)} 放不下 ${name.zh}。`,
+    },
+    reason: {
+      en: `${capital(where.en)} would have to hold ${need}, and about ${room} is free${chance.en}. ${advice.en}`,
+      zh: `${where.zh}需要容纳 ${need}，空闲约 ${room}${chance.zh}。${advice.zh}`,
+    },
+  };
+}
+
+function chanceClause(probability: number): Localized {
+  const percent = Math.round(probability * 100);
+  return { en: `, which goes well ${percent} times in 100`, zh: `，成功率约 ${percent} / 100` };
 }
 
 function speedClause({ plan, query }: FitFacts): Localized {
@@ -268,13 +307,19 @@ function noLayerVerdict(facts: FitFacts): Verdict {
   return {
     code: "cpu",
     line: {
-      en: `Not on the GPU: ${planName(plan)} runs on the CPU beside ${machineName(hardware, "en")}, ${speed.en}.`,
-      zh: `显卡放不下：${spaced(planName(plan, "zh"))}只能在 CPU 上运行（${machineName(hardware, "zh")}），${speed.zh}。`,
+      en: `${facts.wish.gpuLayers === 0 ? "On the CPU, as asked" : "Not on the GPU"}: ${planName(plan)} runs on the CPU beside ${machineName(hardware, "en")}, ${speed.en}.`,
+      zh: `${facts.wish.gpuLayers === 0 ? "按要求用 CPU" : "显卡放不下"}：${spaced(planName(plan, "zh"))}在 CPU 上运行（${machineName(hardware, "zh")}），${speed.zh}。`,
     },
-    reason: {
-      en: "With the settings asked for not one layer fits beside the KV cache and the buffers.",
-      zh: "按要求的设置，KV 缓存和缓冲之外连一层都放不下。",
-    },
+    reason:
+      facts.wish.gpuLayers === 0
+        ? {
+            en: "No layer was to lie on the GPU, so the CPU does it all.",
+            zh: "按要求不在显卡上放层，全部由 CPU 计算。",
+          }
+        : {
+            en: "With the settings asked for not one layer fits beside the KV cache and the buffers.",
+            zh: "按要求的设置，KV 缓存和缓冲之外连一层都放不下。",
+          },
   };
 }
 
@@ -334,15 +379,20 @@ export function refusalVerdict(hardware: Hardware, refusal: FitRefusal): Verdict
           ? refusal.reason
           : python
             ? `It needs ${need} of GPU memory at ${context!.en}; ${short} is missing, and these libraries cannot leave part of it in main memory at a bearable speed.`
-            : `${hardware.gpus.length === 0 ? "It" : "GPU and main memory together"} would need ${need} at ${context!.en}; ${short} is missing.`,
+            : `${sharesMemory(hardware) ? "It" : "GPU and main memory together"} would need ${need} at ${context!.en}; ${short} is missing.`,
       zh:
         need === undefined
           ? `缺少 ${short}。`
           : python
             ? `需要 ${need} 显存（${context!.zh}），还缺 ${short}；这类库把一部分放进内存会慢得难以使用。`
-            : `${hardware.gpus.length === 0 ? "" : "显存加内存共"}需要 ${need}（${context!.zh}），还缺 ${short}。`,
+            : `${sharesMemory(hardware) ? "" : "显存加内存共"}需要 ${need}（${context!.zh}），还缺 ${short}。`,
     },
   };
+}
+
+/** One memory only: no GPU, or a GPU in the machine's own memory. */
+function sharesMemory(hardware: Hardware): boolean {
+  return hardware.gpus.length === 0 || hardware.unifiedMemory === true;
 }
 
 export function modelsVerdict(hardware: Hardware, models: readonly ModelPick[], query: FitsQuery): Verdict {

@@ -204,6 +204,22 @@ describe("what an answer says is so", () => {
     return [verdict.line.en, verdict.reason.en, ...notes.map(({ en }) => en)].join(" ");
   };
 
+  it("a load described in full that has no room is refused, with how many layers would fit", () => {
+    const { verdict, plan } = answer("llama.cpp -ngl 20 -c 8192 13b q4_k_m 6gb");
+    expect(plan!.fits).toBe(false);
+    expect(verdict.code).toBe("none");
+    expect(verdict.line.en).toBe("No: with these settings a 13B model at Q4_K_M does not fit safely on a 6 GB GPU.");
+    const layers = Number(/(\d+) of 41 layers would fit/.exec(verdict.reason.en)?.[1]);
+    expect(layers).toBeLessThan(20);
+    expect(answer(`llama.cpp -ngl ${layers} -c 8192 13b q4_k_m 6gb`).plan!.fits).toBe(true);
+    expect(answer("7b 8gb -ngl 0 ctx 4k").verdict.line.en).toMatch(/^On the CPU, as asked: /);
+    expect(answer("13b 6gb -ngl 10 ctx 4k").verdict.code).toBe("partial");
+  });
+
+  it("a second size in a question is said to be left out", () => {
+    expect(said("which is better for 24gb 32b q4 or 14b q8")).toContain("I left out 14B");
+  });
+
   it("a context beyond the trained one is called so; a bare size has none to be beyond", () => {
     expect(said("llama 2 13b ctx 16k 24gb")).toContain("Llama 2 13B was trained for 4k of context");
     expect(said("llama 3.1 8b ctx 64k 24gb")).not.toContain("trained for");

@@ -38,6 +38,11 @@ function readReference(reference: FileReference): ModelReference {
 }
 
 function sayFurther(reading: Reading): void {
+  const [first, second] = reading.sizes;
+  if (reading.models.length === 0 && first !== undefined && second !== undefined && second.count !== first.count) {
+    const left = formatParameterCount(second.count);
+    reading.notes.push({ en: `One model at a time: I left out ${left}.`, zh: `一次只看一个模型：未采用 ${left}。` });
+  }
   const further = reading.models[1];
   if (further === undefined || further.model === reading.models[0]?.model) return;
   reading.notes.push({

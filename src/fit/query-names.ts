@@ -98,6 +98,9 @@ const resolvedGpus = new Map<string, NamedGpu | undefined>();
 /** The longest card name that starts at piece `start`. */
 export function matchGpu(pieces: readonly Piece[], start: number): NameMatch<NamedGpu> | undefined {
   gpuTrie ??= buildGpuTrie();
+  // "a 30b model": an article is no A30.
+  const [first, second] = [pieces[start]!, pieces[start + 1]];
+  if (first.text === "a" && second?.kind === "number" && second.start !== first.end) return undefined;
   let node: TrieNode | undefined = gpuTrie;
   let found: { name: string; end: number } | undefined;
   for (let index = start; index < pieces.length && node !== undefined; index++) {

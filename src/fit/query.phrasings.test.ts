@@ -356,6 +356,8 @@ const PHRASINGS: readonly (readonly [text: string, reading: string])[] = [
   ["gpt-4o level on 8gb", "models: 8 GB GPU"],
   ["gpt-oss-20b 16gb", "fit: gpt-oss 20B · 16 GB GPU"],
   ["claude code alternative 24gb", "models: 24 GB GPU · code"],
+  ["can a 4060 run a 30b model", "fit: 30B model · RTX 4060 8 GB"],
+  ["a30 30b", "fit: 30B model · A30 24 GB"],
   ["best vision model 12gb", "models: 12 GB GPU · vision"],
   ["gemma 3 12b 8gb 看图", "fit: Gemma 3 12B · 8 GB GPU · vision"],
 ];
