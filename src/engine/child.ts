@@ -47,7 +47,7 @@ export class LlamaChild<Prompt extends CountedPrompt> {
   async receive(message: ParentMessage): Promise<void> {
     switch (message.type) {
       case "load":
-        return await this.#load(message.settings);
+        return await this.#load(message.settings, message.templateMark);
       case "probe":
         return await this.#probe(message.gpu);
       case "task":
@@ -67,11 +67,11 @@ export class LlamaChild<Prompt extends CountedPrompt> {
     }
   }
 
-  async #load(settings: LoadSettings): Promise<void> {
+  async #load(settings: LoadSettings, templateMark: string | undefined): Promise<void> {
     this.#startPulse();
     try {
-      this.#runtime = await this.#kind.load(settings, this.#hooks);
-      this.#send({ type: "ready", model: this.#runtime.facts });
+      this.#runtime = await this.#kind.load(settings, { ...this.#hooks, templateMark });
+      this.#send({ type: "ready", model: this.#runtime.facts, templateMark: this.#runtime.templateMark });
     } catch (thrown) {
       this.#send({ type: "load_failed", error: toAppError(thrown).toFacts() });
     }

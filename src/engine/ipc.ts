@@ -111,7 +111,8 @@ export interface AnswerEnd {
 export type AnswerFrame = [id: number, tokenCount: number, piece?: AnswerPiece];
 
 export type ParentMessage =
-  | { type: "load"; settings: LoadSettings }
+  /** With the mark that an earlier child's `ready` had. */
+  | { type: "load"; settings: LoadSettings; templateMark?: string | undefined }
   /** Only look at the devices; answered by `devices`. */
   | { type: "probe"; gpu: GpuChoice }
   /** Answered by `task_done` or `task_failed`; `cancel` ends it. */
@@ -127,7 +128,7 @@ export type ParentMessage =
 export type ChildMessage =
   /** A process of its own that must not outlive this one. */
   | { type: "helper"; pid: number }
-  | { type: "ready"; model: LoadedModel }
+  | { type: "ready"; model: LoadedModel; templateMark?: string | undefined }
   | { type: "load_failed"; error: ErrorFacts }
   /** The chosen backend found no usable device; the CPU is used, and another start may save itself the search. */
   | { type: "gpu_unusable"; backend: Backend }

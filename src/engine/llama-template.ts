@@ -15,6 +15,7 @@ import {
 import type { ChatMessage, ChatRequest, Tool } from "../core/chat.ts";
 import { AppError } from "../core/errors.ts";
 import type { AnswerMarks } from "./answer-parser.ts";
+import { markOf, wrapperOf } from "./llama-template-mark.ts";
 import type { CallForm } from "./tool-call-reader.ts";
 
 export interface RenderedPrompt {
@@ -46,8 +47,15 @@ export class LlamaTemplate {
   /**
    * The library's own rendering where it is the same as the model's, else the model's Jinja. The comparison looks at
    * plain conversations alone, so a template that knows tools is preferred to a rendering that does not.
+   *
+   * @param known the mark of what was chosen before, which saves the search
    */
-  static of(model: LlamaModel): LlamaTemplate {
+  static of(model: LlamaModel, known?: string): LlamaTemplate {
+    const remembered = known === undefined ? undefined : wrapperOf(model, known);
+    return remembered === undefined ? LlamaTemplate.#search(model) : new LlamaTemplate(model, remembered);
+  }
+
+  static #search(model: LlamaModel): LlamaTemplate {
     const resolved = resolveChatWrapper(model);
     const jinja = model.fileInfo.metadata.tokenizer.chat_template;
     if (jinja === undefined || !/\btools\b/.test(jinja) || !hasGenericCalls(resolved)) {
@@ -60,6 +68,11 @@ export class LlamaTemplate {
       // A template that the library cannot follow.
       return new LlamaTemplate(model, resolved);
     }
+  }
+
+  /** Of what was chosen; undefined where it cannot be known again. */
+  get mark(): string | undefined {
+    return markOf(this.#model, this.#wrapper);
   }
 
   get name(): string {

@@ -120,7 +120,7 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
       const pace = new PrefillPace(settings.batchSize);
       const batch = new BatchStrategy(pace);
       const context = await createContext(model, settings, { contextLength, threads, batch });
-      const template = LlamaTemplate.of(model);
+      const template = LlamaTemplate.of(model, hooks.templateMark);
       await warmUp(model, context);
       // After the first step, which brings workspaces of its own.
       const memory = await measureMemory(llama, model, context);
@@ -248,6 +248,10 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
     const rssBytes = process.memoryUsage.rss();
     if (this.#llama.gpu === false) return { rssBytes };
     return { rssBytes, vramBytesUsed: (await this.#llama.getVramState()).used };
+  }
+
+  get templateMark(): string | undefined {
+    return this.#template.mark;
   }
 
   async dispose(): Promise<void> {

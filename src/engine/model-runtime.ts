@@ -26,6 +26,8 @@ import type {
 /** @typeParam Prompt a request whose conversation is rendered and counted, ready to run */
 export interface ModelRuntime<Prompt extends CountedPrompt = CountedPrompt> {
   readonly facts: LoadedModel;
+  /** For the next process that loads the model: see `LoadHooks`. */
+  readonly templateMark?: string | undefined;
   /**
    * Renders the conversation and counts it.
    *
@@ -61,6 +63,8 @@ export interface AnswerHooks {
 }
 
 export interface LoadHooks {
+  /** What the last process that loaded the model said of its chat template; saves the search for it. */
+  templateMark?: string | undefined;
   log(level: Extract<ChildMessage, { type: "log" }>["level"], message: string): void;
   /** The backend has no usable device; the CPU is taken instead. */
   gpuUnusable(backend: Backend): void;

@@ -83,6 +83,8 @@ export class Supervisor {
   readonly #options: SupervisorOptions;
   readonly #times: SupervisorTimes;
   #settings: LoadSettings;
+  /** For the next child. */
+  #templateMark: string | undefined;
   #child: ChildProcess | undefined;
   /** Processes of the child's that end with it. */
   #helpers: number[] = [];
@@ -207,7 +209,7 @@ export class Supervisor {
     // A process that never came to be has no exit.
     if (child.pid === undefined) queueMicrotask(() => this.#exited(child, null, null));
     this.#watch(child);
-    this.send({ type: "load", settings: this.#settings });
+    this.send({ type: "load", settings: this.#settings, templateMark: this.#templateMark });
   }
 
   #watch(child: ChildProcess): void {
@@ -246,6 +248,7 @@ export class Supervisor {
         this.#settings = { ...this.#settings, gpu: false };
         return;
       case "ready":
+        this.#templateMark = message.templateMark;
         void this.#verified(child, message.model);
         return;
       case "load_failed":
