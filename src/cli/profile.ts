@@ -1,20 +1,8 @@
 /** `snug doctor --profile`: what this machine has learned of itself. */
 import type { Locale } from "../core/errors.ts";
 import { formatBytes } from "../core/units.ts";
+import type { LearnedEntry } from "../fit/learned.ts";
 import { renderFacts, type Terminal } from "./terminal.ts";
-
-export interface ProfileEntry {
-  device: string;
-  build: string;
-  architecture: string;
-  loads: number;
-  runs: number;
-  runtimeBytes?: number;
-  computeFactor?: { host: number; gpu: number };
-  effectiveBandwidthBytesPerSecond?: number;
-  layerSeconds?: number;
-  lastAt: number;
-}
 
 const texts = {
   en: {
@@ -32,7 +20,7 @@ const texts = {
 } satisfies Record<Locale, object>;
 
 export function renderProfile(
-  profile: readonly ProfileEntry[],
+  profile: readonly LearnedEntry[],
   { paint, locale }: Pick<Terminal, "paint" | "locale">,
 ): string {
   const t = texts[locale];

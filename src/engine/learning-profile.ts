@@ -1,6 +1,6 @@
 /** What a machine has learned, in the words of those who look at it: per device, build and architecture. */
 import { findGpu } from "../fit/gpus.ts";
-import { type LearnedMachine, memoryCorrection } from "../fit/learned.ts";
+import { type LearnedEntry, type LearnedMachine, memoryCorrection } from "../fit/learned.ts";
 import { gpuRuntimeBytes } from "../fit/memory.ts";
 import { constantsFor, deviceRates, ramBandwidthDefault, SPEED_CONSTANTS } from "../fit/speed-constants.ts";
 import { coreBytesPerSecond, hostLayerSeconds } from "../fit/speed-host.ts";
@@ -9,25 +9,6 @@ import type { Backend, GpuDevice, Hardware } from "../fit/types.ts";
 import type { MachineLearning } from "./learning.ts";
 import { cardsOf, learnedLoad, type MemoryRecord } from "./memory-records.ts";
 import { learnedRun, type SpeedRecord } from "./speed-records.ts";
-
-export interface LearnedEntry {
-  /** Backend, cards and driver. */
-  device: string;
-  build: string;
-  architecture: string;
-  loads: number;
-  /** Answers alike, each the median of a few. */
-  runs: number;
-  /** Per GPU, in place of the usual share. */
-  runtimeBytes?: number;
-  computeFactor?: { host: number; gpu: number };
-  /** Rate at which weights are read while answering, with what the runs say; of a CPU that computes, Q8_0 per core. */
-  effectiveBandwidthBytesPerSecond?: number;
-  /** What a layer costs beside reading its weights. */
-  layerSeconds?: number;
-  /** Milliseconds since the epoch. */
-  lastAt: number;
-}
 
 export function describeLearning({ memory, speed }: Pick<MachineLearning, "memory" | "speed">): LearnedEntry[] {
   const groups = new Map<string, { loads: MemoryRecord[]; runs: SpeedRecord[] }>();

@@ -38,6 +38,26 @@ export interface LearnedMachine {
   runs: readonly LearnedRun[];
 }
 
+/** The same for people to look at, by device, build and architecture. */
+export interface LearnedEntry {
+  /** Backend, cards and driver. */
+  device: string;
+  build: string;
+  architecture: string;
+  loads: number;
+  /** Answers alike, each the median of a few. */
+  runs: number;
+  /** Per GPU, in place of the usual share. */
+  runtimeBytes?: number;
+  computeFactor?: { host: number; gpu: number };
+  /** Rate at which weights are read while answering, with what the runs say; of a CPU that computes, Q8_0 per core. */
+  effectiveBandwidthBytesPerSecond?: number;
+  /** What a layer costs beside reading its weights. */
+  layerSeconds?: number;
+  /** Milliseconds since the epoch. */
+  lastAt: number;
+}
+
 /** The machine that answers questions, for those about it. */
 export interface KnownMachine {
   /** As its drivers call them. */
