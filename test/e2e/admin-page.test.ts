@@ -147,6 +147,9 @@ describe.skipIf(chromium === undefined)("the admin page in Chromium", () => {
     expect(totals.requests).toBeGreaterThan(0);
     expect(await legend.locator(".u-value").innerText()).toBe(String(totals.requests));
     expect(await page.locator("[data-total]").getAttribute("data-total")).toBe(String(totals.requests));
+    const times = page.locator(".chart.low .u-series");
+    expect(await times.locator(".u-label").allInnerTexts()).toEqual(expect.arrayContaining(["p50", "p95", "p99"]));
+    expect((await times.locator(".u-value").allInnerTexts()).join("")).toBe("");
     const colours = await page.locator(".chart canvas").first().evaluate(countColours);
     expect(colours).toBeGreaterThan(2);
     const [file] = await Promise.all([page.waitForEvent("download"), page.getByRole("link", { name: "CSV" }).click()]);

@@ -173,6 +173,8 @@
     const text = colour("muted");
     const grid = { stroke: colour("line"), width: 1 };
     const when = chart.hours ? axisHour : axisDay;
+    // Without a pointer the legend has the sum of counts; times have none.
+    const unpointed = ({ values }) => (isStack ? exact.format(values.reduce((sum, value) => sum + value, 0)) : "");
     const written = (value) => (value == null ? "–" : isStack ? exact.format(value) : milliseconds(value));
     const font = `12px ${getComputedStyle(document.body).fontFamily}`;
     const bars = window.uPlot.paths.bars({ size: [0.72, 44], radius: 0.12 });
@@ -232,7 +234,7 @@
             points: { show: !isStack && line.values.filter((value) => value !== null).length < 40, size: 5 },
             spanGaps: true,
             // The figure of the line itself, not of those it stands on.
-            value: (_, __, ___, step) => written(step == null ? totalOf(line, isStack) : line.values[step]),
+            value: (_, __, ___, step) => (step == null ? unpointed(line) : written(line.values[step])),
           })),
         ],
       },
@@ -240,11 +242,6 @@
       box,
     );
     drawn.set(box, plot);
-  }
-
-  /** Without a pointer the legend of counts shows the sum of all steps. */
-  function totalOf(line, isStack) {
-    return isStack ? line.values.reduce((sum, value) => sum + value, 0) : null;
   }
 
   /** Steps that are written under the axis, evenly, the last among them. */
