@@ -11,6 +11,8 @@ import type { AnswerHooks } from "./model-runtime.ts";
 interface Counted {
   request: ChatRequest;
   promptTokens: number;
+  /** What the answer is held to. */
+  grammar?: string;
 }
 
 /** What the server says beside the text. */
@@ -24,7 +26,7 @@ const slotPollMs = 5;
 /** @param othersRunning answers of ours that the server is writing beside this one */
 export async function answerOver(
   server: ServerProcess,
-  { request, promptTokens }: Counted,
+  { request, promptTokens, grammar }: Counted,
   hooks: AnswerHooks,
   othersRunning: () => number,
 ): Promise<AnswerEnd> {
@@ -36,7 +38,13 @@ export async function answerOver(
     // Silence is the supervisor's business, who hears of each chunk of the prompt.
     firstByteMsMax: modelLoadMsMax,
     silenceMsMax: modelLoadMsMax,
-    extraBody: { return_progress: true, timings_per_token: true, cache_prompt: true, ...probabilities(request) },
+    extraBody: {
+      return_progress: true,
+      timings_per_token: true,
+      cache_prompt: true,
+      ...probabilities(request),
+      ...(grammar === undefined ? {} : { grammar }),
+    },
     onChunk: (chunk) => readChunk(chunk, account, hooks),
   });
   let started = false;

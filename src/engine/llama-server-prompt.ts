@@ -29,13 +29,13 @@ export class ServerPrompts {
   }
 
   /**
-   * Tokens of the rendered conversation. It is the server's own template and vocabulary that counts.
+   * The rendered conversation and its tokens. It is the server's own template and vocabulary that counts.
    *
    * @throws AppError invalid_request when the model's template refuses these messages
    */
-  async count(request: ChatRequest): Promise<number> {
+  async count(request: ChatRequest): Promise<{ prompt: string; promptTokens: number }> {
     const prompt = request.prompt ?? (await this.#render(request));
-    return (await this.tokens(prompt, { add_special: true, parse_special: true })).length;
+    return { prompt, promptTokens: (await this.tokens(prompt, { add_special: true, parse_special: true })).length };
   }
 
   async #render(request: ChatRequest): Promise<string> {

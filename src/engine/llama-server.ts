@@ -26,6 +26,14 @@ import { leaveOutOldestLater } from "./truncation.ts";
 interface ServerPrompt extends CountedPrompt {
   /** As it is sent: shortened where that was asked for, and without control tokens. */
   request: ChatRequest;
+  /** What the answer is held to, in place of its form. */
+  grammar?: string;
+}
+
+interface CountedRequest extends CountedPrompt {
+  /** As the template writes it. */
+  prompt: string;
+  request: ChatRequest;
 }
 
 /** @param path of the binary */
@@ -125,8 +133,13 @@ class ServerChatRuntime implements ModelRuntime<ServerPrompt> {
     const { vocabularySize, tools } = this.#abilities;
     requireTokensBelow(vocabularySize, request);
     if (!tools && request.toolChoice !== "none" && (request.tools?.length ?? 0) > 0) throw noPlaceForTools();
-    // Only to refuse a schema that cannot be kept as the other backend does; the server makes its own grammar.
-    writeAnswerGrammar(request, { calls: undefined, afterThought: false });
+    // Also where it is not used: what the other backend cannot keep is refused here too.
+    const grammar = writeAnswerGrammar(request, { calls: undefined, afterThought: false });
+    const counted = await this.#count(request);
+    return grammar === undefined ? counted : formed(counted, grammar);
+  }
+
+  async #count(request: ChatRequest): Promise<CountedRequest> {
     const { contextLength } = this.facts;
     if (request.truncation !== "auto") return await this.#countWithin(request, 1);
     const answerTokens = Math.min(request.maxTokens ?? contextLength, Math.floor(contextLength / 4));
@@ -141,25 +154,25 @@ class ServerChatRuntime implements ModelRuntime<ServerPrompt> {
     return fitting ?? (await this.#countWithin(request, answerTokens));
   }
 
-  async #countWithin(request: ChatRequest, answerTokens: number): Promise<ServerPrompt> {
+  async #countWithin(request: ChatRequest, answerTokens: number): Promise<CountedRequest> {
     const { contextLength } = this.facts;
     const param = request.prompt === undefined ? "messages" : "prompt";
     const chars = countChars(request);
     if (chars > contextLength * charsPerTokenMax)
       throw promptTooLong(Math.ceil(chars / charsPerTokenMax), contextLength, param);
     const messages = await this.#prompts.withoutControls(request.messages);
-    const prompt = request.prompt === undefined ? {} : { prompt: wellFormed(request.prompt) };
-    const promptTokens = await this.#prompts.count({ ...request, ...prompt, messages });
+    const given = request.prompt === undefined ? {} : { prompt: wellFormed(request.prompt) };
+    const { prompt, promptTokens } = await this.#prompts.count({ ...request, ...given, messages });
     if (promptTokens > contextLength - answerTokens) throw promptTooLong(promptTokens, contextLength, param);
     const left = contextLength - promptTokens;
     const maxTokens = Math.min(request.maxTokens ?? left, left);
-    return { promptTokens, request: { ...request, ...prompt, messages, maxTokens } };
+    return { prompt, promptTokens, request: { ...request, ...given, messages, maxTokens } };
   }
 
-  async answer({ request, promptTokens }: ServerPrompt, hooks: AnswerHooks): Promise<AnswerEnd> {
+  async answer(prompt: ServerPrompt, hooks: AnswerHooks): Promise<AnswerEnd> {
     this.#running++;
     try {
-      const answered = await answerOver(this.#server, { request, promptTokens }, hooks, () => this.#running - 1);
+      const answered = await answerOver(this.#server, prompt, hooks, () => this.#running - 1);
       const { end } = answered;
       if (end.type === "error" && end.error.code === "engine_unavailable") await unlessGone(this.#server);
       return answered;
@@ -175,6 +188,18 @@ class ServerChatRuntime implements ModelRuntime<ServerPrompt> {
   async dispose(): Promise<void> {
     this.#server.kill();
   }
+}
+
+/**
+ * Our own grammar in place of the form: the server reads an answer of its own grammar a second time, and one that holds
+ * half a character fails there as a whole. Where calls may stand beside the form, or the template begins with a thought,
+ * only the server knows where the form begins.
+ */
+function formed(counted: CountedRequest, grammar: string): ServerPrompt {
+  const { prompt, promptTokens, request } = counted;
+  if ((request.tools?.length ?? 0) > 0 || /<[^<>]*think[^<>]*>\s*$/i.test(prompt)) return { promptTokens, request };
+  const { responseFormat: _, ...free } = request;
+  return { promptTokens, request: free, grammar };
 }
 
 function noPlaceForTools(): AppError {
