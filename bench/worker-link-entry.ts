@@ -73,6 +73,13 @@ export class EngineLink extends Link {
   }
 }
 
+/** So much work that is the same every time: what it costs is known, so the profiler's samples of it are a measure. */
+function spin(): number {
+  let value = 1;
+  for (let turn = 0; turn < 200_000; turn++) value = (value * 1_103_515_245 + 12_345) % 2_147_483_648;
+  return value;
+}
+
 type Context = Parameters<typeof worker.fetch>[2];
 
 export default {
@@ -80,6 +87,7 @@ export default {
   async fetch(request: Request, environment: WorkerEnvironment, context: Context): Promise<Response> {
     const url = new URL(request.url);
     if (url.pathname === "/bench/counts") return Response.json(counts);
+    if (url.pathname === "/bench/spin") return Response.json(spin());
     if (url.pathname === "/bench/link") {
       const { ENGINE_LINK: links } = environment;
       const name = url.searchParams.get("engine") ?? "";

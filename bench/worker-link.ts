@@ -3,15 +3,13 @@
  * each token; what the link adds to the first token; what a thousand idle engines cost.
  *
  * CPU time is the kernel's count for workerd's threads (/proc/PID/task/TID/schedstat): it holds sockets, D1 and the object
- * as well as the Worker's script, so it is an upper bound of what Cloudflare counts. Linux only. Each client opens one
- * connection, as bots and libraries do.
+ * as well as the Worker's script, so it is an upper bound of what Cloudflare counts; bench/worker-script.ts has the script's
+ * own share. Linux only. Each client opens one connection, as bots and libraries do.
  *
  * Prints tables, writes bench/results/worker-link.json. Run: npx tsx bench/worker-link.ts
  */
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { Agent, request as httpRequest } from "node:http";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { cpus, loadavg } from "node:os";
-import type { ChatEngine } from "../src/core/ports.ts";
 import { dialWebSocket } from "../src/entries/link-socket.ts";
 import { systemTimer } from "../src/entries/timer.ts";
 import { linkPing, linkPong, linkProtocol } from "../src/http/link-frames.ts";
@@ -20,83 +18,7 @@ import { dialEngine } from "../test/support/dialled-engine.ts";
 import { serveEngine } from "../test/support/engine-server.ts";
 import { FakeEngine } from "../test/support/fake-engine.ts";
 import { type RunningWorker, startWorker } from "../test/support/workerd.ts";
-
-const agent = new Agent({ keepAlive: true, maxSockets: 64 });
-
-/** Speaks as many tokens as asked for, one every `gapMs`. */
-function speaker(id: string, gapMs: number): ChatEngine {
-  const listing = { id, contextLength: 1e9, loaded: true };
-  return {
-    models: async () => [listing],
-    health: async () => ({ state: "ready", active: 0, queued: 0, slots: 64 }),
-    async *chat(request, { signal }) {
-      const tokens = request.maxTokens ?? 500;
-      const startedAt = performance.now();
-      yield { type: "start", producer: { model: id }, promptTokens: 10 };
-      for (let token = 0; token < tokens && !signal.aborted; token++) {
-        const dueInMs = startedAt + token * gapMs - performance.now();
-        if (dueInMs > 1) await systemTimer.wait(dueInMs);
-        else if (token % 8 === 0) await new Promise((resolve) => setImmediate(resolve));
-        yield { type: "text", text: " word" };
-      }
-      yield {
-        type: "finish",
-        finishReason: "stop",
-        usage: { promptTokens: 10, completionTokens: tokens },
-        timings: {},
-      };
-    },
-  };
-}
-
-interface Asked {
-  firstMs: number;
-  chunks: number;
-  bytes: number;
-}
-
-function ask(url: string, key: string, model: string, tokens: number): Promise<Asked> {
-  return new Promise((resolve, reject) => {
-    const body = JSON.stringify({
-      model,
-      stream: true,
-      max_tokens: tokens,
-      messages: [{ role: "user", content: "Hi" }],
-    });
-    const headers = { authorization: `Bearer ${key}`, "content-type": "application/json" };
-    const sentAt = performance.now();
-    let asked: Asked = { firstMs: 0, chunks: 0, bytes: 0 };
-    const outgoing = httpRequest(`${url}/v1/chat/completions`, { method: "POST", headers, agent }, (incoming) => {
-      if (incoming.statusCode !== 200) {
-        incoming.on("data", (data: Buffer) => reject(new Error(`${incoming.statusCode} ${data}`)));
-        return;
-      }
-      incoming.on("data", (data: Buffer) => {
-        const firstMs =
-          asked.firstMs === 0 && data.includes('"content":" word') ? performance.now() - sentAt : asked.firstMs;
-        asked = { firstMs, chunks: asked.chunks + 1, bytes: asked.bytes + data.length };
-      });
-      incoming.on("end", () => resolve(asked));
-    });
-    outgoing.on("error", reject);
-    outgoing.end(body);
-  });
-}
-
-/** CPU milliseconds of all threads, and of the busiest, which is the isolate's. */
-function cpuMs(pid: number): Map<string, number> {
-  return new Map(
-    readdirSync(`/proc/${pid}/task`).map((id) => {
-      const text = readFileSync(`/proc/${pid}/task/${id}/schedstat`, "utf8");
-      return [id, Number(text.split(" ")[0]) / 1e6];
-    }),
-  );
-}
-
-function spent(before: Map<string, number>, after: Map<string, number>) {
-  const used = [...after].map(([id, ms]) => ms - (before.get(id) ?? 0));
-  return { isolate: Math.max(...used), all: used.reduce((sum, ms) => sum + ms, 0) };
-}
+import { ask, cpuMs, round, speaker, speeds, spent } from "./worker-speaker.ts";
 
 async function many(worker: RunningWorker, model: string, tokens: number, chats: number, atOnce: number) {
   for (let warm = 0; warm < 10; warm++) await ask(worker.url, worker.adminKey, model, 20);
@@ -105,7 +27,10 @@ async function many(worker: RunningWorker, model: string, tokens: number, chats:
   let left = chats;
   let chunks = 0;
   const run = async () => {
-    while (left-- > 0) chunks += (await ask(worker.url, worker.adminKey, model, tokens)).chunks;
+    while (left-- > 0) {
+      const asked = await ask(worker.url, worker.adminKey, model, tokens);
+      chunks += asked.chunks;
+    }
   };
   await Promise.all(Array.from({ length: atOnce }, run));
   const { isolate, all } = spent(before, cpuMs(worker.pid));
@@ -116,17 +41,11 @@ async function many(worker: RunningWorker, model: string, tokens: number, chats:
   return { isolateMs: isolate / chats, allMs: all / chats, chunks: chunks / chats, perChat };
 }
 
-const round = (value: number, digits = 2) => Math.round(value * 10 ** digits) / 10 ** digits;
 const median = (values: number[]) => [...values].sort((a, b) => a - b)[values.length >> 1]!;
 
 const remote = await serveEngine(speaker("remote", 0));
 const worker = await startWorker({ SNUG_ENGINE_URL: `remote=${remote.url}` }, "bench/worker-link-entry.ts");
 const door = { url: worker.url, token: worker.adminKey };
-const speeds = [
-  ["as fast as it can", "fast", 0],
-  ["60 tokens/s", "sixty", 1000 / 60],
-  ["20 tokens/s", "twenty", 50],
-] as const;
 const dials = await Promise.all(speeds.map(([, name, gapMs]) => dialEngine(speaker(name, gapMs), { ...door, name })));
 
 async function counts(): Promise<Record<string, number>> {
