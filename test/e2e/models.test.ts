@@ -1,7 +1,9 @@
 /** `snug models` as a user runs it, against a hub of the test's own. */
+import { spawn } from "node:child_process";
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { writeModel } from "../support/gguf/write-model.ts";
 import { HubServer } from "../support/hub-server.ts";
@@ -96,3 +98,28 @@ test("what cannot be had is told in one sentence with what to do", async () => {
   expect((await models("pull", file)).stdout).toContain(`SNUG_MODEL=${file} snug start`);
   for (const answer of [gated]) expect(answer.output).not.toMatch(/\bat .*\.js:\d+/);
 });
+
+test.skipIf(process.platform === "win32")(
+  "a disk that fills up on the way is told, and the rest comes later",
+  async () => {
+    hub.publish("ann/Full-GGUF", { "Full-Q8_0.gguf": bytes });
+    const entry = fileURLToPath(new URL("../../dist/entries/cli.js", import.meta.url));
+    // Stands for a full disk: no file of this process may grow beyond a few thousand blocks.
+    const limited = spawn(
+      "sh",
+      ["-c", `ulimit -f 4000; exec "$@"`, "sh", process.execPath, entry, "models", "pull", "hf:ann/Full-GGUF:Q8_0"],
+      {
+        env: { ...process.env, ...environment() },
+      },
+    );
+    let told = "";
+    limited.stderr.on("data", (text: Buffer) => {
+      told += text;
+    });
+    expect(await new Promise((resolve) => limited.once("close", resolve))).toBe(1);
+    expect(told).toMatch(/cannot be written to .*models.* Free some space/);
+    expect((await models("list")).stdout).toMatch(/Full-Q8_0 .*not finished/);
+    expect((await models("pull", "hf:ann/Full-GGUF:Q8_0")).code).toBe(0);
+    expect(hub.requestsFor("Full-Q8_0.gguf").at(-1)).toMatch(/^bytes=[1-9]/);
+  },
+);
