@@ -1,15 +1,15 @@
-import { setImmediate } from "node:timers/promises";
 import { expect, it } from "vitest";
 import { createLogOutput } from "./log-output.ts";
 
-it("lines of one turn are one write, in their order", async () => {
+it("lines of a moment are one write, in their order", async () => {
   const sent: string[] = [];
   const { write } = createLogOutput((text) => sent.push(text));
   write("a\n", "info");
   write("b\n", "warn");
   expect(sent).toEqual([]);
-  await setImmediate();
-  expect(sent).toEqual(["a\nb\n"]);
+  await expect.poll(() => sent).toEqual(["a\nb\n"]);
+  write("c\n", "info");
+  await expect.poll(() => sent).toEqual(["a\nb\n", "c\n"]);
 });
 
 it("an error is written at once, after what came before it", () => {
