@@ -10,7 +10,7 @@ const endToken = 9 as Token;
 const nextTurn = () => new Promise(setImmediate);
 
 /** Tokens are places in `texts`; the answer stops before a full stop. */
-function telling({ tokensMax = 100, decides = false, fails = false } = {}) {
+function telling({ tokensMax = 100, decides = false, failsAt = -1 } = {}) {
   const parser = new AnswerParser({ thoughts: [], ignored: [], turnEnds: [], stops: ["."] });
   const shown: string[] = [];
   const account = new AnswerAccount(10, tokensMax);
@@ -19,7 +19,7 @@ function telling({ tokensMax = 100, decides = false, fails = false } = {}) {
     callCount: 0,
     isEnd: (token: Token) => token === endToken,
     write(token: Token) {
-      if (fails) throw new Error("no text for this token");
+      if (token === failsAt) throw new Error("no text for this token");
       if (token === endToken) return { pieces: [], ended: true, reasoning: false };
       return { pieces: parser.push(texts[token]!), ended: parser.ended, reasoning: false };
     },
@@ -33,13 +33,15 @@ function telling({ tokensMax = 100, decides = false, fails = false } = {}) {
 const take = (teller: AnswerTeller, token: number) => teller.take(token as Token) as AnswerEnd | undefined;
 
 describe("what an answer's tokens show", () => {
-  test("is told in a later turn, while the next token is computed", async () => {
+  test("is told in a later turn, while the next token is computed, but for the first, which somebody waits for", async () => {
     const { teller, shown, account } = telling();
     expect(take(teller, 0)).toBeUndefined();
-    expect(shown).toEqual([]);
-    await nextTurn();
     expect(shown).toEqual([JSON.stringify([{ type: "text", text: "Hel" }])]);
-    expect(account.completionTokens).toBe(1);
+    expect(take(teller, 1)).toBeUndefined();
+    expect(shown).toHaveLength(1);
+    await nextTurn();
+    expect(shown).toHaveLength(2);
+    expect(account.completionTokens).toBe(2);
   });
 
   test("is told at once where it may decide how the next token is chosen", async () => {
@@ -75,14 +77,16 @@ describe("what an answer's tokens show", () => {
   test("is told and counted when the answer is cut", () => {
     const { teller, account } = telling();
     take(teller, 0);
+    take(teller, 1);
     teller.tellLate();
-    expect(account.completionTokens).toBe(1);
+    expect(account.completionTokens).toBe(2);
   });
 
   test("cannot be told: the answer fails with the reason at the next token, the process lives", async () => {
-    const { teller } = telling({ fails: true });
+    const { teller } = telling({ failsAt: 1 });
     take(teller, 0);
+    take(teller, 1);
     await nextTurn();
-    expect(() => take(teller, 1)).toThrow("no text for this token");
+    expect(() => take(teller, 2)).toThrow("no text for this token");
   });
 });

@@ -32,7 +32,8 @@ export class AnswerTeller {
 
   /**
    * Where nothing in the text decides how the next token is chosen, the text is made while that one is being computed: a
-   * stop text is found a token late then, and that token is forgotten.
+   * stop text is found a token late then, and that token is forgotten. Only the first, which somebody waits for, and the
+   * last are told at once.
    *
    * @returns the answer's end once it is known
    */
@@ -44,7 +45,9 @@ export class AnswerTeller {
     if (this.#failure !== undefined) throw this.#failure.cause;
     if (this.#end !== undefined) return this.#end;
     this.#late.push(token);
-    if (this.#writer.isEnd(token) || this.#account.isFullWith(this.#late.length)) this.tellLate();
+    const first = this.#account.completionTokens === 0 && this.#late.length === 1;
+    const last = this.#writer.isEnd(token) || this.#account.isFullWith(this.#late.length);
+    if (first || last) this.tellLate();
     // The step's other work is queued by then: it goes on in a thread of its own.
     else this.#turn ??= setImmediate(() => this.#tellInTurn());
     return this.#end;
