@@ -2,12 +2,15 @@
  * Usage reports over a large ledger: npx tsx bench/usage.ts [rows] [days]
  *
  * A ledger of 1,000,000 rows over 30 days, its whole days added up as the server does it, then every grouping of the last
- * 30 days, with the current day and the beginning of the first one read from the rows.
+ * 30 days, with the current day and the beginning of the first one read from the rows; and what the admin page reads.
  */
 import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import SqliteFile from "better-sqlite3";
+import { groupings as pageGroupings, type RangeName, readUsageFacts } from "../src/api/admin/usage-facts.ts";
+import { createBotStateStore } from "../src/api/bot-state.ts";
+import { createKeyStore } from "../src/api/key-store.ts";
 import { createUsageStore } from "../src/api/usage/store.ts";
 import type { UsageGrouping } from "../src/core/ports.ts";
 import { openSqlite } from "../src/entries/sqlite.ts";
@@ -110,6 +113,15 @@ const oneUser = { group: "model", limit: 50, ...period, userId: "user-500" } as 
 measured.push(await measure("by model, one user", async () => (await store.groups(oneUser)).groups.length));
 measured.push(await measure("totals", async () => (await store.totals(period)).requests));
 measured.push(await measure("newest 50 rows", async () => (await store.rows({ limit: 50 })).length));
+
+// All that the usage page reads for one look: groups, two charts, failures, thumbs and names.
+const sources = { usageStore: store, keyStore: createKeyStore(database), feedback: createBotStateStore(database) };
+for (const range of ["day", "week", "month", "quarter"] satisfies RangeName[]) {
+  for (const by of range === "month" ? pageGroupings : (["model", "user"] as const)) {
+    const look = async () => (await readUsageFacts(sources, { range, by, show: "requests" }, now)).groupCount;
+    measured.push(await measure(`page, a ${range} by ${by}`, look));
+  }
+}
 database.close();
 
 const result = {
