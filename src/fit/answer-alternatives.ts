@@ -295,7 +295,7 @@ function expertPlacement(input: AlternativesInput): Alternative | undefined {
 /** What the machine runs well instead. */
 function otherModels(input: AlternativesInput): Alternative[] {
   const { query, row, hardware, wish, planned, question } = input;
-  if (planned.kind === "plan" && isGood(planned)) return [];
+  if (planned.kind === "plan" && isGood(planned, query.decodeTokensPerSecondMin)) return [];
   const { quantization: _mix, gpuLayers: _layers, hostExpertLayers: _experts, ...rest } = wish;
   const picks = recommendModels(hardware, {
     purposes: [query.purpose ?? "chat"],
@@ -311,10 +311,10 @@ function otherModels(input: AlternativesInput): Alternative[] {
 }
 
 /** Fast enough to read along, and not squeezed until it forgets. */
-function isGood({ speed, quality, offload, devices }: PlannedFit): boolean {
+function isGood({ speed, quality, offload, devices }: PlannedFit, asked = 0): boolean {
   const loss = quality.perplexityIncreasePercent ?? 0;
   const onGpus = offload === "full" || !devices.some(({ kind }) => kind === "gpu");
-  const enough = onGpus ? comfortableTokensPerSecond : readingTokensPerSecond;
+  const enough = Math.max(asked, onGpus ? comfortableTokensPerSecond : readingTokensPerSecond);
   return speed.decodeTokensPerSecond >= enough && loss <= bearableLossPercent;
 }
 

@@ -170,14 +170,15 @@ function speedClause({ plan, query }: FitFacts): Localized {
 }
 
 function fullVerdict(facts: FitFacts): Verdict {
-  const { plan, hardware } = facts;
+  const { plan, hardware, query } = facts;
+  const slow = plan.speed.decodeTokensPerSecond < (query.decodeTokensPerSecondMin ?? 0);
   const speed = speedClause(facts);
   const name: Localized = { en: planName(plan), zh: planName(plan, "zh") };
   return {
     code: "full",
     line: {
-      en: `Yes: ${name.en} runs fully on ${machineName(hardware, "en")}, ${speed.en}.`,
-      zh: `可以：${spaced(name.zh)}能完整放进 ${machineName(hardware, "zh")}，${speed.zh}。`,
+      en: `${slow ? "Yes, but not that fast" : "Yes"}: ${name.en} runs fully on ${machineName(hardware, "en")}, ${speed.en}.`,
+      zh: `${slow ? "可以，但没那么快" : "可以"}：${spaced(name.zh)}能完整放进 ${machineName(hardware, "zh")}，${speed.zh}。`,
     },
     reason: memoryReason(plan),
   };

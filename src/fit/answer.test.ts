@@ -216,6 +216,13 @@ describe("what an answer says is so", () => {
     expect(answer("13b 6gb -ngl 10 ctx 4k").verdict.code).toBe("partial");
   });
 
+  it("what fits but is slower than asked is no plain yes, and faster models are named", () => {
+    const { verdict, alternatives, plan } = answer("13b 16gb speed>100");
+    expect(verdict.line.en).toMatch(/^Yes, but not that fast: .* less than the 100 you asked for\.$/);
+    const model = alternatives.find(({ kind }) => kind === "model");
+    expect(model!.plan!.speed.decodeTokensPerSecond).toBeGreaterThan(plan!.speed.decodeTokensPerSecond);
+  });
+
   it("a second size in a question is said to be left out", () => {
     expect(said("which is better for 24gb 32b q4 or 14b q8")).toContain("I left out 14B");
   });

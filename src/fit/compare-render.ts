@@ -26,7 +26,7 @@ export function compareVerdict(report: ComparisonReport, locale: Locale): string
   const ran = report.variants.filter((variant) => decodeOf(variant) !== undefined);
   const notes = failures(report, locale);
   if (ran.length === 0)
-    return [zh ? "没有一种精度能在这里运行。" : "None of the precisions ran here.", ...notes].join(" ");
+    return [zh ? "没有一种精度能在这里运行。" : "None of the precisions ran here.", ...notes].join(zh ? "" : " ");
   const base = ran.find(({ quantization }) => quantization === report.reference) ?? ran[0]!;
   const good = ran.filter(({ quality }) => (quality?.divergence?.mean ?? 0) < divergenceMax);
   const best = good.reduce((left, right) => (decodeOf(right)! > decodeOf(left)! ? right : left), base);
@@ -39,9 +39,9 @@ export function compareVerdict(report: ComparisonReport, locale: Locale): string
       : alone
         ? `Only ${base.quantization} could be measured: ${rate(decodeOf(base)!)} tokens/s.`
         : `${base.quantization} is the fastest here; the others gain nothing in speed.`;
-    return [said, ...smallest(report, ran, base, locale), ...notes].join(" ");
+    return [said, ...smallest(report, ran, base, locale), ...notes].join(zh ? "" : " ");
   }
-  return [comparison(best, base, locale), ...notes].join(" ");
+  return [comparison(best, base, locale), ...notes].join(zh ? "" : " ");
 }
 
 function comparison(best: VariantResult, base: VariantResult, locale: Locale): string {

@@ -54,6 +54,7 @@ export function finishQuery(
   if (reserveBytes !== undefined) reading.wish.reserveBytes = reserveBytes;
   if (vramBytesMax !== undefined) reading.wish.vramBytesMax = vramBytesMax;
   sayHostOnly(hardware, reading);
+  saySeveral(reading);
   sayIgnored(reading, model);
   return {
     kind: model === undefined ? "models" : hardware === undefined ? "hardware" : "fit",
@@ -85,6 +86,8 @@ function readBareNumbers(reading: Reading): void {
   for (const { value, order, version } of reading.numbers) {
     // "large v3": a version is no size.
     if (value <= 0 || value > bareNumberMax || version === true) continue;
+    // "step 3.5 128gb": behind a word nobody knows a number is its version as likely as its size.
+    if (reading.unknown.some((word) => word.order === order)) continue;
     const hasModel = reading.models.length > 0 || reading.sizes.length > 0 || reading.reference !== undefined;
     const hasMemory = reading.mentions.length > 0;
     if (!hasModel && hasMemory) {
@@ -231,6 +234,14 @@ function withFile(model: ModelReference, { wish }: Reading): ModelReference {
   const { quantization } = wish;
   delete wish.quantization;
   return { ...model, location: `${model.location}:${quantization}`, quantization };
+}
+
+function saySeveral({ machines, notes }: Reading): void {
+  if (machines === undefined) return;
+  notes.push({
+    en: "I plan one machine. Several hold a model together with vLLM on Ray or llama.cpp's RPC; Snug takes their address as an engine.",
+    zh: "只规划一台机器。多台合力要用 vLLM + Ray 或 llama.cpp 的 RPC，再把地址作为引擎交给 Snug。",
+  });
 }
 
 function sayHostOnly(hardware: Hardware | undefined, reading: Reading): void {

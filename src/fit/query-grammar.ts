@@ -16,6 +16,8 @@ export type Fact =
   | { kind: "outside"; what: "closed" | "media" | "training"; name: string }
   | { kind: "count"; count: number; suffix?: boolean }
   | { kind: "plus" }
+  /** Computers, not cards. */
+  | { kind: "machines"; count: number }
   | { kind: "parameters"; count: number; activeCount?: number; expertCount?: number }
   | { kind: "activeParameters"; count: number }
   | { kind: "context"; tokens: number; bare?: boolean }

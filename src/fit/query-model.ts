@@ -93,7 +93,8 @@ function siblings({ model, also }: NamedModel): CatalogueModel[] {
 
 /** True when the words name a model whose size is part of what it is ("phi-4", "qwq"), not a family of sizes. */
 function isOneModel(named: NamedModel): boolean {
-  return siblings(named).length === 0 && !isFamilyWord(named.text);
+  // A plus belongs to one model's name ("command r+"), never to a family's.
+  return named.text.endsWith("+") || (siblings(named).length === 0 && !isFamilyWord(named.text));
 }
 
 /** "qwen", "llama": a word for many generations. */

@@ -197,6 +197,26 @@ export function isSeries(word: string): boolean {
   return word === "rtx" || word === "gtx" || word === "rx" || word === "radeon" || word === "quadro";
 }
 
+let namesWithPlus: ReadonlySet<string> | undefined;
+
+/** "commandr+": what stands before and with the plus of a name that has one. */
+function plusNames(): ReadonlySet<string> {
+  namesWithPlus ??= new Set(
+    CATALOGUE_MODELS.flatMap(({ name, aliases }) => [name, ...aliases]).flatMap((name) => {
+      const end = name.indexOf("+");
+      return end < 0
+        ? []
+        : [
+            name
+              .slice(0, end + 1)
+              .toLowerCase()
+              .replace(/[^a-z0-9+]/g, ""),
+          ];
+    }),
+  );
+  return namesWithPlus;
+}
+
 /** Where a name that starts at `start` may end, nearest first. */
 function nameEnds(text: string, pieces: readonly Piece[], start: number): { end: number; sized: boolean }[] {
   const { all, letters } = wordsOfModels();
@@ -207,6 +227,14 @@ function nameEnds(text: string, pieces: readonly Piece[], start: number): { end:
     const piece = pieces[index]!;
     if (piece.kind === "symbol") {
       const glued = pieces[index - 1]?.end === piece.start && pieces[index + 1]?.start === piece.end;
+      // "command r+": a plus that ends a name, and joins nothing to it.
+      if (piece.text === "+" && !glued && index > start && pieces[index - 1]!.end === piece.start) {
+        const name = text.slice(pieces[start]!.start, piece.end);
+        if (plusNames().has(name.replace(/[^a-z0-9+]/g, ""))) {
+          ends.push({ end: ++index, sized });
+          continue;
+        }
+      }
       if (!JOINTS.has(piece.text) || !glued) break;
       index++;
       continue;

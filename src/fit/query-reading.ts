@@ -37,6 +37,8 @@ export interface Reading {
   frameworkSaid?: string;
   purpose?: Purpose;
   vision?: boolean;
+  /** Computers the question spreads the model over. */
+  machines?: number;
   promptTokens?: number;
   decodeTokensPerSecondMin?: number;
   numbers: { value: number; order: number; version?: boolean }[];
@@ -223,6 +225,9 @@ function addWish(
       return;
     case "purpose":
       reading.purpose ??= fact.purpose;
+      return;
+    case "machines":
+      if (fact.count > 1) reading.machines = fact.count;
       return;
     case "vision":
       reading.vision = true;

@@ -60,6 +60,10 @@ const NUMBER_RULES: readonly Rule[] = [
     expertCount: Number(m[1]),
   })),
   rule(`(\\d{1,2})\\s*[x*]\\s*(?=[a-z0-9])`, (m) => count(m[1])),
+  rule(`(\\d{1,3})\\s*(?:machines?|nodes?|servers?|computers?|pcs|hosts|台(?:机器|电脑|服务器|主机)?)${END}`, (m) => ({
+    kind: "machines",
+    count: Number(m[1]),
+  })),
   rule(`(\\d{1,2})\\s*[张块卡片](?:显卡|卡)?`, (m) => count(m[1])),
   rule(`(\\d{1,2})\\s*(?:gpus?|cards|graphics cards)${END}`, (m) => count(m[1])),
   rule(`${NUMBER}\\s*(?:gib|gb|gigabytes?|gigs?|g|mib|mb|megabytes?|tib|tb)(?:yte)?${END}`, (m) => ({

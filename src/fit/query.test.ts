@@ -359,7 +359,16 @@ describe("what the planner does not plan", () => {
     },
   );
 
+  it.each(["70b on 4 machines with 24gb each", "70b 2台电脑 24g显存"])(
+    "%s: one machine is planned, and said so",
+    (text) => {
+      expect(notes(text)).toMatch(/^I plan one machine\./);
+    },
+  );
+
   it("a version is no size", () => {
     expect(parseQuery("foobar v3 8gb").kind).toBe("models");
+    expect(parseQuery("foobar 3.5 flash 128gb").kind).toBe("models");
+    expect(notes("foobar 3.5 flash 128gb")).toContain('I do not know "foobar"');
   });
 });
