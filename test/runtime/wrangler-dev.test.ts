@@ -4,11 +4,12 @@
  */
 
 import { type ChildProcess, execFile, spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { gzipSync } from "node:zlib";
 import OpenAI from "openai";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { docsFiles } from "../../src/api/docs-page.ts";
@@ -131,6 +132,15 @@ describe("the Worker under wrangler dev", () => {
     expect(await rowsOf("streaming")).toMatchObject([
       { settled: true, aborted: false, engineId: "fake", usage: { completionTokens: tokens } },
     ]);
+  });
+
+  it("is at most 300 KB, compressed, as it would be uploaded", async () => {
+    const folder = join(state, "script");
+    const arguments_ = ["deploy", "--dry-run", "--minify", "--env=", "--outdir", folder];
+    await promisify(execFile)(process.execPath, [wrangler, ...arguments_], { cwd: root, env: environment });
+    const script = readFileSync(join(folder, "worker.js"));
+    expect(gzipSync(script).length).toBeLessThan(300 * 1024);
+    expect(script.length).toBeGreaterThan(100_000);
   });
 
   it("serves the admin page with its styles and scripts", async () => {
