@@ -65,7 +65,7 @@ const texts = {
     out: "where to write the profile (default: the data folder)",
     share: "also write it without anything that tells who measured, to send in",
     list: "whole numbers with commas between, please",
-    answers: "Answers",
+    answer: (prompt: string) => `Answers: ${prompt}`,
     speed: "Speed, predicted beside measured",
     memory: "Memory, predicted beside measured",
     took: (total: string, overhead: string) => `${total}, of which ${overhead} beside the measuring`,
@@ -96,7 +96,7 @@ const texts = {
     out: "档案保存位置（默认数据目录）",
     share: "另存一份不含任何身份信息的档案，供分享",
     list: "请输入用逗号分隔的整数",
-    answers: "回答",
+    answer: (prompt: string) => `回答：${prompt}`,
     speed: "速度：预测与实测",
     memory: "内存：预测与实测",
     took: (total: string, overhead: string) => `用时 ${total}，其中测量之外 ${overhead}`,
@@ -173,10 +173,13 @@ export function renderComparison(
   lines.push(...part(t.memory, compareMemoryTable(report, locale)));
   lines.push(...part(t.speed, compareSpeedTable(report, locale)));
   for (const [index, prompt] of report.prompts.entries()) {
-    lines.push("", paint("bold", `${t.answers}: ${printable(prompt)}`));
-    for (const { quantization, answers } of report.variants) {
-      const answer = answers.find((given) => given.prompt === index);
-      if (answer !== undefined) lines.push(`  ${paint("cyan", quantization)}  ${printable(answer.text)}`);
+    lines.push("", paint("bold", t.answer(printable(prompt))));
+    const given = report.variants.flatMap(({ quantization, answers }) =>
+      answers.filter((answer) => answer.prompt === index).map(({ text }) => [quantization, printable(text)] as const),
+    );
+    const width = Math.max(0, ...given.map(([quantization]) => quantization.length));
+    for (const [quantization, text] of given) {
+      lines.push(`  ${paint("cyan", quantization.padEnd(width))}  ${text}`);
     }
   }
   lines.push("", paint("dim", t.took(formatDuration(report.durationMs), formatDuration(report.overheadMs))));

@@ -75,6 +75,8 @@ describe("the verdict of a comparison", () => {
       "Take Q4_K_M: it answers 2.50 times as fast as F16, in 33 % of its memory, and its predictions differ a little (KL divergence 0.040).",
     );
     expect(compareVerdict(usual, "zh")).toContain("建议用 Q4_K_M：生成速度是 F16 的 2.50 倍");
+    // Chinese sentences follow each other without a space.
+    expect(compareVerdict(usual, "zh")).not.toContain("。 ");
   });
 
   it("passes over a precision that answers fast and wrong", () => {
