@@ -47,15 +47,12 @@ describe("snug fits", () => {
     expect(stdout.startsWith("\u001b[1;38;5;214m")).toBe(true);
   });
 
-  it.each(["13b 6gb", "6gb", "70b", "what is nf4", "10b nf4 8gb", "3060笔记本能跑什么"])(
-    "writes %s as JSON that its schema holds",
-    async (query) => {
-      const { code, stdout } = await fits([query, "--json"]);
-      expect(code).toBe(0);
-      const answer = JSON.parse(stdout);
-      expect(fitsAnswerSchema.parse(answer)).toEqual(answer);
-    },
-  );
+  it.each(["13b 6gb", "3060笔记本能跑什么"])("writes %s as JSON that its schema holds", async (query) => {
+    const { code, stdout } = await fits([query, "--json"]);
+    expect(code).toBe(0);
+    const answer = JSON.parse(stdout);
+    expect(fitsAnswerSchema.parse(answer)).toEqual(answer);
+  });
 
   it("writes every tool's settings with --launch", async () => {
     const { stdout } = await fits(["qwen3-8b q4_k_m 12gb", "--launch"]);
