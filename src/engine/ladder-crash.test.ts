@@ -6,13 +6,10 @@ import { pathToFileURL } from "node:url";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { SCRIPT_LINES } from "../../test/support/gguf/vocabulary.ts";
 import { writeModel } from "../../test/support/gguf/write-model.ts";
-import { listLogger } from "../../test/support/local-engine.ts";
+import { childProgram, listLogger } from "../../test/support/local-engine.ts";
 import type { ChatEvent } from "../core/chat.ts";
 import { Ladder } from "./ladder.ts";
 import { createLocalEngine, type LocalEngine, type LocalEngineOptions } from "./local-engine.ts";
-
-/** As built: it starts a dozen times here, and without a compiler sooner each time. */
-const childProgram = { url: new URL("../../dist/entries/llama-child.js", import.meta.url), execArgv: [] };
 
 let folder: string;
 let path: string;
