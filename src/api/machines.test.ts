@@ -127,11 +127,31 @@ describe("the admin page", () => {
     const page = await (await api.app.request("/admin/engines", { headers })).text();
     expect(page).toContain('hx-get="/admin/engines/attic/machine"');
     const html = await (await api.app.request("/admin/engines/attic/machine", { headers })).text();
-    expect(html).toContain("NVIDIA GeForce RTX 3080，最近一天");
+    expect(html).toMatch(/NVIDIA GeForce RTX 3080，最近 \d+ 分钟/);
     for (const figure of ["显存", "使用率", "31 °C", "23 W", "过热"]) expect(html).toContain(figure);
     expect(html.match(/<polyline/g)).toHaveLength(4);
     // The page's own rules allow no style but the sheet's.
     expect(html).not.toContain("style=");
+  });
+
+  it("draws by the clock: time in which no driver answered is a gap, and the caption says how long is shown", async () => {
+    const own: ChatEngine = api.engine;
+    const looks = Array.from({ length: 120 }, (_, index) => (index < 60 ? index : 60 + index));
+    const values = looks.map((minute) => minute / 180);
+    const gpu = { gpu: 0, name: "card", at: looks.map((minute) => minute * 60_000), utilization: values };
+    const untold = looks.map(() => null);
+    own.operate = async () => ({
+      everyMs: 60_000,
+      warnings: [],
+      gpus: [{ ...gpu, vramBytesUsed: untold, temperatureCelsius: untold, powerWatts: untold, throttle: [] }],
+    });
+    const html = await (await api.app.request("/admin/engines/fake/machine", { headers: await signIn() })).text();
+    expect(html).toContain("card, the last 3 h");
+    const lines = [...html.matchAll(/points="([^"]+)"/g)].map(([, points]) => points!.split(" ").map(parseFloat));
+    expect(lines).toHaveLength(2);
+    // A third of the width on either side, of 240.
+    expect(lines[0]!.at(-1)).toBeCloseTo(80, -1);
+    expect(lines[1]![0]).toBeCloseTo(160, -1);
   });
 
   it("shows nothing for an engine that tells nothing, or what nobody can draw, and nothing to strangers", async () => {

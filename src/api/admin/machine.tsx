@@ -28,13 +28,14 @@ export const MachinePanel: FC<{ view: View; report: MonitoringReport | undefined
         </p>
       ))}
       {report.gpus.map((gpu) => (
-        <GpuDay view={view} gpu={gpu} />
+        <GpuDay view={view} gpu={gpu} everyMs={report.everyMs} />
       ))}
     </div>
   );
 };
 
-const GpuDay: FC<{ view: View; gpu: GpuHistory }> = ({ view: { t, f }, gpu }) => {
+const GpuDay: FC<{ view: View; gpu: GpuHistory; everyMs: number }> = ({ view: { t, f }, gpu, everyMs }) => {
+  const spanMs = everyMs + (gpu.at.at(-1) ?? 0) - (gpu.at[0] ?? 0);
   const lines: Line[] = [
     {
       label: t.machineMemory,
@@ -49,19 +50,20 @@ const GpuDay: FC<{ view: View; gpu: GpuHistory }> = ({ view: { t, f }, gpu }) =>
   const told = lines.filter(({ values }) => values.some((value) => value !== null));
   return (
     <figure class="gpu-day">
-      <figcaption class="small muted">{t.machineDay(gpu.name)}</figcaption>
+      <figcaption class="small muted">{t.machineDay(gpu.name, Math.max(1, Math.round(spanMs / 60_000)))}</figcaption>
       <div class="gpu-lines">
         {told.map((line) => (
-          <Chart line={line} />
+          <Chart line={line} at={gpu.at} everyMs={everyMs} />
         ))}
       </div>
     </figure>
   );
 };
 
-const Chart: FC<{ line: Line }> = ({ line: { label, values, top, say } }) => {
+const Chart: FC<{ line: Line; at: readonly number[]; everyMs: number }> = ({ line, at, everyMs }) => {
+  const { label, values, top, say } = line;
   const last = values.findLast((value) => value !== null) ?? 0;
-  const points = thin(values);
+  const points = thin(values, at, everyMs);
   const most = top ?? Math.max(1, ...points.flatMap((value) => value ?? []));
   return (
     <div class="gpu-line">
@@ -89,13 +91,20 @@ const Chart: FC<{ line: Line }> = ({ line: { label, values, top, say } }) => {
   );
 };
 
-/** The highest of each stretch: a peak is what one looks for. */
-function thin(values: Column): (number | null)[] {
-  const step = Math.max(1, Math.ceil(values.length / pointsMax));
-  return Array.from({ length: Math.ceil(values.length / step) }, (_, place) => {
-    const known = values.slice(place * step, (place + 1) * step).flatMap((value) => value ?? []);
-    return known.length === 0 ? null : Math.max(...known);
+/**
+ * The highest of each stretch of time: a peak is what one looks for. A stretch without a look, because nobody looked or no
+ * driver answered, is a gap; it is two looks long or more, so that one that came late leaves none.
+ */
+function thin(values: Column, at: readonly number[], everyMs: number): (number | null)[] {
+  const begin = at[0] ?? 0;
+  const spanMs = (at.at(-1) ?? 0) - begin;
+  const count = Math.max(1, Math.min(pointsMax, values.length, 1 + Math.floor(spanMs / (2 * Math.max(1, everyMs)))));
+  const points = Array.from({ length: count }, (): number | null => null);
+  values.forEach((value, index) => {
+    const place = spanMs > 0 ? Math.round((((at[index] ?? begin) - begin) / spanMs) * (count - 1)) : 0;
+    if (value !== null) points[place] = Math.max(value, points[place] ?? value);
   });
+  return points;
 }
 
 /** Lines of "x,y", broken where nothing was told. */

@@ -218,7 +218,8 @@ export const textsEn = {
   removed: (name: string) => `${name} is forgotten.`,
   engineFixed: "It stands in the settings: take it out of SNUG_ENGINE_URL to remove it.",
   engineGone: "There is no such engine any more.",
-  machineDay: (name: string) => `${name}, the last day`,
+  machineDay: (name: string, minutes: number) =>
+    `${name}, the last ${minutes < 120 ? `${minutes} min` : `${Math.round(minutes / 60)} h`}`,
   machineMemory: "Memory",
   machineUse: "Use",
   machineHeat: "Heat",

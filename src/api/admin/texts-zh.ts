@@ -213,7 +213,8 @@ export const textsZh: Texts = {
   removed: (name) => `已移除 ${name}。`,
   engineFixed: "该引擎来自设置：请从 SNUG_ENGINE_URL 中删去。",
   engineGone: "该引擎已不存在。",
-  machineDay: (name: string) => `${name}，最近一天`,
+  machineDay: (name: string, minutes: number) =>
+    `${name}，最近 ${minutes < 120 ? `${minutes} 分钟` : `${Math.round(minutes / 60)} 小时`}`,
   machineMemory: "显存",
   machineUse: "使用率",
   machineHeat: "温度",
