@@ -40,7 +40,7 @@ const formatRates: readonly FormatRate[] = [
 const formatUnknown: Omit<FormatRate, "mix"> = { bytes: 1, prompt: 18e9 };
 
 /** Weight bytes of Q8_0 that take as long as one multiply-add of attention over a cache in half precision. */
-const bytesPerAttentionStep = 2.8;
+const bytesPerAttentionStep = 2.9;
 /** A prompt's tokens look at the cache together, in tiles. */
 const promptAttentionShare = 0.3;
 
