@@ -3,7 +3,7 @@ import { getLlama, LlamaLogLevel, resolveChatWrapper, type Token } from "node-ll
 import { prefillChunkTokens } from "../../src/core/limits.ts";
 import { BatchStrategy } from "../../src/engine/batching.ts";
 import { placeOf } from "../../src/engine/llama-load.ts";
-import { PrefillPace } from "../../src/engine/prefill-chunks.ts";
+import { cpuFloor, PrefillPace } from "../../src/engine/prefill-chunks.ts";
 import type { ArmSettings } from "./arm.ts";
 
 interface Question {
@@ -20,7 +20,7 @@ const model = await llama.loadModel({
   gpuLayers: 0,
   defaultContextFlashAttention: true,
 });
-const strategy = new BatchStrategy(new PrefillPace(settings.batchSize));
+const strategy = new BatchStrategy(new PrefillPace(settings.batchSize, cpuFloor));
 const context = await model.createContext({
   contextSize: settings.contextLength,
   sequences: settings.sequenceCount,

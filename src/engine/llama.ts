@@ -38,7 +38,7 @@ import { callableTools, LlamaTemplate, type RenderedPrompt } from "./llama-templ
 import { VectorRuntime } from "./llama-vectors.ts";
 import { requireWithinLimit } from "./memory-limit.ts";
 import type { AnswerHooks, CountedPrompt, LoadHooks, ModelRuntime, RuntimeKind } from "./model-runtime.ts";
-import { nextChunk, PrefillPace, tileTokens, tokensToRepeat } from "./prefill-chunks.ts";
+import { cpuFloor, gpuFloor, nextChunk, PrefillPace, tileTokens, tokensToRepeat } from "./prefill-chunks.ts";
 import { countChars, promptTooLong } from "./prompt-size.ts";
 import { fillerText } from "./quality-text.ts";
 import type { MeasuredSpeed, MeasureTask, ScoreTask } from "./task.ts";
@@ -117,7 +117,7 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
       const threads = await limitThreads(llama, checked.fileBytes, settings.threadsMax);
       const contextLength = settings.contextLength ?? Math.min(checked.contextLengthTrained, contextLengthDefault);
       const model = await loadModel(llama, { ...settings, modelPath: path }, contextLength);
-      const pace = new PrefillPace(settings.batchSize);
+      const pace = new PrefillPace(settings.batchSize, llama.gpu === false ? cpuFloor : gpuFloor);
       const batch = new BatchStrategy(pace);
       const context = await createContext(model, settings, { contextLength, threads, batch });
       const template = LlamaTemplate.of(model, hooks.templateMark);
@@ -303,11 +303,13 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
   ): Promise<Token[] | undefined> {
     let rest = tokens.slice(sequence.nextTokenIndex);
     // What is less than a tile longer is not cut: the end would cost as much as the piece.
-    while (rest.length >= this.#pace.tokens + tileTokens) {
+    for (;;) {
+      const beside = this.#batch.decoding;
+      const most = beside ? this.#pace.tokens + 1 : this.#pace.tokensAlone;
+      if (rest.length < most + tileTokens) break;
       await this.#gate.closed;
       if (hooks.signal.aborted) return undefined;
-      const beside = this.#batch.decoding;
-      const chunk = nextChunk(rest.length, this.#pace.tokens + (beside ? 1 : 0), beside);
+      const chunk = nextChunk(rest.length, most, beside);
       const startedAt = performance.now();
       await sequence.evaluateWithoutGeneratingNewTokens(rest.slice(0, chunk), place);
       this.#pace.note(chunk, performance.now() - startedAt);

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { nextChunk, PrefillPace, tileTokens, tokensToRepeat } from "./prefill-chunks.ts";
+import { cpuFloor, gpuFloor, nextChunk, PrefillPace, tileTokens, tokensToRepeat } from "./prefill-chunks.ts";
 
 describe("pieces of a prompt", () => {
   test("are never followed by less than a tile, and never larger than allowed", () => {
@@ -46,7 +46,7 @@ describe("pieces of a prompt", () => {
 
 describe("the pace of prompts", () => {
   test("begins with one tile and follows what steps took, down to one tile and up to what a step can hold", () => {
-    const pace = new PrefillPace(512, 50);
+    const pace = new PrefillPace(512, cpuFloor, 50);
     expect(pace.tokens).toBe(64);
     pace.note(64, 12.8);
     expect(pace.tokens).toBe(192);
@@ -56,7 +56,15 @@ describe("the pace of prompts", () => {
     expect(pace.tokens).toBe(64);
   });
 
+  test("stays higher on a GPU, to which weights may have to travel for each step", () => {
+    const pace = new PrefillPace(512, gpuFloor, 50);
+    pace.note(256, 2_000);
+    expect([pace.tokens, pace.tokensAlone]).toEqual([128, 256]);
+    for (let step = 0; step < 20; step++) pace.note(256, 10);
+    expect([pace.tokens, pace.tokensAlone]).toEqual([512, 512]);
+  });
+
   test("is a small batch where steps can hold no tile", () => {
-    expect(new PrefillPace(32).tokens).toBe(32);
+    expect(new PrefillPace(32, cpuFloor).tokens).toBe(32);
   });
 });

@@ -5,7 +5,7 @@
  * fewer it takes row by row, each of which costs many times a tile's share. So pieces are whole tiles where they can be,
  * none is left that is smaller than one, and a short end takes some of what is known along.
  */
-import { prefillStepMsMax } from "../core/limits.ts";
+import { prefillChunkTokens, prefillStepMsMax } from "../core/limits.ts";
 
 /** Tokens that attention on the CPU computes together. */
 export const tileTokens = 64;
@@ -16,25 +16,47 @@ const knownTokensMin = 256;
 /** Weight of the newest step in the running mean. */
 const newestWeight = 0.5;
 
+/** Fewest tokens in a step with others, and alone. */
+export interface PaceFloor {
+  beside: number;
+  alone: number;
+}
+
+/** One tile costs no more per token than many. */
+export const cpuFloor: PaceFloor = { beside: tileTokens, alone: tileTokens };
+
+/** A step may begin with sending weights to the GPU, which costs the same however few tokens follow. */
+export const gpuFloor: PaceFloor = { beside: 2 * tileTokens, alone: prefillChunkTokens };
+
 /**
- * How many prompt tokens a step may have, so that a cancel and other answers do not wait long for it: whole tiles, at least
- * one, following how fast steps have been.
+ * How many prompt tokens a step may have, so that a cancel and other answers do not wait long for it: whole tiles, following
+ * how fast steps have been.
  */
 export class PrefillPace {
   readonly #tokensMax: number;
+  readonly #floor: PaceFloor;
   readonly #stepMsMax: number;
   #msPerToken: number | undefined;
 
   /** @param tokensMax what a step can hold */
-  constructor(tokensMax: number, stepMsMax = prefillStepMsMax) {
+  constructor(tokensMax: number, floor: PaceFloor, stepMsMax = prefillStepMsMax) {
     this.#tokensMax = tokensMax;
+    this.#floor = floor;
     this.#stepMsMax = stepMsMax;
   }
 
-  /** Begins with one tile: nothing is known yet, and one step tells. */
+  /** Beside running answers. Begins with the fewest: nothing is known yet, and one step tells. */
   get tokens(): number {
-    const tiles = this.#msPerToken === undefined ? 1 : this.#stepMsMax / this.#msPerToken / tileTokens;
-    return Math.max(1, Math.min(this.#tokensMax, Math.max(1, Math.floor(tiles)) * tileTokens));
+    return this.#atLeast(this.#floor.beside);
+  }
+
+  get tokensAlone(): number {
+    return this.#atLeast(this.#floor.alone);
+  }
+
+  #atLeast(floor: number): number {
+    const tiles = this.#msPerToken === undefined ? 0 : Math.floor(this.#stepMsMax / this.#msPerToken / tileTokens);
+    return Math.max(1, Math.min(this.#tokensMax, Math.max(floor, tiles * tileTokens)));
   }
 
   /** @param ms what so many tokens of a prompt took, with all that was in the same steps */
