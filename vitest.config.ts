@@ -1,14 +1,27 @@
 import { cloudflareTest, readD1Migrations } from "@cloudflare/vitest-pool-workers";
 import { defineConfig } from "vitest/config";
 
+/** Tests that touch nothing outside their own objects: no clock, no environment, no process. */
+const unitTests = ["api", "bots", "cli", "core", "fit"].map((room) => `src/${room}/**/*.test.ts`);
+
 export default defineConfig({
   test: {
     projects: [
       {
         test: {
+          name: "unit",
+          include: unitTests,
+          // They leave nothing behind, and importing the sources anew for each file costs more than the tests.
+          isolate: false,
+          testTimeout: 60_000,
+          retry: 1,
+        },
+      },
+      {
+        test: {
           name: "node",
           include: ["src/**/*.test.ts", "test/**/*.test.ts"],
-          exclude: ["test/runtime/worker/**"],
+          exclude: [...unitTests, "test/runtime/worker/**"],
           globalSetup: ["test/support/build.ts"],
           // Deadlines that only a hang meets, whatever else the machine does.
           testTimeout: 60_000,
