@@ -44,6 +44,12 @@ describe("a picture's title", () => {
     expect(renderPicture(answer, "en")).toContain(`>${pictureTitle(answer, "en").title}</text>`);
   });
 
+  it("of a load that overflows says so, and of an embedding model no writing speed", () => {
+    const { subtitle } = titleOf("13b 6gb -ngl 20 ctx 8k q4_k_m", "en");
+    expect(subtitle).toMatch(/^does not fit · 8k context · .* is missing$/);
+    expect(titleOf("bge-m3 4gb", "en").subtitle).toBe("fully on the GPU · 8k context");
+  });
+
   it("is never cut, and its second line neither", () => {
     const queries = [
       "13b 6gb",

@@ -61,6 +61,11 @@ function shortName(plan: FitPlan, locale: Locale): string {
 }
 
 function planLine(plan: PlannedFit, hardware: Hardware, locale: Locale): string {
+  if (!plan.fits) {
+    const over = Math.max(0, ...plan.devices.map(({ freeBytesAfter }) => -freeBytesAfter));
+    return refusalLine(over, plan, locale);
+  }
+  if (plan.vectors === true) return [placeOf(plan, hardware)[locale], contextLabel(plan)[locale]].join(" · ");
   const rate = formatRate(plan.speed.decodeTokensPerSecond);
   const speed = locale === "zh" ? `约 ${rate} tokens/s` : `about ${rate} tokens/s`;
   return [placeOf(plan, hardware)[locale], contextLabel(plan)[locale], speed].join(" · ");
@@ -80,5 +85,9 @@ function placeOf(plan: FitPlan, { gpus }: Hardware): Record<Locale, string> {
 function refusalLine(shortfallBytes: number, plan: FitPlan, locale: Locale): string {
   const short = formatBytes(shortfallBytes);
   const context = contextLabel(plan)[locale];
-  return locale === "zh" ? `放不下 · ${context} · 还缺 ${short}` : `does not fit · ${context} · ${short} is missing`;
+  const parts: Record<Locale, string[]> = {
+    en: ["does not fit", context, ...(shortfallBytes > 0 ? [`${short} is missing`] : [])],
+    zh: ["放不下", context, ...(shortfallBytes > 0 ? [`还缺 ${short}`] : [])],
+  };
+  return parts[locale].join(" · ");
 }

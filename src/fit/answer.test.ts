@@ -208,6 +208,7 @@ describe("what an answer says is so", () => {
     const { verdict, plan } = answer("llama.cpp -ngl 20 -c 8192 13b q4_k_m 6gb");
     expect(plan!.fits).toBe(false);
     expect(verdict.code).toBe("none");
+    expect(answer("13b q4_k_m 6gb -ngl 20 ctx 8k").speedByContext).toEqual([]);
     expect(verdict.line.en).toBe("No: with these settings a 13B model at Q4_K_M does not fit safely on a 6 GB GPU.");
     const layers = Number(/(\d+) of 41 layers would fit/.exec(verdict.reason.en)?.[1]);
     expect(layers).toBeLessThan(20);
@@ -239,6 +240,7 @@ describe("what an answer says is so", () => {
     expect(plan).toMatchObject({ vectors: true });
     expect(plan!.quality.perplexityIncreasePercent).toBeUndefined();
     expect(alternatives).toEqual([]);
+    expect(answer("bge-m3 4gb").speedByContext).toEqual([]);
     const server = answer("bge-m3 4gb").launch.find(({ framework }) => framework === "llama.cpp");
     expect(server!.text).toContain("--embeddings");
     expect(answer("qwen3 embedding 0.6b 4gb").plan).toMatchObject({ vectors: true });

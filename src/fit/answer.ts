@@ -267,7 +267,9 @@ function answerFit(query: FitsQuery, resolved: Resolved, hardware: Hardware, opt
     notes: [...query.notes, ...resolved.notes, ...contextNote(model, planned.settings.contextLength)],
     launch: launchRecipes({ plan: planned, model, hardware, files: resolved.files }, query.framework),
     memory: memoryBars(planned.devices, hardware, wish.reserveBytes),
-    speedByContext: speedByContext(model, planned, hardware, options.measured),
+    // What only reads, and what does not fit, has no speed of writing to draw.
+    speedByContext:
+      planned.vectors === true || !planned.fits ? [] : speedByContext(model, planned, hardware, options.measured),
     assumptions: assumptionsOf(planned),
   };
 }

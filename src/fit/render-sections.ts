@@ -60,7 +60,7 @@ export function answerSections(answer: FitsAnswer, locale: Locale): Section[] {
     ...section("asked", answer.query.kind === "term" ? [] : [answer.query.echo[locale]]),
     ...section("plan", plan === undefined ? [] : [planLine(plan, locale)]),
     ...section("memory", plan === undefined ? [] : answer.memory.map((bar) => barLegend(bar, locale))),
-    ...section("speed", plan === undefined ? [] : [speedLine(plan, locale)]),
+    ...section("speed", plan?.fits !== true ? [] : [speedLine(plan, locale)]),
     ...section("quality", plan === undefined ? [] : qualityLines(plan, locale)),
     ...section("models", modelLines(answer.models, locale), true),
     ...section(
