@@ -98,7 +98,7 @@ export function createSseParser(lineCharsMax = streamLineCharsMax): SseParser {
 }
 
 /** For bytes that are whole in themselves: without a state to keep, decoding costs a third. */
-const wholeText = new TextDecoder("utf-8", { ignoreBOM: true });
+const wholeText = new TextDecoder("utf-8", { fatal: false, ignoreBOM: true });
 
 /** Text of UTF-8 that may be cut anywhere; called without bytes at its end. */
 function createTextReader(): (bytes?: Uint8Array) => string {
@@ -114,7 +114,7 @@ function createTextReader(): (bytes?: Uint8Array) => string {
     begun = true;
     if (!cut && endsInAscii && !mayBeginWithMark) return wholeText.decode(bytes);
     cut = !endsInAscii;
-    streaming ??= new TextDecoder("utf-8", { ignoreBOM: !mayBeginWithMark });
+    streaming ??= new TextDecoder("utf-8", { fatal: false, ignoreBOM: !mayBeginWithMark });
     return streaming.decode(bytes, { stream: true });
   };
 }
