@@ -15,6 +15,8 @@ import { systemTimer } from "./timer.ts";
 
 /** The GPU must be free again this soon after the client left. */
 const freeMsMax = 300;
+/** A machine busy with other things may need a second try to show it. */
+const timed = { retry: 2 };
 
 const models = [{ id: "fake", contextLength: 1_000_000, loaded: true }];
 const clock = { now: () => Date.now() };
@@ -159,7 +161,7 @@ describe.each([
   });
 
   describe("a client that closes its socket", () => {
-    it.each(cells)("$when of an answer (stream: $stream) frees the engine and is accounted", async (cell) => {
+    it.each(cells)("$when of an answer (stream: $stream) frees the engine and is accounted", timed, async (cell) => {
       engine.script = cell.script;
       const { request, response } = ask({ stream: cell.stream });
       response.then((reply) => reply.on("error", () => {}).resume()).catch(() => {});
