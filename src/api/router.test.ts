@@ -131,6 +131,17 @@ describe("the choice", () => {
     await first;
   });
 
+  it("hears over HTTP how fast an engine is", async () => {
+    const fast = { models: [{ ...listing("m"), decodeTokensPerSecond: 62.5 }] };
+    const far = await serveEngine(say("far", fast));
+    const near = say("near", { models: [{ ...listing("m"), decodeTokensPerSecond: 4 }] });
+    const remote = createHttpEngine({ baseUrl: far.url, clock: { now: () => Date.now() } });
+    expect(await remote.models()).toMatchObject(fast.models);
+    const { answer } = open({ near, far: remote });
+    for (let i = 0; i < 4; i++) expect(await answer({ userId: `u${i}` })).toBe("far: far");
+    await far.close();
+  });
+
   it("is the same engine for a conversation as it grows, and spreads conversations by weight", async () => {
     const { answer } = open({ a: say("a"), b: say("b") }, {}, [3, 1]);
     const counts: Record<string, number> = {};

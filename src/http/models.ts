@@ -24,6 +24,7 @@ export function renderModels(listings: ModelListing[], created: number): JsonObj
       snug: defined({
         task: listing.task,
         quantization: listing.quantization,
+        decode_tokens_per_second: listing.decodeTokensPerSecond,
         loaded: listing.loaded,
         demo: listing.demo,
       }),
@@ -50,6 +51,7 @@ export function parseModels(body: unknown): ModelListing[] {
         contextLength: asAmount(meta.n_ctx) ?? asAmount(model.max_model_len),
         contextLengthTrained: asAmount(meta.n_ctx_train),
         fileBytes: asAmount(meta.size),
+        decodeTokensPerSecond: asAmount(snug.decode_tokens_per_second),
         task: snug.task === "embedding" || snug.task === "rerank" ? snug.task : undefined,
         demo: snug.demo === true ? true : undefined,
       }),
