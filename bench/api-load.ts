@@ -1,5 +1,6 @@
 /** A load generator for streamed chats, on bare sockets so that it costs little beside what it measures. */
 import { connect, type Socket } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 
 export interface Target {
   port: number;
@@ -25,6 +26,11 @@ export interface LoadOptions {
   connections: number;
   /** Streams in all; each connection asks for the next when one has ended. */
   streams: number;
+  /**
+   * Up to so long, by chance, each connection waits before it asks; 0 when left out. Without it all connections ask at the
+   * same moment, as their answers take equally long, and a first token waits for up to all other requests.
+   */
+  pauseMsMax?: number;
   /** Called when a stream has brought its first token. */
   onFirstToken?: () => void;
 }
@@ -38,6 +44,7 @@ export async function runLoad(options: LoadOptions): Promise<StreamTimes> {
   const worker = async () => {
     let socket: Socket | undefined;
     while (left-- > 0) {
+      if (options.pauseMsMax !== undefined) await sleep(Math.random() * options.pauseMsMax);
       socket ??= await open(options.target.port);
       const { firstTokenMs, whole } = await ask(socket, request, options);
       if (firstTokenMs !== undefined) times.firstTokenMs.push(firstTokenMs);

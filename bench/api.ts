@@ -1,5 +1,5 @@
 /**
- * What the API costs in front of an engine: npm run build && npx tsx bench/api.ts [rounds] [paced] [burst] [ledger] [many]
+ * What the API costs in front of an engine: npm run build && npx tsx bench/api.ts [rounds] [paced] [scattered] [burst] [ledger] [many]
  *
  * Side by side in one run: a bare node:http proxy, Snug (`snug start` with a ledger on disk) and @portkey-ai/gateway where
  * the package registry gives it; it goes into a temporary folder. All stand before the same scripted server. Each round
@@ -10,7 +10,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { runLoad, type Target } from "./api-load.ts";
+import { type LoadOptions, runLoad, type Target } from "./api-load.ts";
 import { type ServerProcess, startServer } from "./api-processes.ts";
 
 const rounds = Number(process.argv[2] ?? 7);
@@ -89,10 +89,13 @@ interface Sample {
   streamsPerSecond: number;
 }
 
-async function sample(name: string, model: string, tokens: number, streams: number): Promise<Sample> {
+type Load = Pick<LoadOptions, "model" | "tokens" | "streams" | "pauseMsMax">;
+
+async function sample(name: string, load: Load): Promise<Sample> {
   const contender = contenders[name]!;
+  const { streams } = load;
   const cpuBefore = contender.server.cpuMs();
-  const times = await runLoad({ target: contender, model, tokens, streams, connections: 16 });
+  const times = await runLoad({ ...load, target: contender, connections: 16 });
   if (times.broken > 0) throw new Error(`${name}: ${times.broken} of ${streams} streams broke.`);
   return {
     firstTokenMs: times.firstTokenMs,
@@ -102,11 +105,11 @@ async function sample(name: string, model: string, tokens: number, streams: numb
 }
 
 /** All contenders in turn, `rounds` times, after one round that does not count. */
-async function compare(names: string[], model: string, tokens: number, streams: number) {
+async function compare(names: string[], load: Load) {
   const samples = new Map<string, Sample[]>(names.map((name) => [name, []]));
   for (let round = 0; round <= rounds; round++) {
     for (const name of round % 2 === 0 ? names : [...names].reverse()) {
-      const taken = await sample(name, model, tokens, streams);
+      const taken = await sample(name, load);
       if (round > 0) samples.get(name)!.push(taken);
     }
   }
@@ -153,9 +156,12 @@ process.once("exit", () => {
 });
 
 const gateways = ["raw node:http", "snug start", ...(portkeyVersion === undefined ? [] : ["portkey"])];
-const paced = wanted("paced") ? await compare(gateways, "stream-32-10", 32, 320) : undefined;
-const burst = wanted("burst") ? await compare(gateways, "stream-20-0", 20, 1600) : undefined;
-const ledger = wanted("ledger") ? await compare(["ledger on", "ledger off"], "stream-20-0", 20, 1600) : undefined;
+const slow: Load = { model: "stream-32-10", tokens: 32, streams: 320 };
+const fast: Load = { model: "stream-20-0", tokens: 20, streams: 1600 };
+const paced = wanted("paced") ? await compare(gateways, slow) : undefined;
+const scattered = wanted("scattered") ? await compare(gateways, { ...slow, pauseMsMax: 330 }) : undefined;
+const burst = wanted("burst") ? await compare(gateways, fast) : undefined;
+const ledger = wanted("ledger") ? await compare(["ledger on", "ledger off"], fast) : undefined;
 const many = wanted("many")
   ? { raw: await measureMany("raw node:http", 500), snug: await measureMany("snug start", 500) }
   : undefined;
@@ -173,7 +179,8 @@ const show = (title: string, measured: Awaited<ReturnType<typeof compare>> | und
     })),
   );
 };
-show("32 tokens, 10 ms apart, 16 connections", paced);
+show("32 tokens, 10 ms apart, 16 connections in step", paced);
+show("the same, each connection asking when it likes", scattered);
 show("20 tokens at once, 16 connections", burst);
 show("the same, with and without the ledger", ledger);
 if (many !== undefined) console.table(many);
@@ -181,7 +188,7 @@ if (many !== undefined) console.table(many);
 if (parts.length === 0) {
   // Figures of a machine that is busy with other things say little beyond their ratios.
   const machine = { cpu: cpus()[0]?.model, cores: cpus().length, node: process.version, loadAverage: loadavg() };
-  const measured = { paced, burst, ledger, many };
+  const measured = { paced, scattered, burst, ledger, many };
   const result = { measuredAt: new Date().toISOString(), machine, portkeyVersion, rounds, ...measured };
   mkdirSync(new URL("results/", import.meta.url), { recursive: true });
   writeFileSync(new URL("results/api.json", import.meta.url), `${JSON.stringify(result, null, 2)}\n`);
