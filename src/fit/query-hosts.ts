@@ -19,6 +19,9 @@ function host(name: string, facts: HostFacts = {}): () => Fact {
 const CPU_SUFFIX = "(?:x3d|xt|x|ks|kf|k|hx|hs|h|u|f)";
 const CPU_NUMBER = `(?:[- ]?(?:pro[- ]?)?\\d{4,5}${CPU_SUFFIX}?)?`;
 
+const raspberryPi4 = host("Raspberry Pi 4", { bandwidthBytesPerSecond: 12.8e9 });
+const raspberryPi5 = host("Raspberry Pi 5", { bandwidthBytesPerSecond: 17.1e9 });
+
 export const HOST_NUMBER_RULES: readonly Rule[] = [
   rule(`[3579]\\d\\d0x(?:3d)?${END}`, host("Ryzen")),
   rule(`1[0-5]\\d{3}(?:ks|kf|k|hx|f)${END}`, host("Core")),
@@ -33,19 +36,17 @@ export const HOST_WORD_RULES: readonly Rule[] = [
   wordRule("x", `xeon(?:[- ]?[ew]\\d?(?:[- ]?\\d{4}[a-z]?)?)?(?:[- ]?v\\d)?${END}`, host("Xeon", { channels: 4 })),
   wordRule("cp", `(?:celeron|pentium)(?:[- ]?[a-z]?\\d{4})?${END}`, host("Celeron")),
   wordRule("n", `n(?:95|97|100|150|200|305)${END}`, host("Intel N", { channels: 1 })),
-  wordRule("r", `(?:raspberry[- ]?pi|rpi)[- ]?4${END}`, host("Raspberry Pi 4", { bandwidthBytesPerSecond: 12.8e9 })),
-  wordRule(
-    "r",
-    `(?:raspberry[- ]?pi|rpi)(?:[- ]?5)?${END}`,
-    host("Raspberry Pi 5", { bandwidthBytesPerSecond: 17.1e9 }),
-  ),
+  wordRule("r", `(?:raspberry[- ]?pi|rpi)[- ]?4${END}`, raspberryPi4),
+  wordRule("r", `(?:raspberry[- ]?pi|rpi)(?:[- ]?5)?${END}`, raspberryPi5),
   wordRule("o", `orange[- ]?pi(?:[- ]?5)?(?:[- ]?(?:plus|max|pro))?${END}`, host("Orange Pi")),
   wordRule("v", `(?:vps|vm)${END}`, host("VPS")),
   wordRule("psat", `(?:phone|smartphone|android|tablet)${END}`, host("phone")),
 ];
 
 export const HOST_HAN_RULES: readonly Rule[] = [
-  rule("(?:树莓派)[- ]?4?", host("Raspberry Pi")),
+  rule("树莓派[- ]?4b?", raspberryPi4),
+  // A number with a b behind it is a model's size.
+  rule("树莓派(?:[- ]?5(?![\\d.]|\\s?b))?", raspberryPi5),
   rule("(?:手机|安卓|平板)", host("phone")),
 ];
 
