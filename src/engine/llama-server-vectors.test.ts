@@ -1,8 +1,10 @@
 /** Embedding models and rerankers on a real llama-server, where the machine has one, beside the library's answers. */
+
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { ENCODER_SHAPE } from "../../test/support/gguf/shapes.ts";
 import { type ModelOptions, writeModel } from "../../test/support/gguf/write-model.ts";
 import { findTestServer, noServerReason, serverProgram } from "../../test/support/llama-server.ts";
 import { childProgram, listLogger, startEngine, type TestEngine } from "../../test/support/local-engine.ts";
@@ -14,17 +16,8 @@ import { openPlannedEngine } from "./planned-engine.ts";
 const found = await findTestServer();
 if (found === undefined) console.warn(`Tests of vectors on llama-server are ${noServerReason}.`);
 
-const shape = {
-  layerCount: 2,
-  embeddingLength: 64,
-  headCount: 2,
-  headCountKv: 2,
-  headLength: 32,
-  feedForwardLength: 64,
-  contextLengthTrained: 256,
-};
-const encoder: ModelOptions = { architecture: "bert", shape };
-const encoderReranker: ModelOptions = { architecture: "bert", shape, rank: true };
+const encoder: ModelOptions = { architecture: "bert", shape: ENCODER_SHAPE };
+const encoderReranker: ModelOptions = { architecture: "bert", shape: ENCODER_SHAPE, rank: true };
 const decoderReranker: ModelOptions = { architecture: "qwen3", shape: "tiny", brain: "random", rank: true };
 
 const signal = () => new AbortController().signal;

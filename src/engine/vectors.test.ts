@@ -1,18 +1,11 @@
 /** Embeddings and reranking with the real child on tiny generated encoders and rerankers. */
+
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { ENCODER_SHAPE } from "../../test/support/gguf/shapes.ts";
 import { startEngine, type TestEngine } from "../../test/support/local-engine.ts";
 import { prepareRegistry } from "../../test/support/registry.ts";
 import type { EmbeddingsRequest, RerankRequest } from "../core/vectors.ts";
 
-const shape = {
-  layerCount: 2,
-  embeddingLength: 64,
-  headCount: 2,
-  headCountKv: 2,
-  headLength: 32,
-  feedForwardLength: 64,
-  contextLengthTrained: 256,
-};
 const vectorSettings = { contextLength: 256, sequenceCount: 1, batchSize: 256 };
 
 let embedder: TestEngine;
@@ -21,8 +14,8 @@ let decoder: TestEngine;
 let chatter: TestEngine;
 beforeAll(async () => {
   [embedder, reranker, decoder, chatter] = await Promise.all([
-    startEngine({ architecture: "bert", shape }, { settings: vectorSettings }),
-    startEngine({ architecture: "bert", shape, rank: true }, { settings: vectorSettings }),
+    startEngine({ architecture: "bert", shape: ENCODER_SHAPE }, { settings: vectorSettings }),
+    startEngine({ architecture: "bert", shape: ENCODER_SHAPE, rank: true }, { settings: vectorSettings }),
     startEngine({ architecture: "qwen3", shape: "tiny", brain: "random", rank: true }, { settings: vectorSettings }),
     startEngine({ shape: "tiny", brain: "script" }),
   ]);
@@ -119,7 +112,7 @@ describe("an embedding model", () => {
   });
 
   it("that dies is brought back, and what it was doing fails as unavailable", async () => {
-    const own = await startEngine({ architecture: "bert", shape }, { settings: vectorSettings });
+    const own = await startEngine({ architecture: "bert", shape: ENCODER_SHAPE }, { settings: vectorSettings });
     closers.push(own.close);
     const inputs = Array.from({ length: 2000 }, () => "queue ".repeat(200));
     const lost = embed(own, { inputs });
@@ -164,7 +157,7 @@ it("a model that writes text makes no embeddings and is no reranker", async () =
 
 it("a registry plans an embedding model for itself, loads it on demand, and forecasts its memory", async () => {
   const { registry, close } = await prepareRegistry(
-    { ann: { shape: "tiny", brain: "script" }, bert: { architecture: "bert", shape } },
+    { ann: { shape: "tiny", brain: "script" }, bert: { architecture: "bert", shape: ENCODER_SHAPE } },
     { contextLength: 256 },
   );
   closers.push(close);

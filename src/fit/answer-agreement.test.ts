@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { expectPartsOfTotal } from "../../test/support/plan-sums.ts";
 import { answerQuery, type FitsAnswer } from "./answer.ts";
 import { parseQuery } from "./query.ts";
 import { blocksToMarkdown, discordCharsMax, escapeMarkdown, renderBlocks, renderMarkdown } from "./render.ts";
@@ -91,14 +92,7 @@ describe.each(QUESTIONS)("%s", (question) => {
       expect(plan.probability).toBeGreaterThanOrEqual(0.949);
       for (const device of plan.devices) {
         expect(device.totalBytes).toBeLessThanOrEqual(device.freeBytesBefore);
-        const parts =
-          device.weightBytes +
-          device.kvCacheBytes +
-          device.recurrentStateBytes +
-          device.computeBufferBytes +
-          device.outputBufferBytes +
-          device.runtimeBytes;
-        expect(Math.abs(parts - device.totalBytes)).toBeLessThan(1);
+        expectPartsOfTotal(device);
       }
     }
   });

@@ -1,5 +1,6 @@
 /** Laws that hold for every plan, tried over whole grids. */
 import { describe, expect, test } from "vitest";
+import { expectPartsOfTotal } from "../../test/support/plan-sums.ts";
 import { GIB, MIB } from "../core/units.ts";
 import { findCatalogueModel, specFromCatalogue } from "./catalogue.ts";
 import { offloadableLayers } from "./placement.ts";
@@ -19,14 +20,7 @@ const bytesOf = (plan: FitPlan) => plan.devices.reduce((sum, { totalBytes }) => 
 
 function expectSums(plan: FitPlan): void {
   for (const device of plan.devices) {
-    const parts =
-      device.weightBytes +
-      device.kvCacheBytes +
-      device.recurrentStateBytes +
-      device.computeBufferBytes +
-      device.outputBufferBytes +
-      device.runtimeBytes;
-    expect(Math.abs(parts - device.totalBytes)).toBeLessThan(1);
+    expectPartsOfTotal(device);
     expect(device.freeBytesAfter).toBe(device.freeBytesBefore - device.totalBytes);
     for (const value of Object.values(device)) {
       if (typeof value === "number") expect(Number.isFinite(value)).toBe(true);

@@ -1,4 +1,5 @@
 /** Embeddings and rankings through the API, from the official client to real models, inside the process and over HTTP. */
+
 import OpenAI from "openai";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type * as z from "zod";
@@ -10,19 +11,11 @@ import { createHttpEngine } from "../../src/http/client.ts";
 import { openApi, type TestApi } from "../support/api.ts";
 import { type Listening, listenLocally } from "../support/engine-server.ts";
 import { FakeEngine } from "../support/fake-engine.ts";
+import { ENCODER_SHAPE } from "../support/gguf/shapes.ts";
 import { prepareRegistry, type TestRegistry } from "../support/registry.ts";
 
 const clock = { now: () => Date.now() };
 const logger = { debug() {}, info() {}, warn() {}, error: console.error };
-const shape = {
-  layerCount: 2,
-  embeddingLength: 64,
-  headCount: 2,
-  headCountKv: 2,
-  headLength: 32,
-  feedForwardLength: 64,
-  contextLengthTrained: 256,
-};
 
 let models: TestRegistry;
 let elsewhere: Listening;
@@ -33,8 +26,8 @@ const served: Listening[] = [];
 beforeAll(async () => {
   models = await prepareRegistry(
     {
-      bert: { architecture: "bert", shape },
-      ranker: { architecture: "bert", shape, rank: true },
+      bert: { architecture: "bert", shape: ENCODER_SHAPE },
+      ranker: { architecture: "bert", shape: ENCODER_SHAPE, rank: true },
       chatter: { shape: "tiny", brain: "script" },
     },
     { contextLength: 256 },

@@ -20,6 +20,17 @@ export interface Shape {
   tiedEmbeddings?: boolean;
 }
 
+/** Of embedding models and rerankers; its context is short enough to run over in a test. */
+export const ENCODER_SHAPE: Shape = {
+  layerCount: 2,
+  embeddingLength: 64,
+  headCount: 2,
+  headCountKv: 2,
+  headLength: 32,
+  feedForwardLength: 64,
+  contextLengthTrained: 256,
+};
+
 /** At F16: tiny 0.6 to 1.3 MB, small 20 to 40 MB, medium 0.9 GB. */
 export const SHAPES = {
   tiny: {
