@@ -394,6 +394,8 @@ export interface GpuReading {
   vramBytesTotal: number;
   vramBytesFree?: number;
   driverVersion?: string;
+  /** By which a process can be told to use it. */
+  uuid?: string;
 }
 
 export interface HardwareReading {

@@ -1,5 +1,5 @@
 import { availableParallelism } from "node:os";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { childProgram } from "../../test/support/local-engine.ts";
 import { GIB, MIB } from "../core/units.ts";
 import {
@@ -54,16 +54,15 @@ describe("nvidia-smi", () => {
   });
 
   test("a device that does not tell its memory is left out, an unknown free amount too", () => {
-    expect(parseNvidiaSmi("NVIDIA GB10, [N/A], [N/A], 580.95\n")).toEqual([]);
+    expect(parseNvidiaSmi("NVIDIA GB10, [N/A], [N/A], 580.95\n")).toEqual([undefined]);
     expect(parseNvidiaSmi("Tesla P40, 23040, [N/A], 535.1\n")).toEqual([
       { name: "Tesla P40", vramBytesTotal: 23040 * MIB, driverVersion: "535.1" },
     ]);
   });
 
   test("a failing driver's text is no card", () => {
-    expect(parseNvidiaSmi("NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\n")).toEqual(
-      [],
-    );
+    const words = "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\n";
+    expect(parseNvidiaSmi(words)).toEqual([undefined]);
     expect(parseNvidiaSmi("")).toEqual([]);
   });
 });
@@ -76,6 +75,20 @@ describe("the GPUs of a machine", () => {
       askLlama: async () => cuda,
     });
     expect(found).toMatchObject({ backend: "cuda", gpus: [{ name: "NVIDIA L4", vramBytesFree: 22563 * MIB }] });
+  });
+
+  test("are those that CUDA_VISIBLE_DEVICES leaves, each with its id", async () => {
+    const line = (name: string, uuid: string) => `${name}, 16380, 16000, 550.90.07, ${uuid}`;
+    const runCommand = async () => [line("RTX 4060 Ti", "GPU-aa1"), line("RTX 3060", "GPU-bb2"), ""].join("\n");
+    const cuda: LlamaDevices = { ...vulkan, backend: "cuda" };
+    const namesNow = async () => (await readGpus({ runCommand, askLlama: async () => cuda })).gpus;
+    expect(await namesNow()).toMatchObject([{ uuid: "GPU-aa1" }, { uuid: "GPU-bb2" }]);
+    vi.stubEnv("CUDA_VISIBLE_DEVICES", "1");
+    try {
+      expect(await namesNow()).toMatchObject([{ name: "RTX 3060", uuid: "GPU-bb2" }]);
+    } finally {
+      vi.unstubAllEnvs();
+    }
   });
 
   test("are llama.cpp's where no tool tells", async () => {

@@ -8,6 +8,7 @@ import type { GpuReading, HardwareProbe, HardwareReading } from "../core/ports.t
 import { MIB } from "../core/units.ts";
 import { type ReadText, readUsableCores } from "./cpu-quota.ts";
 import { mayHaveGpu } from "./gpu-presence.ts";
+import { visibleCards } from "./gpu-selection.ts";
 import type { ChildMessage, LlamaDevices, ParentMessage } from "./ipc.ts";
 import { runCommandQuietly } from "./run-command.ts";
 import type { ChildProgram } from "./supervisor.ts";
@@ -54,8 +55,7 @@ async function readGpus(
   runCommand: NonNullable<HardwareProbeOptions["runCommand"]>,
   askLlama: NonNullable<HardwareProbeOptions["askLlama"]>,
 ): Promise<GpuFindings> {
-  const query = ["--query-gpu=name,memory.total,memory.free,driver_version", "--format=csv,noheader,nounits"];
-  const nvidia = parseNvidiaSmi((await runCommand("nvidia-smi", query)) ?? "");
+  const nvidia = await readNvidia(runCommand);
   const amd = nvidia.length > 0 ? [] : await readAmdMemory(readTextFile, listFolder);
   const llama = await askLlama();
   if (llama === undefined) return { gpus: nvidia, backend: nvidia.length > 0 ? "cuda" : "cpu" };
@@ -63,34 +63,43 @@ async function readGpus(
   return { gpus: spreadMemory(llama, amd), backend: llama.backend };
 }
 
+/** The cards CUDA's processes may use. */
+async function readNvidia(runCommand: NonNullable<HardwareProbeOptions["runCommand"]>): Promise<GpuReading[]> {
+  const query = ["--query-gpu=name,memory.total,memory.free,driver_version,uuid", "--format=csv,noheader,nounits"];
+  const cards = parseNvidiaSmi((await runCommand("nvidia-smi", query)) ?? "");
+  return visibleCards(cards, process.env.CUDA_VISIBLE_DEVICES);
+}
+
 /** Free bytes of every GPU by its driver's own tool, in the order of the reading; undefined where there is none. */
 export async function readVramFree(
   runCommand: NonNullable<HardwareProbeOptions["runCommand"]> = runCommandQuietly,
 ): Promise<number[] | undefined> {
   if (!(await mayHaveGpu())) return undefined;
-  const free = await runCommand("nvidia-smi", ["--query-gpu=memory.free", "--format=csv,noheader,nounits"]);
-  const nvidia = (free ?? "").split("\n").filter((line) => /^\s*\d+\s*$/.test(line));
-  if (nvidia.length > 0) return nvidia.map((line) => Number(line) * MIB);
+  const nvidia = await readNvidia(runCommand);
+  if (nvidia.length > 0) {
+    const free = nvidia.flatMap(({ vramBytesFree }) => vramBytesFree ?? []);
+    return free.length === nvidia.length ? free : undefined;
+  }
   const amd = await readAmdMemory(readTextFile, listFolder);
   return amd.length === 0 ? undefined : amd.map((device) => device.vramBytesFree);
 }
 
-/** Lines of "name, total MiB, free MiB, driver"; devices that do not tell their memory are left out. */
-export function parseNvidiaSmi(text: string): GpuReading[] {
-  const gpus: GpuReading[] = [];
-  for (const line of text.split("\n")) {
-    const [name, total, free, driverVersion] = line.split(",").map((field) => field.trim());
+/** Lines of "name, total MiB, free MiB, driver, id"; undefined for devices that do not tell their memory. */
+export function parseNvidiaSmi(text: string): (GpuReading | undefined)[] {
+  const lines = text.split("\n").filter((line) => line.trim() !== "");
+  return lines.map((line): GpuReading | undefined => {
+    const [name, total, free, driverVersion, uuid] = line.split(",").map((field) => field.trim());
     const totalMib = Number(total);
-    if (name === undefined || name === "" || !(totalMib > 0)) continue;
+    if (name === undefined || name === "" || !(totalMib > 0)) return undefined;
     const freeMib = Number(free);
-    gpus.push({
+    return {
       name,
       vramBytesTotal: totalMib * MIB,
       ...(freeMib >= 0 ? { vramBytesFree: freeMib * MIB } : {}),
       ...(driverVersion === undefined || driverVersion === "" ? {} : { driverVersion }),
-    });
-  }
-  return gpus;
+      ...(uuid?.startsWith("GPU-") === true ? { uuid } : {}),
+    };
+  });
 }
 
 interface DeviceMemory {

@@ -94,12 +94,12 @@ function settingsKey(settings: RuntimeSettings): string {
 export function isPipelined(
   model: ModelSpec,
   settings: Pick<RuntimeSettings, "buildFamily" | "gpuLayers">,
-  { gpuCount, hostExperts, mayPipeline }: Placement,
+  { usedGpuCount, hostExperts, mayPipeline }: Placement,
   backend: Backend,
 ): boolean {
   if (!mayPipeline) return false;
   const capable = backend === "cuda" || backend === "rocm" || (backend === "vulkan" && !isLegacy(settings));
-  return capable && gpuCount > 1 && settings.gpuLayers > model.layers.length && !hostExperts.includes(1);
+  return capable && usedGpuCount > 1 && settings.gpuLayers > model.layers.length && !hostExperts.includes(1);
 }
 
 function isLegacy({ buildFamily }: Pick<RuntimeSettings, "buildFamily">): boolean {

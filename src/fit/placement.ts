@@ -16,6 +16,8 @@ export interface Placement {
   /** 1 for blocks whose routed experts stay on the host although the block is on a GPU. */
   hostExperts: Uint8Array;
   gpuCount: number;
+  /** GPUs that got layers. */
+  usedGpuCount: number;
   /** False where a load that lacks room was tried again with one micro-batch in flight instead of four. */
   mayPipeline: boolean;
 }
@@ -50,7 +52,8 @@ export function createPlacement(
     hostExperts[block] = 1;
     left--;
   }
-  return { blocks, output, hostExperts, gpuCount, mayPipeline: true };
+  const used = settings.gpuLayerSplit.slice(0, gpuCount).filter((layers) => layers > 0);
+  return { blocks, output, hostExperts, gpuCount, usedGpuCount: used.length, mayPipeline: true };
 }
 
 /**

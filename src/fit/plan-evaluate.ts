@@ -18,6 +18,8 @@ export interface Machine {
   hostUsable: number;
   reserveBytes: number;
   vramBytesMax: number;
+  /** By which llama.cpp cuts the layers: free bytes of each GPU unless the wish has its own. */
+  shares: readonly number[];
   assumptions: string[];
 }
 
@@ -48,10 +50,16 @@ export function prepareMachine(hardware: Hardware, wish: Wish): Machine {
   const assumptions: string[] = [];
   const ram = hardware.ramBytesFree ?? hostFreeShare * (hardware.ramBytesTotal ?? assumedRam(hardware, assumptions));
   const host = hostFreeMemory(ram);
+  const shares = hardware.gpus.map(
+    (gpu, index) => wish.tensorSplit?.[index] ?? gpu.loaderBytesFree ?? gpus[index]!.bytes,
+  );
   return {
     hardware,
     gpus,
-    gpuUsable: gpus.map((free) => Math.min(usableBytes(free), free.bytes - reserveBytes, vramBytesMax)),
+    gpuUsable: gpus.map((free, index) =>
+      wish.tensorSplit?.[index] === 0 ? 0 : Math.min(usableBytes(free), free.bytes - reserveBytes, vramBytesMax),
+    ),
+    shares,
     host,
     hostUsable: usableBytes(host),
     reserveBytes,
@@ -125,10 +133,7 @@ function roughDoubt({ estimate }: Candidate): number {
 
 export function defaultSplit(machine: Machine, gpuLayers: number): number[] {
   if (machine.gpus.length === 1) return [gpuLayers];
-  return splitByFreeMemory(
-    gpuLayers,
-    machine.gpus.map((free) => free.bytes),
-  );
+  return splitByFreeMemory(gpuLayers, machine.shares);
 }
 
 function judge(machine: Machine, settings: RuntimeSettings, estimate: MemoryEstimate, precision: Precision): Candidate {

@@ -55,6 +55,9 @@ export function checkWish(model: ModelSpec, wish: Wish): void {
   whole(wish.draftTokensMax, "draftTokensMax", 0, 64);
   if (wish.reserveBytes !== undefined) bytes(wish.reserveBytes, "reserveBytes", 0);
   if (wish.vramBytesMax !== undefined) bytes(wish.vramBytesMax, "vramBytesMax", 0);
+  for (const share of wish.tensorSplit ?? []) {
+    if (!(share >= 0 && Number.isFinite(share))) refuse("Every share of tensorSplit must be 0 or more.", "tensorSplit");
+  }
   if (wish.buildFamily !== undefined && !families.has(wish.buildFamily)) {
     refuse("The build family must be node-llama-cpp, llama-server or llama.cpp-2024.", "buildFamily");
   }

@@ -49,6 +49,33 @@ describe("planFit", () => {
     expect(plan.probability).toBeLessThan(0.01);
   });
 
+  test("shares decide how many layers each GPU gets, and one without a share stays empty", () => {
+    const gpus = ["gpu0", "gpu1"].map((id) => ({ id, vramBytesTotal: 12 * GIB }));
+    const two: Hardware = { backend: "cuda", gpus, ramBytesFree: 32 * GIB };
+    const splitOf = (...tensorSplit: number[]) => {
+      const plan = planFit(llama, two, { contextLength: 4096, quantization: "Q4_K_M", tensorSplit });
+      if (plan.kind !== "plan") throw new Error(plan.reason);
+      return { split: plan.settings.gpuLayerSplit, devices: plan.devices };
+    };
+    expect(splitOf(2, 1).split).toEqual([22, 11]);
+    const { split, devices } = splitOf(0, 7);
+    expect(split).toEqual([0, 33]);
+    expect(devices[0]!.totalBytes).toBe(0);
+    // With one GPU in use no micro-batches are in flight on two of them.
+    const alone = planFit(llama, card(12), { contextLength: 4096, quantization: "Q4_K_M" });
+    expect(alone).toMatchObject({ devices: [{ computeBufferBytes: devices[1]!.computeBufferBytes }, {}] });
+    expect(() => splitOf(1, -1)).toThrow(expect.objectContaining({ code: "invalid_request", param: "tensorSplit" }));
+  });
+
+  test("llama.cpp's cut goes by what its loader finds free, not by what a plan may use", () => {
+    const gpus = [
+      { id: "gpu0", vramBytesTotal: 24 * GIB, vramBytesFree: 19 * GIB, loaderBytesFree: 23 * GIB },
+      { id: "gpu1", vramBytesTotal: 12 * GIB, vramBytesFree: 7 * GIB, loaderBytesFree: 11 * GIB },
+    ];
+    const plan = planFit(llama, { backend: "cuda", gpus, ramBytesFree: 32 * GIB }, { contextLength: 4096 });
+    expect(plan).toMatchObject({ kind: "plan", settings: { gpuLayerSplit: [23, 10] } });
+  });
+
   test("a question that no settings answer is a refusal with the nearest plan", () => {
     const refusal = planFit(llama, card(4), { quantization: "Q8_0", gpuLayers: 33 });
     expect(refusal.kind).toBe("refusal");

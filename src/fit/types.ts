@@ -91,6 +91,8 @@ export interface GpuDevice {
   vramBytesTotal: number;
   /** A live reading taken with the desktop and other programs running; absent when only the card is known. */
   vramBytesFree?: number;
+  /** Free as the loader will find it when it cuts the layers; left out: `vramBytesFree`. */
+  loaderBytesFree?: number;
   bandwidthBytesPerSecond?: number;
   /** Half-precision matrix rate, operations per second. */
   fp16FlopsPerSecond?: number;
@@ -175,6 +177,11 @@ export interface Wish {
   reserveBytes?: number;
   /** Most VRAM to use per GPU, bytes. */
   vramBytesMax?: number;
+  /**
+   * Shares of the layers for each GPU in device order, as llama.cpp's --tensor-split takes them: a GPU with 0 gets none.
+   * Left out: by free memory.
+   */
+  tensorSplit?: readonly number[];
 }
 
 /** Memory of one device under a plan. The parts sum to `totalBytes`. */

@@ -26,7 +26,13 @@ export function judgeGpus({ hardware, gpus, program, onBattery }: MachineFacts):
   if (hardware.gpus.length === 0 && gpus.length === 0) judgements.push(noGpu);
   const count = Math.max(hardware.gpus.length, gpus.length);
   for (let index = 0; index < count; index++) {
-    judgements.push(...judgeGpu(hardware.gpus[index], gpus[index], hardware.backend, count > 1 ? `${index}: ` : ""));
+    const condition = gpus[index];
+    // Of more cards than models may use, those they may are found by name.
+    const reading =
+      condition === undefined || hardware.gpus.length >= gpus.length
+        ? hardware.gpus[index]
+        : hardware.gpus.find(({ name }) => name === condition.name);
+    judgements.push(...judgeGpu(reading, condition, hardware.backend, count > 1 ? `${index}: ` : ""));
   }
   judgements.push(judgeBackend(hardware.backend, gpus, program));
   if (onBattery) judgements.push(battery);
