@@ -1,8 +1,7 @@
 /** node-llama-cpp alone in one process: what the engine's boundary, line and HTTP are measured against. */
-import { getLlama, LlamaLogLevel, resolveChatWrapper, type Token } from "node-llama-cpp";
+import { type EvaluationPriority, getLlama, LlamaLogLevel, resolveChatWrapper, type Token } from "node-llama-cpp";
 import { prefillChunkTokens } from "../../src/core/limits.ts";
 import { BatchStrategy } from "../../src/engine/batching.ts";
-import { placeOf } from "../../src/engine/llama-load.ts";
 import { cpuFloor, PrefillPace } from "../../src/engine/prefill-chunks.ts";
 import type { ArmSettings } from "./arm.ts";
 
@@ -29,12 +28,19 @@ const context = await model.createContext({
   flashAttention: true,
   batching: {
     dispatchSchedule: (dispatch) => queueMicrotask(dispatch),
-    itemPrioritizationStrategy: ({ items, size }) => strategy.plan(items, size),
+    // The library hands through a priority that it does not look at: it says which sequence an item is of.
+    itemPrioritizationStrategy: ({ items, size }) =>
+      strategy
+        .plan(
+          items.map((item) => ({ item, tokens: item.tokens, sequenceId: item.evaluationPriority })),
+          size,
+        )
+        .map(({ item, processAmount }) => ({ item: item.item, processAmount })),
   },
 });
 const free = Array.from({ length: settings.sequenceCount }, (_, index) => ({
   sequence: context.getSequence(),
-  place: placeOf(index),
+  place: { evaluationPriority: index as EvaluationPriority },
 }));
 const template = resolveChatWrapper(model);
 

@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { BatchStrategy } from "./batching.ts";
 
-const decode = { tokens: [1] };
-const prompt = (length: number) => ({ tokens: Array(length).fill(1) });
+const decode = { tokens: [1], sequenceId: 0 };
+const prompt = (length: number) => ({ tokens: Array(length).fill(1), sequenceId: 0 });
 
 function strategyWith(active: number): BatchStrategy {
   const strategy = new BatchStrategy({ tokens: 128 });
@@ -43,9 +43,9 @@ describe("the batch strategy", () => {
   });
 
   test("a step is in the order of its sequences, so that llama.cpp computes them together", () => {
-    const at = (evaluationPriority: number, length = 1) => ({ tokens: Array(length).fill(1), evaluationPriority });
+    const at = (sequenceId: number, length = 1) => ({ tokens: Array(length).fill(1), sequenceId });
     const planned = strategyWith(4).plan([at(3), at(0), at(2, 300), at(1)], 512);
-    expect(planned.map(({ item, processAmount }) => [item.evaluationPriority, processAmount])).toEqual([
+    expect(planned.map(({ item, processAmount }) => [item.sequenceId, processAmount])).toEqual([
       [0, 1],
       [1, 1],
       [2, 129],

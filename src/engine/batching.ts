@@ -1,23 +1,21 @@
 /**
  * Which tokens go into the next decode step.
  *
- * node-llama-cpp asks a strategy before every step. Its own leaves one stream out (it looks while the last finished
- * stream has not queued its next token yet) and lets a long prompt freeze every running answer. This one waits a few
- * turns until every running stream is there, decodes first, lets prompts fill up what is left under a cap, and puts the
- * step in the order of its sequences: llama.cpp computes neighbours together and starts over wherever the order breaks, so
- * that eight answers in any other order read the model's weights up to eight times.
+ * It waits a few turns until every running stream is there, decodes first, lets prompts fill up what is left under a cap,
+ * and puts the step in the order of its sequences: llama.cpp computes neighbours together and starts over wherever the order
+ * breaks, so that eight answers in any other order read the model's weights up to eight times. (node-llama-cpp's own strategy
+ * leaves one stream out, which has not queued its next token yet, and lets a long prompt freeze every running answer.)
  */
 
 import { nextChunk, type PrefillPace, tileTokens } from "./prefill-chunks.ts";
 
 /** A stream's tokens waiting for evaluation; one token is an answer going on, more are a prompt. */
-interface BatchItem {
+export interface BatchItem {
   readonly tokens: readonly unknown[];
-  /** The sequence's number: the library does not look at it itself, and hands a strategy nothing else to know it by. */
-  readonly evaluationPriority?: number;
+  readonly sequenceId: number;
 }
 
-interface PlannedItem<Item> {
+export interface PlannedItem<Item> {
   item: Item;
   /** Tokens of the item to evaluate in this step. */
   processAmount: number;
@@ -85,10 +83,6 @@ export class BatchStrategy {
       room -= processAmount;
       prompts++;
     }
-    return planned.sort((first, second) => placeIn(first) - placeIn(second));
+    return planned.sort((first, second) => first.item.sequenceId - second.item.sequenceId);
   }
-}
-
-function placeIn({ item }: PlannedItem<BatchItem>): number {
-  return item.evaluationPriority ?? 0;
 }

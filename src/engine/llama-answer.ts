@@ -59,10 +59,9 @@ export class AnswerWriter {
     return this.#parser.phase === "reasoning";
   }
 
-  /** For evaluation; nothing where no grammar can come up. */
-  get grammarOptions() {
-    if (!this.decides) return {};
-    return { grammarEvaluationState: () => this.#active };
+  /** What the next token is held to. */
+  get grammar(): LlamaGrammarEvaluationState | undefined {
+    return this.#active;
   }
 
   /** What is written may change how the next token is chosen. */

@@ -1,6 +1,5 @@
 /** Opening llama.cpp, loading a file and making its context: the part of node-llama-cpp that fails for many reasons. */
 import {
-  type EvaluationPriority,
   getLlama,
   InsufficientMemoryError,
   type Llama,
@@ -12,7 +11,6 @@ import {
 import { AppError } from "../core/errors.ts";
 import { usefulThreads } from "../fit/host-threads.ts";
 import type { Backend } from "../fit/types.ts";
-import type { BatchStrategy } from "./batching.ts";
 import { readUsableCores } from "./cpu-quota.ts";
 import { mayHaveGpu } from "./gpu-presence.ts";
 import type { GpuChoice, LlamaDevices, LoadSettings, MeasuredMemory, MemoryBytes } from "./ipc.ts";
@@ -70,7 +68,7 @@ export async function loadModel(llama: Llama, settings: LoadSettings, contextLen
 export async function createContext(
   model: LlamaModel,
   settings: LoadSettings,
-  { contextLength, threads, batch }: { contextLength: number; threads: number; batch: BatchStrategy },
+  { contextLength, threads }: { contextLength: number; threads: number },
 ): Promise<LlamaContext> {
   return await model.createContext({
     contextSize: contextLength,
@@ -80,22 +78,7 @@ export async function createContext(
     flashAttention: settings.flashAttention,
     // A smaller context than asked for would be a silent change of the plan.
     failedCreationRemedy: false,
-    batching: {
-      // The strategy waits for company itself; a turn of the event loop before each step would only be lost.
-      dispatchSchedule: (dispatch) => queueMicrotask(dispatch),
-      itemPrioritizationStrategy: ({ items, size }) => batch.plan(items, size),
-    },
   });
-}
-
-/** For `BatchStrategy`: see there. */
-export interface SequencePlace {
-  evaluationPriority: EvaluationPriority;
-}
-
-/** @param index sequences have the numbers in which they were created */
-export function placeOf(index: number): SequencePlace {
-  return { evaluationPriority: index as EvaluationPriority };
 }
 
 /** The library compares its own forecast with these before it allocates; what it really took is compared afterwards. */

@@ -19,14 +19,17 @@ export class LogprobTeller {
     this.#top = top;
   }
 
-  /** @param probabilities of all candidates, likeliest first */
-  note(token: Token, probabilities: ReadonlyMap<Token, number>): void {
+  /** @param pairs of all candidates: token, probability, token, probability, …; likeliest first */
+  note(token: Token, pairs: readonly number[]): void {
     const top: LikelyToken[] = [];
-    for (const [candidate, probability] of probabilities) {
-      if (top.length >= this.#top || probability <= 0) break;
-      top.push(this.#describe(candidate, probability));
+    let own = 0;
+    let found = false;
+    for (let at = 0; at + 1 < pairs.length && !(found && top.length >= this.#top); at += 2) {
+      const [candidate, probability] = [pairs[at] as Token, pairs[at + 1]!];
+      if (candidate === token) [own, found] = [probability, true];
+      if (top.length < this.#top && probability > 0) top.push(this.#describe(candidate, probability));
     }
-    this.#untold.push({ ...this.#describe(token, probabilities.get(token) ?? 0), top });
+    this.#untold.push({ ...this.#describe(token, own), top });
   }
 
   /** The same pieces, the first text with the tokens since the last one. Thoughts and calls have none. */

@@ -1,8 +1,10 @@
 /** Speed of a loaded model on a path of the same calls an answer takes, but with its lengths fixed. */
-import type { LlamaContextSequence, Token } from "node-llama-cpp";
+import type { Token } from "node-llama-cpp";
 import { prefillChunkTokens } from "../core/limits.ts";
 import type { BatchStrategy } from "./batching.ts";
-import { placeOf, type SequencePlace } from "./llama-load.ts";
+import type { BoundSequence } from "./llama-binding.ts";
+import { TokenSampler } from "./llama-sampling.ts";
+import type { TokenSteps } from "./llama-steps.ts";
 import type { MeasuredSpeed, MeasureTask } from "./task.ts";
 
 export interface TaskHooks {
@@ -10,14 +12,23 @@ export interface TaskHooks {
   progress(done: number, total: number): void;
 }
 
+/** What a measurement takes up. */
+export interface Measured {
+  steps: TokenSteps;
+  batch: BatchStrategy;
+  /** Empty ones. */
+  sequences: readonly BoundSequence[];
+  /** What prompts are made of. */
+  filler: readonly Token[];
+}
+
 /** Each sequence counts as one stream, so that they are decoded together as answers are. */
 export async function measureSpeed(
   { depthTokens, decodeTokens }: MeasureTask,
-  sequences: readonly LlamaContextSequence[],
-  filler: readonly Token[],
-  batch: BatchStrategy,
+  measured: Measured,
   { signal, progress }: TaskHooks,
 ): Promise<MeasuredSpeed> {
+  const { sequences, batch } = measured;
   const total = sequences.length * (depthTokens + decodeTokens);
   let done = 0;
   const advance = (tokens: number) => {
@@ -27,11 +38,11 @@ export async function measureSpeed(
   for (const _ of sequences) batch.enter();
   try {
     const prefillMs = await timed(() =>
-      together(sequences, (one, index) => fill(one, placeOf(index), depthTokens, filler, signal, advance)),
+      together(sequences, (one) => fill(one, depthTokens, measured, signal, advance)),
     );
     const cpuBefore = process.cpuUsage();
     const decodeMs = await timed(() =>
-      together(sequences, (one, index) => write(one, placeOf(index), decodeTokens, filler, signal, advance)),
+      together(sequences, (one) => write(one, decodeTokens, measured, signal, advance)),
     );
     const cpu = process.cpuUsage(cpuBefore);
     return {
@@ -56,18 +67,17 @@ async function timed(work: () => Promise<void>): Promise<number> {
 
 /** Waits for all, also when one fails: none may go on after the others' caches are cleared. */
 async function together(
-  sequences: readonly LlamaContextSequence[],
-  work: (sequence: LlamaContextSequence, index: number) => Promise<void>,
+  sequences: readonly BoundSequence[],
+  work: (sequence: BoundSequence) => Promise<void>,
 ): Promise<void> {
   const ended = await Promise.allSettled(sequences.map(work));
   for (const end of ended) if (end.status === "rejected") throw end.reason;
 }
 
 async function fill(
-  sequence: LlamaContextSequence,
-  place: SequencePlace,
+  sequence: BoundSequence,
   depthTokens: number,
-  filler: readonly Token[],
+  { steps, filler }: Measured,
   signal: AbortSignal,
   advance: (tokens: number) => void,
 ): Promise<void> {
@@ -75,26 +85,28 @@ async function fill(
     signal.throwIfAborted();
     const count = Math.min(prefillChunkTokens, depthTokens - at);
     const tokens = Array.from({ length: count }, (_, index) => filler[(at + index) % filler.length]!);
-    await sequence.evaluateWithoutGeneratingNewTokens(tokens, place);
+    await steps.evaluate(sequence, tokens);
     advance(count);
   }
 }
 
-/** An answer that ends is begun again until all tokens are written: the number is fixed, the text is nobody's. */
+/** Goes on behind tokens that would end an answer: the number is fixed, the text is nobody's. */
 async function write(
-  sequence: LlamaContextSequence,
-  place: SequencePlace,
+  sequence: BoundSequence,
   decodeTokens: number,
-  filler: readonly Token[],
+  { steps, filler }: Measured,
   signal: AbortSignal,
   advance: (tokens: number) => void,
 ): Promise<void> {
-  for (let written = 0; written < decodeTokens; ) {
-    const start = filler[written % filler.length]!;
-    for await (const _ of sequence.evaluate([start], { ...place, temperature: 0, yieldEogToken: true })) {
+  const sampler = new TokenSampler(sequence, { temperature: 0 });
+  try {
+    let token = filler[0]!;
+    for (let written = 0; written < decodeTokens; written++) {
       signal.throwIfAborted();
+      ({ token } = await steps.draw(sequence, [token], sampler));
       advance(1);
-      if (++written >= decodeTokens) return;
     }
+  } finally {
+    sampler.dispose();
   }
 }

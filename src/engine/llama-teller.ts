@@ -37,10 +37,7 @@ export class AnswerTeller {
    *
    * @returns the answer's end once it is known
    */
-  take(
-    token: Token,
-    probabilities?: ReadonlyMap<Token, number>,
-  ): AnswerEnd | undefined | Promise<AnswerEnd | undefined> {
+  take(token: Token, probabilities?: readonly number[]): AnswerEnd | undefined | Promise<AnswerEnd | undefined> {
     if (this.#writer.decides || this.#logprobs !== undefined) return this.#takeNow(token, probabilities);
     if (this.#failure !== undefined) throw this.#failure.cause;
     if (this.#end !== undefined) return this.#end;
@@ -70,13 +67,13 @@ export class AnswerTeller {
     }
   }
 
-  async #takeNow(token: Token, probabilities?: ReadonlyMap<Token, number>): Promise<AnswerEnd | undefined> {
+  async #takeNow(token: Token, probabilities?: readonly number[]): Promise<AnswerEnd | undefined> {
     this.#tell(token, probabilities);
     await this.#writer.holdCall();
     return this.#end;
   }
 
-  #tell(token: Token, probabilities?: ReadonlyMap<Token, number>): void {
+  #tell(token: Token, probabilities?: readonly number[]): void {
     if (this.#end !== undefined) return;
     const { pieces, ended, reasoning } = this.#writer.write(token);
     this.#account.count(reasoning);

@@ -2,7 +2,7 @@
  * llama.cpp through node-llama-cpp: one loaded model, one context, several sequences. With llama-load.ts the only importer
  * of that library. Runs in the llama child, because native code may take its process with it.
  */
-import type { Llama, LlamaContext, LlamaContextSequence, LlamaModel, Token } from "node-llama-cpp";
+import type { Llama, LlamaContext, LlamaModel, Token } from "node-llama-cpp";
 import type { ChatRequest } from "../core/chat.ts";
 import { AppError, toAppError } from "../core/errors.ts";
 import { charsPerTokenMax, contextLengthDefault } from "../core/limits.ts";
@@ -12,9 +12,9 @@ import { type CallRules, writeAnswerGrammar } from "./answer-grammar.ts";
 import { BatchStrategy } from "./batching.ts";
 import { type CheckedModel, checkModelFile } from "./check-model.ts";
 import { chooseSequence } from "./choose-sequence.ts";
-import { ContextGate } from "./context-gate.ts";
 import type { AnswerEnd, LoadedModel, LoadSettings, MemorySample } from "./ipc.ts";
 import { AnswerWriter } from "./llama-answer.ts";
+import { BoundSequence, nativeContextOf } from "./llama-binding.ts";
 import {
   backendOf,
   createContext,
@@ -24,15 +24,14 @@ import {
   loadModel,
   measureMemory,
   openLlama,
-  placeOf,
   probeDevices,
-  type SequencePlace,
   translateLoadError,
 } from "./llama-load.ts";
 import { LogprobTeller } from "./llama-logprobs.ts";
 import { measureSpeed, type TaskHooks } from "./llama-measure.ts";
-import { createSampling, requireKnownTokens, samplingDefaults } from "./llama-sampling.ts";
+import { requireKnownTokens, samplingDefaults, samplingOf, TokenSampler } from "./llama-sampling.ts";
 import { scoreTexts } from "./llama-score.ts";
+import { TokenSteps } from "./llama-steps.ts";
 import { AnswerTeller } from "./llama-teller.ts";
 import { callableTools, LlamaTemplate, type RenderedPrompt } from "./llama-template.ts";
 import { VectorRuntime } from "./llama-vectors.ts";
@@ -42,6 +41,7 @@ import { cpuFloor, gpuFloor, nextChunk, PrefillPace, tileTokens, tokensToRepeat 
 import { countChars, promptTooLong } from "./prompt-size.ts";
 import { fillerText } from "./quality-text.ts";
 import type { MeasuredSpeed, MeasureTask, ScoreTask } from "./task.ts";
+import { poolIsInOrder } from "./threads.ts";
 import { leaveOutOldest } from "./truncation.ts";
 
 /** A request whose conversation is rendered and counted, ready to run. */
@@ -54,9 +54,7 @@ export interface Prompt extends RenderedPrompt, CountedPrompt {
 }
 
 interface Slot {
-  sequence: LlamaContextSequence;
-  /** Goes with everything it evaluates. */
-  place: SequencePlace;
+  bound: BoundSequence;
   lastUsed: number;
   busy: boolean;
 }
@@ -68,7 +66,7 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
   readonly #template: LlamaTemplate;
   readonly #batch: BatchStrategy;
   readonly #pace: PrefillPace;
-  readonly #gate = new ContextGate();
+  readonly #steps: TokenSteps;
   readonly #slots: Slot[];
   /** A short end of a prompt is evaluated with known tokens before it. */
   readonly #repeats: boolean;
@@ -90,10 +88,15 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
     this.#batch = parts.batch;
     this.#pace = parts.pace;
     this.#repeats = mayRepeat(parts.model);
-    this.#slots = Array.from({ length: parts.facts.sequenceCount }, (_, index) => ({
+    this.#steps = new TokenSteps({
+      context: nativeContextOf(parts.context),
+      plan: (waiting, size) => parts.batch.plan(waiting, size),
+      size: parts.context.batchSize,
+      inOrder: poolIsInOrder(),
+    });
+    this.#slots = Array.from({ length: parts.facts.sequenceCount }, () => ({
       // Checkpoints of sliding-window models are copies of their cache in RAM; 32 of them, the default, add up.
-      sequence: parts.context.getSequence({ checkpoints: { max: 2 } }),
-      place: placeOf(index),
+      bound: new BoundSequence(parts.context.getSequence({ checkpoints: { max: 2 } }), parts.model),
       lastUsed: 0,
       busy: false,
     }));
@@ -119,7 +122,7 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
       const model = await loadModel(llama, { ...settings, modelPath: path }, contextLength);
       const pace = new PrefillPace(settings.batchSize, llama.gpu === false ? cpuFloor : gpuFloor);
       const batch = new BatchStrategy(pace);
-      const context = await createContext(model, settings, { contextLength, threads, batch });
+      const context = await createContext(model, settings, { contextLength, threads });
       const template = LlamaTemplate.of(model, hooks.templateMark);
       await warmUp(model, context);
       // After the first step, which brings workspaces of its own.
@@ -207,7 +210,7 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
       return await this.#generate(prompt, account, slot, hooks);
     } catch (thrown) {
       // The sequence's state is unknown now; it must not serve as a prefix.
-      await this.#gate.hold(() => slot.sequence.clearHistory()).catch(() => {});
+      await this.#steps.between(() => slot.bound.sequence.clearHistory()).catch(() => {});
       return account.failed(translateAnswerError(thrown));
     } finally {
       slot.busy = false;
@@ -216,14 +219,15 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
 
   /** For a model that answers nobody meanwhile: its sequences are emptied. Throws AppError, or the signal's reason. */
   async measure(task: MeasureTask, hooks: TaskHooks): Promise<MeasuredSpeed> {
-    const sequences = this.#slots.slice(0, task.sequenceCount).map(({ sequence }) => sequence);
+    const sequences = this.#slots.slice(0, task.sequenceCount).map(({ bound }) => bound);
     if (sequences.length < task.sequenceCount || task.depthTokens + task.decodeTokens >= this.facts.contextLength) {
       throw new AppError("invalid_request", "The model was loaded with fewer sequences or less context than that.");
     }
-    const empty = () => Promise.all(sequences.map((sequence) => sequence.clearHistory()));
+    const empty = () => Promise.all(sequences.map(({ sequence }) => sequence.clearHistory()));
     await empty();
     try {
-      return await measureSpeed(task, sequences, this.#model.tokenize(fillerText()), this.#batch, hooks);
+      const filler = this.#model.tokenize(fillerText());
+      return await measureSpeed(task, { steps: this.#steps, batch: this.#batch, sequences, filler }, hooks);
     } finally {
       await empty();
     }
@@ -235,7 +239,7 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
     return await scoreTexts(
       task,
       {
-        sequence: this.#slots[0]!.sequence,
+        sequence: this.#slots[0]!.bound.sequence,
         tokenize: (text) => this.#model.tokenize(text),
         beginToken: tokens.shouldPrependBosToken ? (tokens.bos ?? undefined) : undefined,
         contextLength: this.facts.contextLength,
@@ -255,14 +259,15 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
   }
 
   async dispose(): Promise<void> {
+    await this.#steps.close();
     await this.#llama.dispose();
   }
 
   #takeSlot(tokens: Token[]): Slot | undefined {
     const free = this.#slots.filter((slot) => !slot.busy);
-    const states = free.map(({ sequence, lastUsed }) => ({
-      length: sequence.nextTokenIndex,
-      commonPrefix: sequence.compareContextTokens(tokens).firstDifferentIndex,
+    const states = free.map(({ bound, lastUsed }) => ({
+      length: bound.length,
+      commonPrefix: bound.sequence.compareContextTokens(tokens).firstDifferentIndex,
       lastUsed,
     }));
     const slot = free[chooseSequence(states)];
@@ -273,45 +278,44 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
   }
 
   async #generate(prompt: Prompt, account: AnswerAccount, slot: Slot, hooks: AnswerHooks): Promise<AnswerEnd> {
-    const { sequence } = slot;
-    // At least the last token is evaluated again: its logits choose the first word.
-    await this.#gate.hold(async () => {
-      await sequence.adaptStateToTokens(prompt.tokens.slice(0, -1), false);
-      if (this.#repeats) await repeatSome(sequence, prompt.tokens.length, this.#batch.decoding);
+    const { bound } = slot;
+    await this.#steps.between(async () => {
+      // At least the last token is evaluated again: its logits choose the first word.
+      await bound.sequence.adaptStateToTokens(prompt.tokens.slice(0, -1), false);
+      if (this.#repeats) await repeatSome(bound, prompt.tokens.length, this.#batch.decoding);
     });
-    account.cachedPromptTokens = sequence.nextTokenIndex;
+    account.cachedPromptTokens = bound.length;
     hooks.started(account.cachedPromptTokens);
     this.#batch.enter();
     try {
-      const rest = await this.#prefill(prompt.tokens, slot, hooks);
-      return rest === undefined ? account.cancelled() : await this.#decode(prompt, account, slot, rest, hooks);
+      const rest = await this.#prefill(prompt.tokens, bound, hooks);
+      return rest === undefined ? account.cancelled() : await this.#decode(prompt, account, bound, rest, hooks);
     } finally {
       this.#batch.leave();
     }
   }
 
   /**
-   * Evaluates all but the last chunk, looking at the signal between chunks: the library itself finishes a whole prompt
-   * before it honours an abort. What was evaluated stays as a prefix for the next try.
+   * Evaluates all but the last chunk, looking at the signal between chunks. What was evaluated stays as a prefix for the
+   * next try.
    *
    * @returns the last chunk, undefined when aborted
    */
   async #prefill(
     tokens: readonly Token[],
-    { sequence, place }: Slot,
+    bound: BoundSequence,
     hooks: AnswerHooks,
-  ): Promise<Token[] | undefined> {
-    let rest = tokens.slice(sequence.nextTokenIndex);
+  ): Promise<readonly Token[] | undefined> {
+    let rest = tokens.slice(bound.length);
     // What is less than a tile longer is not cut: the end would cost as much as the piece.
     for (;;) {
       const beside = this.#batch.decoding;
       const most = beside ? this.#pace.tokens + 1 : this.#pace.tokensAlone;
       if (rest.length < most + tileTokens) break;
-      await this.#gate.closed;
       if (hooks.signal.aborted) return undefined;
       const chunk = nextChunk(rest.length, most, beside);
       const startedAt = performance.now();
-      await sequence.evaluateWithoutGeneratingNewTokens(rest.slice(0, chunk), place);
+      await this.#steps.evaluate(bound, rest.slice(0, chunk));
       this.#pace.note(chunk, performance.now() - startedAt);
       rest = rest.slice(chunk);
       hooks.progress(tokens.length - rest.length);
@@ -322,49 +326,50 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
   async #decode(
     prompt: Prompt,
     account: AnswerAccount,
-    { sequence, place }: Slot,
-    rest: Token[],
+    bound: BoundSequence,
+    rest: readonly Token[],
     hooks: AnswerHooks,
   ): Promise<AnswerEnd> {
     const writer = await AnswerWriter.create(prompt, this.#llama, this.#model);
-    const sampling = createSampling(prompt.request, this.#model);
-    const options = { ...sampling.options, ...writer.grammarOptions, ...place, yieldEogToken: true };
     const { logprobs } = prompt.request;
     const probable = logprobs === undefined ? undefined : new LogprobTeller(this.#model, logprobs.top);
     const teller = new AnswerTeller(writer, account, hooks, probable);
-    const steps: AsyncIterable<{ token: Token; probabilities?: ReadonlyMap<Token, number> }> =
-      sequence.evaluateWithMetadata(rest, probable === undefined ? {} : { probabilities: true }, options);
+    const sampler = new TokenSampler(bound, samplingOf(prompt.request, this.#model), {
+      probabilities: probable !== undefined,
+      grammar: () => writer.grammar,
+    });
     try {
-      for await (const { token, probabilities } of steps) {
-        sampling.note(token);
+      for (let next = rest; ; ) {
+        const { token, probabilities } = await this.#steps.draw(bound, next, sampler);
         const taken = teller.take(token, probabilities);
         const end = taken instanceof Promise ? await taken : taken;
         if (end !== undefined) return end;
         // Nothing is awaited in vain: each turn holds the step up in which all answers go on.
-        const others = this.#waitForOthers(hooks);
-        if (others !== undefined) await others;
+        const pause = hooks.paused();
+        if (pause !== undefined) await this.#stepAside(pause);
         if (hooks.signal.aborted) break;
+        next = [token];
       }
     } finally {
       teller.tellLate();
+      sampler.dispose();
     }
-    if (hooks.signal.aborted) return account.cancelled();
-    throw new Error("the token stream ended by itself");
+    return account.cancelled();
   }
 
-  #waitForOthers(hooks: AnswerHooks): Promise<void> | undefined {
-    const others = [hooks.paused(), this.#gate.closed].filter((one) => one !== undefined);
-    if (others.length === 0) return undefined;
+  /** The others go on without it meanwhile. */
+  async #stepAside(pause: Promise<void>): Promise<void> {
     this.#batch.leave();
-    return Promise.all(others).then(() => this.#batch.enter());
+    await pause;
+    this.#batch.enter();
   }
 }
 
 /** Lets go of known tokens that are cheaper to evaluate again: see prefill-chunks.ts. */
-async function repeatSome(sequence: LlamaContextSequence, promptTokens: number, beside: boolean): Promise<void> {
-  const known = sequence.nextTokenIndex;
+async function repeatSome(bound: BoundSequence, promptTokens: number, beside: boolean): Promise<void> {
+  const known = bound.length;
   const repeated = tokensToRepeat(known, promptTokens - known, beside);
-  if (repeated > 0) await sequence.eraseContextTokenRanges([{ start: known - repeated, end: known }]);
+  if (repeated > 0) await bound.sequence.eraseContextTokenRanges([{ start: known - repeated, end: known }]);
 }
 
 /** Sliding windows and recurrent states cannot be wound back by some tokens, and GPUs have no need of it. */

@@ -183,12 +183,14 @@ export class Supervisor {
 
   #spawn(): void {
     const { program, logger } = this.#options;
+    const { gpu, gpuLayers, sequenceCount } = this.#settings;
+    const work = { onGpu: gpu !== false && gpuLayers !== 0, sequences: sequenceCount };
     const child = fork(program.url, [...(program.args ?? [])], {
       execArgv: [...program.execArgv],
       stdio: ["ignore", "pipe", "pipe", "ipc"],
       env: {
         ...process.env,
-        UV_THREADPOOL_SIZE: `${poolThreads(this.#settings.sequenceCount, availableParallelism())}`,
+        UV_THREADPOOL_SIZE: `${poolThreads(work, availableParallelism())}`,
         // On an assertion ggml would call a debugger and hold the dying process for seconds.
         GGML_NO_BACKTRACE: "1",
       },
