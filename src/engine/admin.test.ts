@@ -80,6 +80,7 @@ describe("an operator", () => {
     expect(report).toMatchObject({ health: { state: "ready" }, draining: false });
     const [ann, bob] = report.models;
     expect(ann).toMatchObject({ id: "ann", state: "ready", ladder: [], slots: 2, queued: 0, expectedWaitMs: 0 });
+    expect(ann).toMatchObject({ program: { name: "node-llama-cpp", reason: expect.stringMatching(/\.$/) } });
     expect(ann!.plan.devices.at(-1)).toMatchObject({ id: "host" });
     const { predicted, measured } = ann!.memory;
     expect(Math.abs(measured.hostBytes / predicted.hostBytes - 1)).toBeLessThan(0.01);

@@ -24,7 +24,7 @@ function needsOf(model: string, reading: HardwareReading) {
   const spec = specFromCatalogue(findCatalogueModel(model)!.model);
   const server = planLoad(spec, reading, {}, "llama-server");
   const library = planLoad(spec, reading);
-  return { server, library, needs: backendNeeds(server.plan, library.plan) };
+  return { server, library, needs: backendNeeds(server, library) };
 }
 
 describe("the backend", () => {
@@ -48,19 +48,37 @@ describe("the backend", () => {
     expect(choice.reason.zh).not.toBe("");
   });
 
-  test("is llama-server where each of several cards gets its own share", () => {
-    const { needs, server } = needsOf("llama-3.3-70b", machine(24, 12, 24));
-    expect(needs).toContain("gpu_split");
+  test("is llama-server where layers are parted otherwise than llama.cpp parts them by itself", () => {
+    const { needs, server } = needsOf("gemma-3-27b", machine(12, 10));
+    expect(needs).toEqual(["gpu_split"]);
     const split = server.settings.gpuLayerSplit!;
-    expect(split).toHaveLength(3);
+    expect(split).toHaveLength(2);
     expect(split.reduce((sum, layers) => sum + layers, 0)).toBe(server.settings.gpuLayers);
-    expect(chooseBackend({ wanted: "auto", serverPath: "/opt/llama-server", needs }).backend).toBe("llama-server");
+    const question = { wanted: "auto", needs, serverPath: "/opt/llama-server" } as const;
+    expect(chooseBackend(question).backend).toBe("llama-server");
+    const blind = chooseBackend({ ...question, serverIsBlind: true });
+    expect(blind.backend).toBe("node-llama-cpp");
+    expect(blind.reason.en).toMatch(/parts the layers.*sees no GPU/);
+    expect(blind.reason.zh).toMatch(/看不到显卡/);
+  });
+
+  test("is the library on several cards that llama.cpp parts as planned", () => {
+    expect(needsOf("llama-3.3-70b", machine(24, 12, 24)).needs).toEqual([]);
   });
 
   test("is the library where a plan would gain from llama-server and there is none, and the reason says so", () => {
     const choice = chooseBackend({ wanted: "auto", serverPath: undefined, needs: ["host_experts"] });
     expect(choice.backend).toBe("node-llama-cpp");
     expect(choice.reason.en).toMatch(/SNUG_LLAMA_SERVER/);
+  });
+
+  test("of GPUs with unequal room says what a llama-server would be for", () => {
+    const question = { wanted: "auto", serverPath: undefined, needs: [] } as const;
+    expect(chooseBackend(question).reason.en).toMatch(/none is needed/);
+    const unequal = chooseBackend({ ...question, unequalGpus: true });
+    expect(unequal.backend).toBe("node-llama-cpp");
+    expect(unequal.reason.en).toMatch(/free memory.*SNUG_LLAMA_SERVER/);
+    expect(unequal.reason.zh).toMatch(/空闲显存/);
   });
 
   test("is what the settings ask for; without a llama-server, asking for it is an error that says what to do", () => {

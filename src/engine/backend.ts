@@ -2,8 +2,8 @@
 import { access, constants, stat } from "node:fs/promises";
 import { delimiter, join } from "node:path";
 import { AppError, type Locale } from "../core/errors.ts";
-import type { FitPlan } from "../fit/types.ts";
 import type { EngineBackend } from "./ipc.ts";
+import type { LoadPlan } from "./load-plan.ts";
 
 /** What an administrator wants; "auto" lets the plan decide. */
 export type BackendWish = "auto" | EngineBackend;
@@ -12,7 +12,7 @@ export type BackendWish = "auto" | EngineBackend;
 export type BackendNeed =
   /** Experts in main memory while the rest of their layers is on the GPU. */
   | "host_experts"
-  /** So many layers on each of several GPUs. */
+  /** Layers on several GPUs, or on some of them, otherwise than llama.cpp parts them by itself. */
   | "gpu_split"
   /** It fits there only: llama-server keeps logits for one token a slot, the library for a whole batch. */
   | "memory";
@@ -21,6 +21,10 @@ export interface BackendQuestion {
   wanted: BackendWish;
   /** Path of a llama-server, undefined where there is none. */
   serverPath: string | undefined;
+  /** It was built without the machine's GPUs. */
+  serverIsBlind?: boolean;
+  /** Free memory differs between the machine's GPUs, so that a plan may part layers its own way. */
+  unequalGpus?: boolean;
   /** Of the plan at hand; empty where no model is planned yet. */
   needs: readonly BackendNeed[];
 }
@@ -33,18 +37,29 @@ export interface BackendChoice {
 
 const needWords: Record<BackendNeed, Record<Locale, string>> = {
   host_experts: { en: "the plan keeps experts in main memory", zh: "方案把专家层放在内存中" },
-  gpu_split: { en: "the plan gives each GPU its own share of layers", zh: "方案为每块显卡指定层数" },
+  gpu_split: {
+    en: "the plan parts the layers otherwise than by the GPUs' free memory",
+    zh: "方案不按各显卡的空闲显存分配层",
+  },
   memory: { en: "only llama-server has room for the plan", zh: "只有 llama-server 放得下该方案" },
 };
 
 /** @throws AppError invalid_configuration when llama-server is wanted and there is none */
-export function chooseBackend({ wanted, serverPath, needs }: BackendQuestion): BackendChoice {
+export function chooseBackend(question: BackendQuestion): BackendChoice {
+  const { wanted, serverPath, serverIsBlind, unequalGpus, needs } = question;
   const [need] = needs;
   if (wanted === "llama-server") {
     if (serverPath === undefined) throw noServer();
     return choice("llama-server", "The settings ask for it.", "由设置指定。");
   }
   if (wanted === "node-llama-cpp") return choice("node-llama-cpp", "The settings ask for it.", "由设置指定。");
+  if (need !== undefined && serverPath !== undefined && serverIsBlind === true) {
+    return choice(
+      "node-llama-cpp",
+      `llama-server would be used because ${needWords[need].en}, but the one at hand sees no GPU: take one built for it (SNUG_LLAMA_SERVER).`,
+      `因为${needWords[need].zh}，本应使用 llama-server，但现有的 llama-server 看不到显卡：请换用支持该显卡的版本（SNUG_LLAMA_SERVER）。`,
+    );
+  }
   if (need !== undefined && serverPath !== undefined) {
     return choice("llama-server", `${capital(needWords[need].en)}.`, `${needWords[need].zh}。`);
   }
@@ -53,6 +68,13 @@ export function chooseBackend({ wanted, serverPath, needs }: BackendQuestion): B
       "node-llama-cpp",
       `No llama-server was found, although ${needWords[need].en}; set SNUG_LLAMA_SERVER to use one.`,
       `未找到 llama-server，但${needWords[need].zh}；可用 SNUG_LLAMA_SERVER 指定。`,
+    );
+  }
+  if (serverPath === undefined && unequalGpus === true) {
+    return choice(
+      "node-llama-cpp",
+      "It parts layers by each GPU's free memory; a llama-server (SNUG_LLAMA_SERVER) would be told each GPU's own layers where that puts more of a model on them.",
+      "它按各显卡的空闲显存分配层；如有 llama-server（SNUG_LLAMA_SERVER），可在能放下更多层时为每块显卡指定层数。",
     );
   }
   return serverPath === undefined
@@ -65,12 +87,15 @@ export function chooseBackend({ wanted, serverPath, needs }: BackendQuestion): B
 }
 
 /** Why a plan for llama-server is more than one for node-llama-cpp. `library`: undefined when that one was refused. */
-export function backendNeeds(server: FitPlan | undefined, library: FitPlan | undefined): BackendNeed[] {
+export function backendNeeds(
+  server: Pick<LoadPlan, "plan" | "hasOwnSplit"> | undefined,
+  library: Pick<LoadPlan, "plan"> | undefined,
+): BackendNeed[] {
   if (server === undefined) return [];
-  const { hostExpertLayers, gpuLayers, gpuLayerSplit } = server.settings;
+  const { hostExpertLayers, gpuLayers } = server.plan.settings;
   const needs: BackendNeed[] = [];
   if (hostExpertLayers > 0 && gpuLayers > 0) needs.push("host_experts");
-  if (gpuLayers > 0 && gpuLayerSplit.filter((layers) => layers > 0).length > 1) needs.push("gpu_split");
+  if (server.hasOwnSplit) needs.push("gpu_split");
   if (library === undefined) needs.push("memory");
   return needs;
 }

@@ -67,18 +67,23 @@ export async function benchModel(
   const cells = contexts.flatMap((depth) => request.sequenceCounts.map((count) => [depth, count] as const));
   const rows: BenchRow[] = [];
   const runs: SpeedRun[] = [];
-  const loaded = await withWorkbench(program, sequenceCount, async (bench) => {
-    const model = await bench.load({ ...settings, modelPath: request.path }, options.signal);
-    for (const [index, [depthTokens, sequences]] of cells.entries()) {
-      const speed = await measureCell(bench, { ...request, depthTokens, sequences }, options.signal, (share) =>
-        options.onProgress?.((index + share) / cells.length),
-      );
-      const { row, run } = rowOf(speed, request.decodeTokens, { spec, plan, hardware });
-      rows.push(row);
-      if (run !== undefined) runs.push(run);
-    }
-    return model;
-  });
+  const loaded = await withWorkbench(
+    program,
+    sequenceCount,
+    async (bench) => {
+      const model = await bench.load({ ...settings, modelPath: request.path }, options.signal);
+      for (const [index, [depthTokens, sequences]] of cells.entries()) {
+        const speed = await measureCell(bench, { ...request, depthTokens, sequences }, options.signal, (share) =>
+          options.onProgress?.((index + share) / cells.length),
+        );
+        const { row, run } = rowOf(speed, request.decodeTokens, { spec, plan, hardware });
+        rows.push(row);
+        if (run !== undefined) runs.push(run);
+      }
+      return model;
+    },
+    settings.gpuEnvironment,
+  );
   return {
     snugBench: 1,
     date: new Date(clock.now()).toISOString().slice(0, 10),

@@ -63,8 +63,8 @@ describe("sets of GPUs", () => {
   test("are all there are of up to three, the largest first", () => {
     expect(gpuSets([8, 8])).toEqual([
       [true, true],
-      [false, true],
       [true, false],
+      [false, true],
     ]);
     expect(gpuSets([8, 8, 8])).toHaveLength(7);
   });

@@ -69,7 +69,7 @@ export function gpuSets(free: readonly number[]): boolean[][] {
   const count = free.length;
   const sets: boolean[][] = [];
   if (count <= everySetMax) {
-    for (let bits = 2 ** count - 1; bits > 0; bits--) sets.push(free.map((_, gpu) => ((bits >> gpu) & 1) === 1));
+    for (let bits = 1; bits < 2 ** count; bits++) sets.push(free.map((_, gpu) => ((bits >> gpu) & 1) === 1));
   } else {
     const byFree = free.map((_, gpu) => gpu).sort((left, right) => free[right]! - free[left]!);
     for (let size = count; size > 0; size--) {

@@ -32,8 +32,15 @@ export interface LoadSettings {
   backend?: EngineBackend;
   /** Layers whose experts stay in main memory, counted from the last; llama-server only. */
   hostExpertLayers?: number;
-  /** Layers given to each GPU, in device order; llama-server only. */
+  /**
+   * Layers planned for each of several GPUs, in the reading's order: what llama-server is told, and what is expected of
+   * the library. With fewer `gpuLayers` than planned they are shares.
+   */
   gpuLayerSplit?: readonly number[];
+  /** What the driver calls each of several GPUs, in the reading's order. */
+  gpuNames?: readonly string[];
+  /** Lets the process see the GPUs with layers only, in that order. */
+  gpuEnvironment?: Readonly<Record<string, string>>;
   flashAttention: boolean | "auto";
   kvCacheTypeK: KvCacheType;
   kvCacheTypeV: KvCacheType;
@@ -57,6 +64,8 @@ export interface MeasuredMemory {
   model: MemoryBytes;
   /** KV cache, recurrent state and compute buffers. */
   context: MemoryBytes;
+  /** What each GPU of the load holds of both, bytes, in the plan's order; absent where only sums are known. */
+  gpus?: readonly number[];
   /** Free on all GPUs together when all was allocated, whoever holds the rest; absent without a GPU. */
   vramBytesFree?: number;
 }

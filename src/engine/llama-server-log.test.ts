@@ -26,6 +26,17 @@ describe("the log of llama-server", () => {
     expect(log).toMatchObject({ backend: "cuda", gpuLayers: 29 });
   });
 
+  test("tells what each of several GPUs holds", () => {
+    const log = logOf(
+      "load_tensors:        CUDA0 model buffer size =  4000.00 MiB",
+      "load_tensors:        CUDA1 model buffer size =  2000.00 MiB",
+      "llama_kv_cache:      CUDA1 KV buffer size =   100.00 MiB",
+      "sched_reserve:      CUDA0 compute buffer size =   300.00 MiB",
+      "sched_reserve:      CUDA0 compute buffer size =    80.00 MiB",
+    );
+    expect(["CUDA0", "CUDA1", "CUDA10"].map((id) => log.bytesOn(id))).toEqual([4080 * MIB, 2100 * MIB, 0]);
+  });
+
   test("counts a graph that is reserved again once, and every cache of a sliding-window model", () => {
     const log = logOf(
       "load_tensors:   CPU_Mapped model buffer size =     1.00 MiB",

@@ -60,14 +60,22 @@ export class ServerLog {
     if (!this.#buffers.some(({ kind }) => kind === "model")) return undefined;
     const model = noBytes();
     const context = noBytes();
-    // A graph that is reserved again replaces the one before; of the others each line is a buffer of its own.
-    const computed = new Map<string, BufferLine>();
-    for (const buffer of this.#buffers) {
-      if (buffer.kind === "compute") computed.set(buffer.place, buffer);
-      else count(buffer.kind === "model" ? model : context, buffer);
-    }
-    for (const buffer of computed.values()) count(context, buffer);
+    for (const buffer of this.#standing()) count(buffer.kind === "model" ? model : context, buffer);
     return { model, context };
+  }
+
+  /** Bytes of all buffers on one device, by its name. */
+  bytesOn(device: string): number {
+    const sum = noBytes();
+    for (const buffer of this.#standing()) if (buffer.place === device) count(sum, buffer);
+    return sum.gpuBytes + sum.hostBytes;
+  }
+
+  /** Without those that were replaced: a graph that is reserved again takes the place of the one before. */
+  #standing(): BufferLine[] {
+    const computed = new Map<string, BufferLine>();
+    for (const buffer of this.#buffers) if (buffer.kind === "compute") computed.set(buffer.place, buffer);
+    return [...this.#buffers.filter(({ kind }) => kind !== "compute"), ...computed.values()];
   }
 
   /** The most telling of its last lines; undefined when none tells anything. */

@@ -9,9 +9,10 @@ import type { ModelSpec } from "../fit/types.ts";
 import { writeAnswerGrammar } from "./answer-grammar.ts";
 import { checkModelFile, readModelHeader } from "./check-model.ts";
 import { readUsableCores } from "./cpu-quota.ts";
-import type { AnswerEnd, LoadedModel, LoadSettings, MemorySample } from "./ipc.ts";
+import type { AnswerEnd, LoadedModel, LoadSettings, MeasuredMemory, MemorySample } from "./ipc.ts";
 import { requireTokensBelow } from "./known-tokens.ts";
 import { answerOver } from "./llama-server-answer.ts";
+import { listServerDevices, matchServerDevices } from "./llama-server-devices.ts";
 import { ServerLog } from "./llama-server-log.ts";
 import { sampleServerMemory } from "./llama-server-memory.ts";
 import { knowsTools, unlessGone, wellFormed } from "./llama-server-post.ts";
@@ -59,7 +60,9 @@ async function loadOnServer(
   const threads = usefulThreads(await readUsableCores(), checked.fileBytes, settings.threadsMax);
   const contextLength = settings.contextLength ?? Math.min(checked.contextLengthTrained, contextLengthDefault);
   const log = new ServerLog();
-  const args = ["-m", modelPath, ...argumentsOf({ ...settings, contextLength }, spec), "-t", `${threads}`];
+  const devices = await plannedDevices(path, settings);
+  const args = ["-m", modelPath, ...serverArguments({ ...settings, contextLength }, spec.layers, devices)];
+  args.push("-t", `${threads}`);
   const server = await orDieWithIt({
     path,
     args: [...args, ...taskArguments[checked.task ?? "chat"]],
@@ -69,7 +72,7 @@ async function loadOnServer(
   });
   // Whatever ends it later: the supervisor counts it and starts both again.
   void server.exited.then(({ signal }) => process.kill(process.pid, signal ?? "SIGKILL"));
-  const { memory } = log;
+  const memory = measuredOn(log, devices);
   try {
     requireWithinLimit(memory, settings.memoryLimit);
   } catch (thrown) {
@@ -221,8 +224,36 @@ async function orDieWithIt(start: ServerStart): Promise<ServerProcess> {
 
 const taskArguments = { chat: [], embedding: ["--embeddings"], rerank: ["--reranking"] } as const;
 
-function argumentsOf(settings: LoadSettings & { contextLength: number }, { layers }: ModelSpec): string[] {
-  const { gpu, gpuLayers, batchSize } = settings;
+/** The server's names of the GPUs that get layers, in the plan's order; undefined where there is nothing to choose. */
+async function plannedDevices(path: string, settings: LoadSettings): Promise<string[] | undefined> {
+  const { gpu, gpuLayers, gpuLayerSplit = [], gpuNames = [] } = settings;
+  const wanted = gpuNames.filter((_, index) => (gpuLayerSplit[index] ?? 0) > 0);
+  if (gpu === false || gpuLayers === 0 || gpuNames.length < 2 || wanted.length === 0) return undefined;
+  const listed = await listServerDevices(path);
+  // One that does not list its devices takes all it sees.
+  if (listed === undefined) return undefined;
+  const devices = matchServerDevices(listed, wanted);
+  if (devices !== undefined) return devices;
+  const seen = listed.map(({ id, name }) => `${id} (${name})`).join(", ") || "none";
+  throw new AppError(
+    "invalid_configuration",
+    `llama-server does not see the plan's GPUs (${wanted.join(", ")}), but ${seen}: take one built for them, or set SNUG_BACKEND=node-llama-cpp.`,
+  );
+}
+
+function measuredOn(log: ServerLog, devices: readonly string[] | undefined): MeasuredMemory | undefined {
+  const { memory } = log;
+  if (memory === undefined || devices === undefined) return memory;
+  return { ...memory, gpus: devices.map((id) => log.bytesOn(id)) };
+}
+
+/** @param devices its names of the GPUs to use, in the plan's order; undefined: as it sees fit */
+export function serverArguments(
+  settings: LoadSettings & { contextLength: number },
+  layers: ModelSpec["layers"],
+  devices?: readonly string[],
+): string[] {
+  const { gpu, gpuLayers, batchSize, gpuLayerSplit = [] } = settings;
   const onGpu = gpu !== false && gpuLayers !== 0;
   const planned = llamaServerArguments(
     {
@@ -231,13 +262,14 @@ function argumentsOf(settings: LoadSettings & { contextLength: number }, { layer
       microBatchSize: batchSize,
       gpuLayers: onGpu ? gpuLayers : 0,
       hostExpertLayers: onGpu ? (settings.hostExpertLayers ?? 0) : 0,
-      gpuLayerSplit: settings.gpuLayerSplit ?? [],
+      // Shares are counted over the devices it is given.
+      gpuLayerSplit: devices === undefined ? gpuLayerSplit : gpuLayerSplit.filter((share) => share > 0),
     },
     layers,
   );
   return [
     ...planned.flat(),
-    ...(onGpu ? [] : ["-dev", "none"]),
+    ...(onGpu ? deviceArguments(devices) : ["-dev", "none"]),
     ...(settings.checkTensors === true ? ["--check-tensors"] : []),
     // The plan is made: nothing is to be adjusted, and no memory taken that it does not know of.
     ...["--fit", "off", "--cache-ram", "0", "--ctx-checkpoints", "2"],
@@ -245,4 +277,10 @@ function argumentsOf(settings: LoadSettings & { contextLength: number }, { layer
     // Buffer sizes are told at this level.
     ...["--verbosity", "4", "--log-colors", "off"],
   ];
+}
+
+/** Whole layers on each device; in this mode llama.cpp has no use for a main one. */
+function deviceArguments(devices: readonly string[] | undefined): string[] {
+  if (devices === undefined) return [];
+  return ["-dev", devices.join(","), ...(devices.length > 1 ? ["-sm", "layer"] : [])];
 }

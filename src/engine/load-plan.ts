@@ -5,8 +5,11 @@ import type { HardwareReading } from "../core/ports.ts";
 import { formatBytes, MIB } from "../core/units.ts";
 import { findGpu } from "../fit/gpus.ts";
 import type { LearnedMachine } from "../fit/learned.ts";
+import { gpuRuntimeBytes } from "../fit/memory.ts";
 import { planFit } from "../fit/plan.ts";
 import type { FitPlan, GpuDevice, Hardware, KvCacheType, ModelSpec, Wish } from "../fit/types.ts";
+import { gpusUsed, hasOwnSplit, loaderBytesFree, planOnGpus } from "./gpu-plan.ts";
+import { gpuEnvironment, gpuNamesOf } from "./gpu-selection.ts";
 import type { EngineBackend, GpuChoice, LoadSettings, MemoryBytes } from "./ipc.ts";
 import type { LadderStep } from "./ladder.ts";
 
@@ -40,6 +43,8 @@ export interface LoadWish {
 export interface LoadPlan {
   plan: FitPlan;
   settings: Omit<LoadSettings, "modelPath">;
+  /** The layers are parted as the library could not be told to. */
+  hasOwnSplit: boolean;
   /** What the ladder must leave alone. */
   fixed: ReadonlySet<LadderStep["setting"]>;
 }
@@ -75,6 +80,7 @@ export function planLoad(
   return {
     plan,
     settings: { ...settings, ...(memoryLimit === undefined ? {} : { memoryLimit }) },
+    hasOwnSplit: hasOwnSplit(plan, hardware, gpuNamesOf(machine) !== undefined),
     fixed: fixedBy(wish),
   };
 }
@@ -98,7 +104,8 @@ export function planOn(
   const kept = wish.reserveBytes ?? vramReserveBytesDefault;
   const machine = chosenDevices(reading, wish.gpu);
   const hardware = hardwareOf(machine, kept, wish);
-  const answer = planFit(model, hardware, question);
+  const selectable = backend === "llama-server" || gpuNamesOf(machine) !== undefined;
+  const answer = planOnGpus(model, hardware, question, selectable);
   const mayDoWithout = machine.gpus.length > 0 && (wish.gpu ?? "auto") === "auto" && wish.gpuLayers === undefined;
   if ((answer.kind === "plan" && answer.fits) || !mayDoWithout) return { answer, machine, hardware };
   const bare = chosenDevices(reading, false);
@@ -128,10 +135,21 @@ export function priceLoad(model: ModelSpec, hardware: Hardware, settings: Omit<L
     flashAttention: flashAttention !== false,
     kvCacheTypeK,
     kvCacheTypeV,
+    ...sharesOf(settings, hardware),
   });
   // With layers and context given, the planner describes and never refuses.
   if (answer.kind === "refusal") throw new Error("the planner refused to price settings");
   return answer;
+}
+
+/** llama-server keeps to the planned shares; the library cuts by what is free on the GPUs it sees. */
+function sharesOf(
+  { backend, gpuLayerSplit }: Omit<LoadSettings, "modelPath">,
+  { gpus }: Hardware,
+): Pick<Wish, "tensorSplit"> {
+  if (gpuLayerSplit === undefined || gpuLayerSplit.length !== gpus.length || !gpuLayerSplit.some(Boolean)) return {};
+  if (backend === "llama-server") return { tensorSplit: gpuLayerSplit };
+  return { tensorSplit: gpus.map((gpu, index) => (gpuLayerSplit[index]! > 0 ? loaderBytesFree(gpu) : 0)) };
 }
 
 /** What the plan says llama.cpp's own buffers will be: without the driver's share, which it does not count. */
@@ -153,8 +171,11 @@ function settingsOf(
   backend: EngineBackend,
 ): Omit<LoadSettings, "modelPath"> {
   const { hostExpertLayers, gpuLayerSplit } = settings;
+  const environment = gpuEnvironment(machine, gpuLayerSplit);
   return {
-    ...(backend === "llama-server" ? { backend, hostExpertLayers, gpuLayerSplit } : {}),
+    ...(backend === "llama-server" ? { backend, hostExpertLayers } : {}),
+    ...(machine.gpus.length > 1 ? { gpuLayerSplit, gpuNames: machine.gpus.map(({ name }) => name) } : {}),
+    ...(Object.keys(environment).length === 0 ? {} : { gpuEnvironment: environment }),
     contextLength: settings.contextLength,
     sequenceCount: settings.sequenceCount,
     batchSize: settings.batchSize,
@@ -170,7 +191,9 @@ function settingsOf(
 
 /** For llama.cpp's buffers: the driver's share of a GPU counts against the limit too, but not among them. */
 function limitOf(plan: FitPlan, { vramLimitBytes, ramLimitBytes }: LoadWish): Partial<MemoryBytes> | undefined {
-  const gpus = plan.devices.filter((device) => device.kind === "gpu");
+  const all = plan.devices.filter((device) => device.kind === "gpu");
+  const used = gpusUsed(plan);
+  const gpus = used.length === 0 ? all : used.map((gpu) => all[gpu]!);
   if ((vramLimitBytes === undefined || gpus.length === 0) && ramLimitBytes === undefined) return undefined;
   const buffers = (runtimeBytes: number) => Math.max(0, (vramLimitBytes ?? 0) - runtimeBytes);
   return {
@@ -247,6 +270,8 @@ export function hardwareOf(
         name: gpu.name,
         vramBytesTotal: kept(gpu.vramBytesTotal, deviceBytesMin),
         ...(gpu.vramBytesFree === undefined ? {} : { vramBytesFree: kept(gpu.vramBytesFree, 0) }),
+        // The loader knows of no reserve, but has started the driver by then.
+        loaderBytesFree: Math.max(0, (gpu.vramBytesFree ?? gpu.vramBytesTotal) - gpuRuntimeBytes(reading.backend)),
         ...(facts?.bandwidthBytesPerSecond === undefined
           ? {}
           : { bandwidthBytesPerSecond: facts.bandwidthBytesPerSecond }),

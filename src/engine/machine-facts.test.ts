@@ -54,6 +54,13 @@ describe.skipIf(process.platform === "win32")("facts of a machine", () => {
     expect(gpus).toMatchObject([{ vendor: "amd", barBytes: 256 * MIB, temperatureCelsius: 47 }]);
   });
 
+  test("name what runs the loaded model before what the settings would choose", async () => {
+    install("nvidia-smi", "exit 9");
+    const running = { backend: "llama-server" as const, reason: { en: "The plan needs it.", zh: "方案需要。" } };
+    const { program } = await readMachineFacts({ hardware, dataDir: folder, sources, running });
+    expect(program).toEqual({ name: "llama-server", reason: running.reason });
+  });
+
   test("name the llama-server that is on PATH, and why it is or is not used", async () => {
     install("llama-server", "exit 0");
     const backend = { wanted: "llama-server" as const, serverPath: undefined };

@@ -3,7 +3,7 @@ import { readdir, readFile, statfs } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { MachineFacts } from "../core/doctor/facts.ts";
 import type { HardwareReading } from "../core/ports.ts";
-import { type BackendWish, chooseBackend, findLlamaServer } from "./backend.ts";
+import { type BackendChoice, type BackendWish, chooseBackend, findLlamaServer } from "./backend.ts";
 import { type GpuSources, readGpuConditions } from "./gpu-condition.ts";
 
 export interface MachineFactsOptions {
@@ -11,14 +11,18 @@ export interface MachineFactsOptions {
   dataDir: string;
   /** What runs models: "auto" and no path unless settings say otherwise. */
   backend?: { wanted: BackendWish; serverPath: string | undefined };
+  /** What runs a model that is loaded: it says more than the settings. */
+  running?: BackendChoice | undefined;
   sources?: GpuSources;
 }
 
 export async function readMachineFacts(options: MachineFactsOptions): Promise<MachineFacts> {
-  const { hardware, dataDir, backend, sources } = options;
+  const { hardware, dataDir, backend, running, sources } = options;
   const [gpus, program, swap, onBattery, bytesFree] = await Promise.all([
     readGpuConditions(sources),
-    readProgram(backend ?? { wanted: "auto", serverPath: undefined }),
+    running === undefined
+      ? readProgram(backend ?? { wanted: "auto", serverPath: undefined }, hardware)
+      : { name: running.backend, reason: running.reason },
     readSwap(),
     readOnBattery(),
     readDiskBytesFree(dataDir),
@@ -35,17 +39,23 @@ export async function readMachineFacts(options: MachineFactsOptions): Promise<Ma
 }
 
 /** Undefined when the settings name a llama-server that is not there: the settings' own check says so. */
-async function readProgram({
-  wanted,
-  serverPath: configured,
-}: NonNullable<MachineFactsOptions["backend"]>): Promise<MachineFacts["program"]> {
+async function readProgram(
+  { wanted, serverPath: configured }: NonNullable<MachineFactsOptions["backend"]>,
+  { gpus }: HardwareReading,
+): Promise<MachineFacts["program"]> {
   try {
     const serverPath = await findLlamaServer(configured);
-    const { backend: name, reason } = chooseBackend({ wanted, serverPath, needs: [] });
+    const { backend: name, reason } = chooseBackend({ wanted, serverPath, needs: [], unequalGpus: areUnequal(gpus) });
     return { name, reason };
   } catch {
     return undefined;
   }
+}
+
+/** By more than a program or two on one of them. */
+function areUnequal(gpus: HardwareReading["gpus"]): boolean {
+  const free = gpus.map(({ vramBytesFree, vramBytesTotal }) => vramBytesFree ?? vramBytesTotal);
+  return gpus.length > 1 && Math.min(...free) < 0.85 * Math.max(...free);
 }
 
 /** Linux only. */

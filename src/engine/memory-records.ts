@@ -36,6 +36,8 @@ const recordSchema = z.object({
   runtimeBytesPredicted: bytes,
   /** How much less was free on all GPUs together after the load than before. */
   vramBytesTaken: z.number().optional(),
+  /** Of several GPUs the one on which it took most beside the buffers. */
+  runtimeBytesMost: z.number().optional(),
   gpuCount: z.number(),
 });
 
@@ -87,12 +89,13 @@ export class MemoryRecords {
 }
 
 /** A load as the planner learns from it. */
-export function learnedLoad({ architecture, compute, gpuCount, vramBytesTaken, measured }: MemoryRecord): LearnedLoad {
+export function learnedLoad(record: MemoryRecord): LearnedLoad {
+  const { architecture, compute, gpuCount, vramBytesTaken, runtimeBytesMost, measured } = record;
   const tells = gpuCount > 0 && vramBytesTaken !== undefined && measured.gpuBytes > 0;
   return {
     architecture: architecture ?? "",
     gpuCount,
     ...(compute === undefined ? {} : { compute }),
-    ...(tells ? { runtimeBytes: (vramBytesTaken - measured.gpuBytes) / gpuCount } : {}),
+    ...(tells ? { runtimeBytes: runtimeBytesMost ?? (vramBytesTaken - measured.gpuBytes) / gpuCount } : {}),
   };
 }

@@ -60,9 +60,11 @@ function add(models: readonly ModelStatus[], read: (status: ModelStatus) => numb
   return models.reduce((sum, status) => sum + (status.engine?.model === undefined ? 0 : read(status)), 0);
 }
 
-/** What llama.cpp really took, spread over the GPUs as the plan has it. */
+/** What llama.cpp really took; where it only tells the sum, spread over the GPUs as the plan has it. */
 function gpuBytesOf({ load }: ModelStatus, gpu: number): number {
   if (load === undefined) return 0;
+  const measured = load.gpus?.find((one) => one.gpu === gpu);
+  if (measured?.measuredBytes !== undefined) return measured.measuredBytes;
   const planned = load.plan.devices.filter(({ kind }) => kind === "gpu");
   const whole = planned.reduce((sum, { totalBytes }) => sum + totalBytes, 0);
   const part = planned[gpu]?.totalBytes ?? 0;

@@ -177,6 +177,29 @@ describe("a reserve on a card", () => {
     expect(engine.status().settings).toMatchObject({ gpu: false, gpuLayers: 0 });
   });
 
+  test("is not looked for on a card that the load does not use, which its process does not see", async () => {
+    const other = { name: "NVIDIA GeForce RTX 3060", vramBytesTotal: 12 * GIB, vramBytesFree: 600 * MIB };
+    const gpus = [
+      { ...other, uuid: "GPU-full" },
+      { ...card.gpus[0]!, uuid: "GPU-free" },
+    ];
+    const seen = pretender.replace(
+      "contextLength, memory",
+      "contextLength, memory, name: process.env.CUDA_VISIBLE_DEVICES",
+    );
+    const tools = { ...pretending(), reading: { ...card, gpus }, readVramFree: async () => [100 * MIB, 10 * GIB] };
+    writeFileSync(join(folder, "child.mjs"), seen);
+    const { engine, report, learning } = await open({ ...tools, wish: {} });
+    expect(await engine.start()).toMatchObject({ name: "GPU-free" });
+    expect(engine.status().ladderSteps).toEqual([]);
+    expect(report().gpus).toMatchObject([{ gpu: 1, takenBytes: GIB }]);
+    // The other card's neighbours are no part of what was taken.
+    expect(learning.memory.all[0]).toMatchObject({ gpuCount: 1, vramBytesTaken: GIB });
+    expect(log.filter((line) => line.startsWith("warn"))).toEqual([
+      expect.stringMatching(/^warn GPU 1 \(NVIDIA GeForce RTX 3060\) holds 1 GiB/),
+    ]);
+  });
+
   test("is larger for the next load when one took more than its forecast", async () => {
     const free = 11 * GIB - 3 * GIB;
     const { engine, learning, plan } = await open({ ...pretending(free), wish: {} });

@@ -10,6 +10,8 @@ import { tokenWork } from "../fit/speed-work.ts";
 import type { FitPlan, ModelSpec } from "../fit/types.ts";
 import { type BackendChoice, type BackendWish, backendNeeds, chooseBackend } from "./backend.ts";
 import { readModelHeader } from "./check-model.ts";
+import { checkGpus, type GpuLoad, gpuSurprises, mostRuntimeBytes } from "./gpu-check.ts";
+import { gpusUsed } from "./gpu-plan.ts";
 import type { EngineBackend, LoadedModel, LoadSettings, MemoryBytes } from "./ipc.ts";
 import { Ladder, type SmallerFile } from "./ladder.ts";
 import type { MachineLearning } from "./learning.ts";
@@ -43,7 +45,13 @@ export interface PlannedEngineOptions extends Pick<LocalEngineOptions, "program"
   /** Smaller quantizations of the model on this disk, largest first. */
   smallerFiles?: readonly SmallerFile[];
   /** A llama-server to run models with, and when to. Left out: node-llama-cpp runs all. */
-  server?: { wanted: BackendWish; program: ChildProgram | undefined; path: string | undefined };
+  server?: {
+    wanted: BackendWish;
+    program: ChildProgram | undefined;
+    path: string | undefined;
+    /** Left out where it does not say. */
+    seesGpus?: boolean;
+  };
   /** What this machine has taught, and where it goes on. */
   learning: MachineLearning;
   /** Versions of what runs models, as each is remembered; default: its name alone. */
@@ -62,6 +70,8 @@ export interface LoadReport {
   /** Buffers only; the driver's share comes on top. */
   predicted: MemoryBytes;
   measured?: MemoryBytes;
+  /** Where there are several GPUs: those with layers, each against its plan, when the load was last looked at. */
+  gpus?: readonly GpuLoad[];
   /** What the driver is taken to need of every GPU beyond the usual, because earlier loads took it. */
   correctionBytes: number;
 }
@@ -103,6 +113,7 @@ class PlannedLoad {
   readonly #reading: HardwareReading;
   readonly #load: LoadPlan;
   readonly #backend: BackendChoice;
+  #gpus: GpuLoad[] | undefined;
   /** The last answer of `#expectedRate`, for as long as nothing was learned and the settings stay. */
   #rate: { of: readonly unknown[]; value: number } | undefined;
 
@@ -126,7 +137,8 @@ class PlannedLoad {
     const choice = chooseBackend({
       wanted,
       serverPath: server?.program === undefined ? undefined : server.path,
-      needs: backendNeeds(other?.plan, library?.plan),
+      serverIsBlind: server?.seesGpus === false && reading.gpus.length > 0,
+      needs: backendNeeds(other, library),
     });
     if (choice.backend === "llama-server") return [choice, other ?? planFor("llama-server")];
     if (library === undefined) throw refusal;
@@ -225,25 +237,46 @@ class PlannedLoad {
   /** Records the load, and refuses it when others have less left than the reserve. */
   async #verify(loaded: LoadedModel, settings: LoadSettings): Promise<AppError | undefined> {
     const driver = this.#reading.gpus.length === 0 ? undefined : await this.#options.readVramFree();
+    this.#gpus = this.#lookAtGpus(loaded, settings, driver);
     this.#record(loaded, settings, driver);
     if (loaded.backend === "cpu") return undefined;
     const reserve = this.#reserve();
     const sum = loaded.memory?.vramBytesFree;
-    // Without a driver's word on each, all together must have what each should.
-    const free = driver ?? (sum === undefined ? [] : [sum / Math.max(1, this.#reading.gpus.length)]);
+    const used = gpusUsed(this.#planOf(settings));
+    // Without a driver's word on each, all together must have what each should. A card without layers is not this load's.
+    const free =
+      driver?.filter((_, gpu) => used.includes(gpu)) ??
+      (sum === undefined ? [] : [sum / Math.max(1, this.#reading.gpus.length)]);
     const least = Math.min(...free);
     if (least >= reserve || settings.gpuLayers === 0) return undefined;
     const message = `The load left ${formatBytes(least)} of a GPU free; ${formatBytes(reserve)} are reserved for others.`;
     return new AppError("engine_out_of_memory", message, { details: { freeBytes: least, reserveBytes: reserve } });
   }
 
+  /** Undefined where there is one GPU at most: sums tell all. */
+  #lookAtGpus(
+    { memory, backend }: LoadedModel,
+    settings: LoadSettings,
+    after: number[] | undefined,
+  ): GpuLoad[] | undefined {
+    const devices = this.#devices(settings);
+    if (devices.gpus.length < 2 || backend === "cpu") return undefined;
+    const before = devices.gpus.map((gpu) => gpu.vramBytesFree);
+    const gpus = checkGpus(this.#planOf(settings), { before, after, measured: memory?.gpus });
+    for (const surprise of gpuSurprises(gpus)) this.#options.logger.warn(surprise);
+    return gpus;
+  }
+
   #record(loaded: LoadedModel, settings: LoadSettings, vramFree: number[] | undefined): void {
     const { memory, quantization, contextLength } = loaded;
     if (memory === undefined) return;
     const devices = this.#devices(settings);
-    const before = devices.gpus.map((gpu) => gpu.vramBytesFree);
-    const known = vramFree?.length === before.length && before.every((bytes) => bytes !== undefined);
     const plan = this.#plainPlanOf(settings);
+    const used = gpusUsed(plan);
+    const before = used.map((gpu) => devices.gpus[gpu]?.vramBytesFree);
+    const after = vramFree?.length === devices.gpus.length ? used.map((gpu) => vramFree[gpu]) : undefined;
+    const known = after !== undefined && before.every((bytes) => bytes !== undefined);
+    const runtimeBytesMost = this.#gpus === undefined ? undefined : mostRuntimeBytes(this.#gpus);
     const compute = this.#isWholeModel(settings) ? compareCompute(plan, memory) : undefined;
     this.#options.learning.memory.add({
       at: this.#options.clock.now(),
@@ -265,8 +298,9 @@ class PlannedLoad {
         (sum, { kind, runtimeBytes }) => sum + (kind === "gpu" ? runtimeBytes : 0),
         0,
       ),
-      ...(known ? { vramBytesTaken: total(before) - total(vramFree) } : {}),
-      gpuCount: before.length,
+      ...(known ? { vramBytesTaken: total(before) - total(after) } : {}),
+      ...(runtimeBytesMost === undefined ? {} : { runtimeBytesMost }),
+      gpuCount: used.length,
     });
   }
 
@@ -351,6 +385,7 @@ class PlannedLoad {
       plan,
       predicted: this.#predict(settings, plan),
       ...(model?.memory === undefined ? {} : { measured: measuredOf(model.memory) }),
+      ...(this.#gpus === undefined ? {} : { gpus: this.#gpus }),
       correctionBytes: Math.max(0, ...beyond),
     };
   }

@@ -4,6 +4,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { ChatEvent, Preparation } from "../core/chat.ts";
 import type { AppError } from "../core/errors.ts";
 import type { EngineHealth, ModelListing } from "../core/ports.ts";
+import type { BackendChoice } from "./backend.ts";
 import type { Holding } from "./eviction.ts";
 import type { EngineStatus, LocalEngine } from "./local-engine.ts";
 import type { LoadReport, PlannedEngine } from "./planned-engine.ts";
@@ -26,6 +27,8 @@ export interface ModelStatus {
   lastUsedAt?: number;
   engine?: EngineStatus;
   load?: LoadReport;
+  /** What runs it, and why. */
+  program?: BackendChoice;
 }
 
 export interface Entry {
@@ -80,7 +83,9 @@ export function statusOf(entry: Entry): ModelStatus {
     ...(entry.failure === undefined ? {} : { reason: entry.failure.error.message }),
     ...(entry.download === undefined ? {} : { download: entry.download }),
     ...(entry.lastUsedAt === undefined ? {} : { lastUsedAt: entry.lastUsedAt }),
-    ...(entry.planned === undefined ? {} : { engine: entry.planned.engine.status(), load: entry.planned.report() }),
+    ...(entry.planned === undefined
+      ? {}
+      : { engine: entry.planned.engine.status(), load: entry.planned.report(), program: entry.planned.backend }),
   };
 }
 

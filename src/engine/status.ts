@@ -1,6 +1,7 @@
 /** What an operator sees of an engine: GET /status. */
 import type { EngineHealth } from "../core/ports.ts";
 import type { DeviceBreakdown } from "../fit/types.ts";
+import type { GpuLoad } from "./gpu-check.ts";
 import type { LoadSettings, MemoryBytes } from "./ipc.ts";
 import type { LadderStep } from "./ladder.ts";
 import type { ModelStatus } from "./registry-entry.ts";
@@ -16,14 +17,18 @@ export interface ModelReport
   demo?: true;
   quantization?: string;
   backend?: string;
+  /** node-llama-cpp or llama-server, and why it is that one. */
+  program?: { name: string; reason: string };
   /** What it is loaded with now; after steps down no longer what was planned first. */
-  settings?: Omit<LoadSettings, "modelPath">;
+  settings?: Omit<LoadSettings, "modelPath" | "gpuNames">;
   path?: string;
   plan?: { offload: string; fits: boolean; probability: number; devices: DeviceBreakdown[]; assumptions: string[] };
   memory?: {
     /** Buffers of llama.cpp, bytes. */
     predicted: MemoryBytes;
     measured?: MemoryBytes;
+    /** Where there are several GPUs, each with layers against its plan. */
+    gpus?: readonly GpuLoad[];
     /** Kept off every GPU because earlier loads there took more than forecast. */
     correctionBytes: number;
     /** The child process as a whole. */
@@ -47,7 +52,7 @@ export function reportEngine(health: EngineHealth, draining: boolean, models: re
   return { health, draining, models: models.map(reportModel) };
 }
 
-function reportModel({ engine, load, demo, ...status }: ModelStatus): ModelReport {
+function reportModel({ engine, load, demo, program, ...status }: ModelStatus): ModelReport {
   const { id, state, pinned, reason, download, lastUsedAt } = status;
   const base: ModelReport = {
     id,
@@ -59,7 +64,7 @@ function reportModel({ engine, load, demo, ...status }: ModelStatus): ModelRepor
     ...(lastUsedAt === undefined ? {} : { lastUsedAt }),
   };
   if (engine === undefined || load === undefined) return base;
-  const { modelPath, ...settings } = engine.settings;
+  const { modelPath, gpuNames: _, ...settings } = engine.settings;
   const { offload, fits, probability, devices, assumptions } = load.plan;
   const { slots, active, queued } = engine.health;
   return {
@@ -67,12 +72,14 @@ function reportModel({ engine, load, demo, ...status }: ModelStatus): ModelRepor
     ...(engine.health.reason === undefined ? {} : { reason: engine.health.reason }),
     ...(engine.model?.quantization === undefined ? {} : { quantization: engine.model.quantization }),
     ...(engine.model === undefined ? {} : { backend: engine.model.backend, loadMs: engine.model.loadMs }),
+    ...(program === undefined ? {} : { program: { name: program.backend, reason: program.reason.en } }),
     path: modelPath,
     settings,
     plan: { offload, fits, probability, devices, assumptions },
     memory: {
       predicted: load.predicted,
       ...(load.measured === undefined ? {} : { measured: load.measured }),
+      ...(load.gpus === undefined ? {} : { gpus: load.gpus }),
       correctionBytes: load.correctionBytes,
       ...engine.memory,
     },

@@ -190,6 +190,7 @@ export class Supervisor {
       stdio: ["ignore", "pipe", "pipe", "ipc"],
       env: {
         ...process.env,
+        ...this.#settings.gpuEnvironment,
         UV_THREADPOOL_SIZE: `${poolThreads(work, availableParallelism())}`,
         // On an assertion ggml would call a debugger and hold the dying process for seconds.
         GGML_NO_BACKTRACE: "1",

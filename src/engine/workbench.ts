@@ -43,11 +43,16 @@ export class Workbench {
   #stderr = "";
   #complaint: string | undefined;
 
-  constructor(program: ChildProgram, sequenceCount = 1) {
+  constructor(program: ChildProgram, sequenceCount = 1, environment: LoadSettings["gpuEnvironment"] = {}) {
     this.#child = fork(program.url, {
       execArgv: [...program.execArgv],
       stdio: ["ignore", "pipe", "pipe", "ipc"],
-      env: { ...process.env, UV_THREADPOOL_SIZE: String(Math.max(4, sequenceCount + 2)), GGML_NO_BACKTRACE: "1" },
+      env: {
+        ...process.env,
+        ...environment,
+        UV_THREADPOOL_SIZE: String(Math.max(4, sequenceCount + 2)),
+        GGML_NO_BACKTRACE: "1",
+      },
     });
     this.#child.stdout?.resume();
     this.#child.stderr?.setEncoding("utf8").on("data", (text: string) => {
@@ -202,13 +207,18 @@ export class Workbench {
   }
 }
 
-/** Runs `work` on a child that is gone afterwards, whatever happens. */
+/**
+ * Runs `work` on a child that is gone afterwards, whatever happens.
+ *
+ * @param environment which GPUs it sees, of the settings it will load with
+ */
 export async function withWorkbench<T>(
   program: ChildProgram,
   sequenceCount: number,
   work: (bench: Workbench) => Promise<T>,
+  environment?: LoadSettings["gpuEnvironment"],
 ): Promise<T> {
-  const bench = new Workbench(program, sequenceCount);
+  const bench = new Workbench(program, sequenceCount, environment);
   try {
     const result = await work(bench);
     await bench.close();

@@ -8,6 +8,7 @@ import { CompareDesk } from "../engine/compare/desk.ts";
 import { readGpuConditions } from "../engine/gpu-condition.ts";
 import { createHardwareProbe, readRamFree, readVramFree } from "../engine/hardware.ts";
 import { MachineLearning } from "../engine/learning.ts";
+import { createServerDeviceList } from "../engine/llama-server-devices.ts";
 import { createMachineDesk } from "../engine/machine-desk.ts";
 import { readMachineFacts } from "../engine/machine-facts.ts";
 import { createMemoryView } from "../engine/memory-view.ts";
@@ -55,7 +56,8 @@ export async function startEmbeddedEngine(options: EmbeddedEngineOptions): Promi
     monitor,
     readFacts: async () => {
       const { dataDir, backend } = settings;
-      return await readMachineFacts({ hardware: await read(), dataDir, backend });
+      const running = engine.status().find(({ state, program }) => state === "ready" && program !== undefined)?.program;
+      return await readMachineFacts({ hardware: await read(), dataDir, backend, running });
     },
   });
   const comparisons = new CompareDesk({
@@ -93,7 +95,7 @@ export async function startEmbeddedEngine(options: EmbeddedEngineOptions): Promi
         warnings,
         readVramFree: () => readVramFree(),
         program: llamaChildProgram,
-        server: await serverOf(settings.backend),
+        server: await serverOf(settings.backend, reading.gpus.length),
         logger,
         clock,
         engineId: "local",
@@ -113,10 +115,15 @@ export async function startEmbeddedEngine(options: EmbeddedEngineOptions): Promi
 }
 
 /** Looked for at each load: one that was just installed is found. Throws AppError for a configured one that is not there. */
-async function serverOf({ wanted, serverPath }: BackendSettings) {
+async function serverOf({ wanted, serverPath }: BackendSettings, gpuCount: number) {
   const path = wanted === "node-llama-cpp" ? undefined : await findLlamaServer(serverPath);
-  return { wanted, path, program: path === undefined ? undefined : llamaServerProgram(path) };
+  if (path === undefined) return { wanted, path, program: undefined };
+  const listed = gpuCount === 0 ? undefined : await serverDevices(path);
+  const sees = listed === undefined ? {} : { seesGpus: listed.length > 0 };
+  return { wanted, path, program: llamaServerProgram(path), ...sees };
 }
+
+const serverDevices = createServerDeviceList();
 
 function isAnswering({ active, queued }: EngineHealth): boolean {
   return active + queued > 0;

@@ -105,33 +105,38 @@ class VariantRun {
     const memory: NonNullable<VariantResult["memory"]> = { predicted: predictedMemory(load.plan) };
     this.#result.memory = memory;
     const vramBefore = reading.gpus.length === 0 ? undefined : await this.#tools.readVramFree();
-    await withWorkbench(program, 1, async (bench) => {
-      const loaded = await this.#timed("load", () =>
-        bench.load({ ...load.settings, modelPath: this.#plan.path }, signal),
-      );
-      this.#noteLoad(loaded, memory);
-      const vramAfter = vramBefore === undefined ? undefined : await this.#tools.readVramFree();
-      if (vramBefore !== undefined && vramAfter?.length === vramBefore.length) {
-        memory.vramBytesTaken = sum(vramBefore) - sum(vramAfter);
-      }
-      for (const contextTokens of this.#plan.contexts) {
-        if (contextTokens + speedTokens >= loaded.contextLength) continue;
-        const measured = await this.#speed(bench, contextTokens);
-        const expected = estimateSpeed({
-          model: spec,
-          plan: load.plan,
-          hardware,
-          promptTokens: contextTokens,
-          depthTokens: contextTokens + speedTokens / 2,
-        });
-        const { prefillTokensPerSecond, decodeTokensPerSecond } = expected;
-        this.#result.speeds.push({ ...measured, predicted: { prefillTokensPerSecond, decodeTokensPerSecond } });
-      }
-      for (const [index, prompt] of this.#plan.prompts.entries()) await this.#answer(bench, index, prompt);
-      // Before the scoring, which holds whole distributions beside the model.
-      if (bench.rssBytesMax > 0) memory.rssBytes = bench.rssBytesMax;
-      await this.#score(bench, loaded);
-    });
+    await withWorkbench(
+      program,
+      1,
+      async (bench) => {
+        const loaded = await this.#timed("load", () =>
+          bench.load({ ...load.settings, modelPath: this.#plan.path }, signal),
+        );
+        this.#noteLoad(loaded, memory);
+        const vramAfter = vramBefore === undefined ? undefined : await this.#tools.readVramFree();
+        if (vramBefore !== undefined && vramAfter?.length === vramBefore.length) {
+          memory.vramBytesTaken = sum(vramBefore) - sum(vramAfter);
+        }
+        for (const contextTokens of this.#plan.contexts) {
+          if (contextTokens + speedTokens >= loaded.contextLength) continue;
+          const measured = await this.#speed(bench, contextTokens);
+          const expected = estimateSpeed({
+            model: spec,
+            plan: load.plan,
+            hardware,
+            promptTokens: contextTokens,
+            depthTokens: contextTokens + speedTokens / 2,
+          });
+          const { prefillTokensPerSecond, decodeTokensPerSecond } = expected;
+          this.#result.speeds.push({ ...measured, predicted: { prefillTokensPerSecond, decodeTokensPerSecond } });
+        }
+        for (const [index, prompt] of this.#plan.prompts.entries()) await this.#answer(bench, index, prompt);
+        // Before the scoring, which holds whole distributions beside the model.
+        if (bench.rssBytesMax > 0) memory.rssBytes = bench.rssBytesMax;
+        await this.#score(bench, loaded);
+      },
+      load.settings.gpuEnvironment,
+    );
   }
 
   #contextLength(trained: number): number {
