@@ -80,7 +80,8 @@ export async function chat(context: KeyedContext, dependencies: ChatDependencies
   });
   if (given !== undefined) return given;
   const run = (clientSignal: AbortSignal, relay: DeltaRelay) => {
-    const signal = live.enter(admission, clientSignal);
+    const entry = live.enter(admission, clientSignal);
+    const { signal } = entry;
     const ask = (metered: DeltaRelay | undefined) =>
       withDeadlines(terms, signal, (inner) => engine.chat(request, { signal: inner, relay: metered }));
     const metered = meterChat(ask, {
@@ -91,12 +92,12 @@ export async function chat(context: KeyedContext, dependencies: ChatDependencies
       clock,
       logger,
       signal,
-      onEvent: (event) => live.note(id, event),
+      onEvent: entry.note,
       onSettled: (receipt) => {
         const { promptTokens = 0, completionTokens = 0 } = receipt.usage;
         const counted = quota.settle(promptTokens + completionTokens);
         if (counted !== undefined) dependencies.background(counted, context);
-        live.leave(id);
+        entry.leave();
         metrics.countAnswer(admission, receipt);
         dependencies.onAnswer?.({ admission, receipt, traceparent, asked: request });
       },
@@ -122,21 +123,17 @@ async function handOver(
   { quota, form, ...job }: Omit<AnswerJob, "form" | "ticket"> & { quota: Admission; form: ChatForm },
 ): Promise<Response | undefined> {
   if (engine.handOver === undefined || engine.handsOver === false) return undefined;
-  const { id } = job.admission;
   const { ticket } = quota;
-  const signal = live.enter(job.admission, context.req.raw.signal);
+  const { signal, leave } = live.enter(job.admission, context.req.raw.signal);
   const taking = engine.handOver({ ...job, form: form.idPrefix, ...(ticket === undefined ? {} : { ticket }) }, signal);
   const over = taking.then(async (reply) => {
     const receipt = reply?.refused?.receipt;
     if (receipt !== undefined) await Promise.all([usageStore.settle(receipt), quota.settle(0)]);
     await reply?.ended;
-    live.leave(id);
+    leave();
     if (reply !== undefined) handedOver.note(job.admission);
   });
-  background(
-    over.catch(() => live.leave(id)),
-    context,
-  );
+  background(over.catch(leave), context);
   return (await taking)?.response;
 }
 

@@ -10,15 +10,17 @@ export interface LiveRequest extends UsageAdmission {
   completionTokens: number;
 }
 
-export interface LiveRequests {
-  /**
-   * @param signal aborts when the client leaves
-   * @returns a signal that also aborts when an administrator ends the request
-   */
-  enter(admission: UsageAdmission, signal: AbortSignal): AbortSignal;
+export interface LiveEntry {
+  /** Aborts when the client leaves or an administrator ends the request. */
+  signal: AbortSignal;
   /** Sees an event of the answer pass. */
-  note(id: string, event: ChatEvent): void;
-  leave(id: string): void;
+  note(event: ChatEvent): void;
+  leave(): void;
+}
+
+export interface LiveRequests {
+  /** @param signal aborts when the client leaves */
+  enter(admission: UsageAdmission, signal: AbortSignal): LiveEntry;
   /** Oldest first. */
   list(): LiveRequest[];
   /** @throws AppError not_found */
@@ -32,14 +34,14 @@ export function createLiveRequests(): LiveRequests {
       const controller = new AbortController();
       if (signal.aborted) controller.abort();
       else signal.addEventListener("abort", () => controller.abort(), { once: true });
-      live.set(admission.id, { request: { ...admission, state: "waiting", completionTokens: 0 }, controller });
-      return controller.signal;
+      const request: LiveRequest = { ...admission, state: "waiting", completionTokens: 0 };
+      live.set(admission.id, { request, controller });
+      return {
+        signal: controller.signal,
+        note: (event) => note(request, event),
+        leave: () => void live.delete(admission.id),
+      };
     },
-    note(id, event) {
-      const request = live.get(id)?.request;
-      if (request !== undefined) note(request, event);
-    },
-    leave: (id) => void live.delete(id),
     list: () => [...live.values()].map(({ request }) => request),
     cancel(id) {
       const found = live.get(id);
@@ -53,10 +55,10 @@ export function createLiveRequests(): LiveRequests {
 }
 
 function note(request: LiveRequest, event: ChatEvent): void {
+  if (isDelta(event)) request.completionTokens += event.tokenCount ?? 1;
   if (event.type === "start") {
     request.state = "answering";
     if (event.producer.engineId !== undefined) request.engineId = event.producer.engineId;
     request.model = event.producer.model;
   }
-  if (isDelta(event)) request.completionTokens += event.tokenCount ?? 1;
 }

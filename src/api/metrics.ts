@@ -88,10 +88,14 @@ export function createMetrics(): Metrics {
   const find = (family: Family, labels: Labels): Series => {
     const known = series.get(family) ?? new Map<string, Series>();
     series.set(family, known);
-    const id = renderLabels(labels);
-    const found = known.get(id) ?? { labels, value: 0 };
-    known.set(id, found);
-    return found;
+    // A family always names its labels in the same order.
+    let id = "";
+    for (const name in labels) id += `${labels[name]}\n`;
+    const found = known.get(id);
+    if (found !== undefined) return found;
+    const made: Series = { labels, value: 0 };
+    known.set(id, made);
+    return made;
   };
 
   const add = (family: Family, labels: Labels, amount = 1) => {
@@ -118,13 +122,12 @@ export function createMetrics(): Metrics {
       const labels = { model, engine };
       add(families.answers, { ...labels, source: admission.source, status: statusOf(receipt) });
       const { promptTokens, completionTokens, cachedPromptTokens } = receipt.usage;
-      for (const [type, amount] of Object.entries({
-        prompt: promptTokens,
-        completion: completionTokens,
-        cached: cachedPromptTokens,
-      })) {
+      const tokens = (type: string, amount: number | undefined) => {
         if (amount !== undefined) add(families.tokens, { ...labels, type }, amount);
-      }
+      };
+      tokens("prompt", promptTokens);
+      tokens("completion", completionTokens);
+      tokens("cached", cachedPromptTokens);
       const { queueMs, timeToFirstTokenMs, totalMs, completionTokensPerSecond } = receipt.timings;
       observe(families.queue, labels, inSeconds(queueMs));
       observe(families.firstToken, labels, inSeconds(timeToFirstTokenMs));

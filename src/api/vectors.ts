@@ -72,8 +72,7 @@ async function answer<Result extends Made>(
   const caller = callerOf(context, work.userId, dependencies.deadlines);
   const { idPrefix, model, chars } = work;
   const admitted = await admitRequest(context, dependencies, caller, { idPrefix, model, stream: false, chars });
-  const { id } = admitted.admission;
-  const signal = live.enter(admitted.admission, context.req.raw.signal);
+  const { signal, leave } = live.enter(admitted.admission, context.req.raw.signal);
   const settling = settle(dependencies, admitted, make(work, caller, signal), signal);
   // Also when nobody waits for the reply any more, the row is to be completed.
   background(
@@ -83,7 +82,7 @@ async function answer<Result extends Made>(
     ),
     context,
   );
-  const outcome = await settling.finally(() => live.leave(id));
+  const outcome = await settling.finally(leave);
   if (outcome.error !== undefined) {
     if (context.req.raw.signal.aborted) return new Response(null, { status: clientClosedStatus });
     throw signal.aborted ? endedByOperator() : outcome.error;

@@ -36,7 +36,10 @@ function renderFacts(facts: Record<string, unknown>): string {
 
 /** Errors have no enumerable fields; without this they would log as {}. */
 function renderErrors(facts: Record<string, unknown>): Record<string, unknown> {
-  return Object.fromEntries(
-    Object.entries(facts).map(([key, value]) => [key, value instanceof Error ? (value.stack ?? value.message) : value]),
-  );
+  const shown: Record<string, unknown> = {};
+  for (const key of Object.keys(facts)) {
+    const value = facts[key];
+    shown[key] = value instanceof Error ? (value.stack ?? value.message) : value;
+  }
+  return shown;
 }

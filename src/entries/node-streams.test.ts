@@ -1,5 +1,6 @@
 /** Streams written straight to Node's sockets: the same promises as over a web stream. */
 import { type ClientRequest, request as httpRequest, type IncomingMessage } from "node:http";
+import { connect } from "node:net";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { openApi, type TestApi } from "../../test/support/api.ts";
 import { type Listening, serveEngine } from "../../test/support/engine-server.ts";
@@ -219,6 +220,78 @@ describe("text of an engine elsewhere", () => {
     }
   });
 });
+
+describe("text of an engine elsewhere, on the wire", () => {
+  beforeEach(async () => {
+    await openFar();
+    listener = await listen(api.app.fetch, { host: "127.0.0.1", port: 0 });
+    engine.script = ({ messages }) => {
+      const name = messages.at(-1)!.content;
+      return pieces.flatMap((piece) => [{ hold: `${name} ${piece}` }, { text: ` ${name}-${piece} 词` }]);
+    };
+  });
+  const pieces = ["a", "b", "c"];
+  const say = async (name: string) => {
+    for (const piece of pieces) {
+      await engine.reached(`${name} ${piece}`);
+      engine.release(`${name} ${piece}`);
+    }
+  };
+  const render = (name: string, version: string, connection: string) => {
+    const body = JSON.stringify({ model: "fake", stream: true, messages: [{ role: "user", content: name }] });
+    const head = [
+      `POST /v1/chat/completions HTTP/${version}`,
+      `host: snug.test`,
+      `connection: ${connection}`,
+      `authorization: Bearer ${api.admin.secret}`,
+      `content-type: application/json`,
+      `content-length: ${body.length}`,
+    ];
+    return `${head.join("\r\n")}\r\n\r\n${body}`;
+  };
+  /** Everything that comes back on one connection. */
+  const exchange = async (requests: string) => {
+    const socket = connect(Number(new URL(listener.address).port), "127.0.0.1");
+    socket.write(requests);
+    return Buffer.concat(await socket.toArray()).toString();
+  };
+  const textOf = (frames: string) =>
+    [...frames.matchAll(/"delta":\{"content":"([^"]+)"\}/g)].map(([, text]) => text).join("");
+  const said = (name: string) => pieces.map((piece) => ` ${name}-${piece} 词`).join("");
+
+  it("keeps two answers on one connection apart, even when the second is written first", async () => {
+    const replies = exchange(render("first", "1.1", "keep-alive") + render("second", "1.1", "close"));
+    await say("second");
+    await say("first");
+    const text = await replies;
+    const second = text.lastIndexOf("HTTP/1.1 200 OK");
+    expect(textOf(dechunk(text.slice(0, second)))).toBe(said("first"));
+    expect(textOf(dechunk(text.slice(second)))).toBe(said("second"));
+  });
+
+  it("is not cut into chunks for a client that knows none", async () => {
+    const reply = exchange(render("old", "1.0", "close"));
+    await say("old");
+    const [, body = ""] = (await reply).split("\r\n\r\n");
+    expect(textOf(body)).toBe(said("old"));
+    expect(body.split("\n\n").filter((frame) => frame !== "" && !frame.startsWith("data: "))).toEqual([]);
+  });
+});
+
+/** The body of a chunked reply; throws where the lengths are not those of the chunks (RFC 9112, section 7.1). */
+function dechunk(reply: string): string {
+  let rest = Buffer.from(reply.slice(reply.indexOf("\r\n\r\n") + 4));
+  let body = "";
+  for (;;) {
+    const line = rest.indexOf("\r\n");
+    const bytes = Number.parseInt(rest.subarray(0, line).toString(), 16);
+    const end = line + 2 + bytes;
+    if (rest.subarray(end, end + 2).toString() !== "\r\n") throw new Error(`no chunk of ${bytes} bytes`);
+    if (bytes === 0) return body;
+    body += rest.subarray(line + 2, end).toString();
+    rest = rest.subarray(end + 2);
+  }
+}
 
 /** Each token once the one before has arrived. */
 async function releaseAll(fake: FakeEngine, arrived: () => number): Promise<void> {

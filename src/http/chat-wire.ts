@@ -19,8 +19,10 @@ export function asText(value: unknown): string | undefined {
 
 /** Without the members that are undefined, so that "unknown" is a missing key. */
 export function defined<T extends object>(value: T): { [K in keyof T]: Exclude<T[K], undefined> } {
-  const entries = Object.entries(value).filter(([, member]) => member !== undefined);
-  return Object.fromEntries(entries) as { [K in keyof T]: Exclude<T[K], undefined> };
+  const kept: Partial<T> = {};
+  // A loop costs a fraction of making a list of pairs, and every request comes by here a dozen times.
+  for (const key of Object.keys(value) as (keyof T)[]) if (value[key] !== undefined) kept[key] = value[key];
+  return kept as { [K in keyof T]: Exclude<T[K], undefined> };
 }
 
 /** OpenAI's `usage`; null when nothing is known. */

@@ -22,7 +22,7 @@ import { readBytes } from "./json-body.ts";
 import { parseModels } from "./models.ts";
 import { renderOperation } from "./operations.ts";
 import { renderTermsHeaders } from "./service-terms.ts";
-import { createSseParser, type SseItem } from "./sse.ts";
+import { createSseParser, type SseParser } from "./sse.ts";
 import type { HttpBodyReader, HttpReply, HttpSend } from "./transport.ts";
 import { type UpstreamWatch, watchUpstream } from "./upstream-watch.ts";
 import { createVectorsClient } from "./vectors-client.ts";
@@ -207,7 +207,7 @@ async function* readReply(
   let early: ReturnType<typeof readItems> | undefined;
   let begun = false;
   const pass = (bytes: Uint8Array): boolean => {
-    const read = readItems(() => parser.push(bytes), reader);
+    const read = readItems(parser, bytes, reader);
     const { events, hungUp, broken } = read;
     const passes = !hungUp && broken === undefined && areDeltas(events);
     if (passes && (events.length === 0 || relay?.take(events) === true)) {
@@ -220,8 +220,7 @@ async function* readReply(
   try {
     while (open) {
       const { value, done } = await body.read(relay !== undefined && begun ? pass : undefined);
-      const { events, hungUp, broken } =
-        early ?? readItems(() => (done || value === undefined ? parser.end() : parser.push(value)), reader);
+      const { events, hungUp, broken } = early ?? readItems(parser, done ? undefined : value, reader);
       early = undefined;
       begun ||= events.some(isDelta);
       open = done === false && !hungUp;
@@ -240,20 +239,34 @@ async function* readReply(
   }
 }
 
-/** Events of what arrived together. Nothing counts after an error, nor after `[DONE]`. */
-function readItems(parse: () => readonly SseItem[], reader: ChatReader) {
-  const events: ChatEvent[] = [];
+/** Events of what arrived together. */
+interface ItemsRead {
+  events: ChatEvent[];
+  hungUp: boolean;
+  broken: unknown;
+}
+
+/**
+ * Nothing counts after an error, nor after `[DONE]`.
+ *
+ * @param bytes undefined at the end of the stream
+ */
+function readItems(parser: SseParser, bytes: Uint8Array | undefined, reader: ChatReader): ItemsRead {
+  let events: ChatEvent[] = [];
   try {
-    for (const item of parse()) {
+    const items = bytes === undefined ? parser.end() : parser.push(bytes);
+    for (const item of items) {
       if (item.type === "event" && item.data === "[DONE]") {
         reader.readData(item.data);
-        return { events, hungUp: true };
+        return { events, hungUp: true, broken: undefined };
       }
-      events.push(...(item.type === "comment" ? reader.readComment(item.text) : reader.readData(item.data)));
+      const read = item.type === "comment" ? reader.readComment(item.text) : reader.readData(item.data);
+      if (events.length === 0) events = read;
+      else events.push(...read);
       const last = events.at(-1);
       if (last !== undefined && isTerminal(last)) break;
     }
-    return { events, hungUp: false };
+    return { events, hungUp: false, broken: undefined };
   } catch (broken) {
     return { events, hungUp: false, broken };
   }

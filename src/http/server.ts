@@ -22,6 +22,7 @@ import {
   renderUsage,
 } from "./chat-wire.ts";
 import { renderSseComment, renderSseEvent } from "./sse.ts";
+import { writeJsonString } from "./text-chunk.ts";
 
 export interface AnswerOptions {
   /** Completion id, "chatcmpl-…". */
@@ -235,7 +236,7 @@ function createChunkWriter(call: ChatCall, options: AnswerOptions) {
   /** Written for every token, so without what the other events need. */
   const text = (event: Extract<ChatEvent, { type: "text" }>): string => {
     around ??= chunk(choice({ content: textMark })).split(JSON.stringify(textMark)) as [string, string];
-    return `${around[0]}${JSON.stringify(event.text)}${around[1]}`;
+    return `${around[0]}${writeJsonString(event.text)}${around[1]}`;
   };
 
   const delta = (event: ChatDelta): string => {
@@ -247,6 +248,7 @@ function createChunkWriter(call: ChatCall, options: AnswerOptions) {
   };
 
   function write(event: ChatEvent): string[] {
+    if (event.type === "text" && roleSent) return [delta(event)];
     if (event.type === "queued") return [renderQueued(event)];
     if (event.type === "error" || event.type === "cancelled") return [renderFailure(event, producer, options)];
     if (event.type === "start") {

@@ -51,6 +51,28 @@ describe("reading an event stream", () => {
     expect(() => parser.push(encoder.encode(`data: ${"x".repeat(100)}`))).toThrow(/longer than 64/);
   });
 
+  it.each([
+    ["data: one\n\n", [{ type: "event", name: "message", data: "one" }]],
+    ["data: \n\n", [{ type: "event", name: "message", data: "" }]],
+    ["data: one\rdata: two\n\n", [{ type: "event", name: "message", data: "one\ntwo" }]],
+    ["data: one\r\n\r\n", [{ type: "event", name: "message", data: "one" }]],
+    ["data: one\n", []],
+    ["data: one\nx", []],
+  ])("reads %j, whether or not something began before it", (text, found) => {
+    const bytes = encoder.encode(text);
+    expect(createSseParser().push(bytes)).toEqual(found);
+    const parser = createSseParser();
+    parser.push(encoder.encode("event: note\ndata: begun\n"));
+    const [first] = parser.push(bytes);
+    if (found.length > 0) expect(first).toMatchObject({ name: "note", data: `begun\n${found[0]!.data}` });
+  });
+
+  it("refuses one whole event longer than the bound", () => {
+    const parser = createSseParser(64);
+    expect(parser.push(encoder.encode(`data: ${"x".repeat(64)}\n\n`))).toHaveLength(1);
+    expect(() => parser.push(encoder.encode(`data: ${"x".repeat(65)}\n\n`))).toThrow(/longer than 64/);
+  });
+
   it("refuses an event of many lines that is longer than the bound", () => {
     const parser = createSseParser(64);
     expect(() => parser.push(encoder.encode("data: 0123456789\n".repeat(10)))).toThrow(/longer than 64/);

@@ -71,6 +71,12 @@ export function createSseParser(lineCharsMax = streamLineCharsMax): SseParser {
 
   const takeText = (text: string): SseItem[] => {
     const items: SseItem[] = [];
+    // One event that came whole, as a token does.
+    if (rest === "" && data.length === 0 && name === "" && !afterCarriageReturn && isOneEvent(text)) {
+      if (text.length - wholeMark.length > lineCharsMax) throw tooLong(lineCharsMax);
+      items.push({ type: "event", name: "message", data: text.slice(dataMark.length, -eventEnd.length) });
+      return items;
+    }
     const whole = afterCarriageReturn && text.startsWith("\n") ? text.slice(1) : text;
     if (text !== "") afterCarriageReturn = text.endsWith("\r");
     // Carriage returns are rare, and looking for one kind of line break is several times cheaper than for three.
@@ -95,6 +101,19 @@ export function createSseParser(lineCharsMax = streamLineCharsMax): SseParser {
       return items;
     },
   };
+}
+
+const dataMark = "data: ";
+const eventEnd = "\n\n";
+const wholeMark = `${dataMark}${eventEnd}`;
+
+function isOneEvent(text: string): boolean {
+  return (
+    text.startsWith(dataMark) &&
+    text.endsWith(eventEnd) &&
+    text.indexOf("\n") === text.length - eventEnd.length &&
+    !text.includes("\r")
+  );
 }
 
 /** For bytes that are whole in themselves: without a state to keep, decoding costs a third. */

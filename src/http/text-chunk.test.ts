@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { ChatEvent } from "../core/chat.ts";
 import { createChatReader } from "./chat-reader.ts";
-import { readTextChunk, shapeOfTextChunk } from "./text-chunk.ts";
+import { readTextChunk, shapeOfTextChunk, writeJsonString } from "./text-chunk.ts";
 
 const chunk = (content: string, more: object = {}) =>
   JSON.stringify({ id: "a", model: "m", choices: [{ index: 0, delta: { content }, finish_reason: null }], ...more });
@@ -23,6 +23,7 @@ describe("the shape of a text chunk", () => {
     ["no text", chunk("two").replace('"two"', "null")],
     ["a number", chunk("two").replace('"two"', "12345")],
     ["two strings", chunk("two").replace('"two"', '"two","x":"y"')],
+    ["a line break that is not escaped", chunk("two").replace("two", "t\nwo")],
     ["a text that was cut", chunk("two").replace('"two"', '"two')],
     ["nothing but its beginning and end", shape.head + shape.tail],
   ])("leaves %s to be read as JSON", (_what, data) => {
@@ -36,6 +37,15 @@ describe("the shape of a text chunk", () => {
   it("is not taken where the text is escaped in another way", () => {
     expect(shapeOfTextChunk(chunk("A").replace('"A"', '"\\u0041"'), "A", contentOf)).toBeUndefined();
   });
+});
+
+describe("a JSON string", () => {
+  it.each(["", " two", 'quote " and \\ and \n', "磁盘🙂", "\u0000\u001f\u007f\u2028", "\ud83d", "a\udc00b"])(
+    "of %j is written as JSON.stringify writes it",
+    (text) => {
+      expect(writeJsonString(text)).toBe(JSON.stringify(text));
+    },
+  );
 });
 
 describe("chunks read one after the other", () => {

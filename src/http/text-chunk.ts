@@ -34,6 +34,23 @@ export function shapeOfTextChunk(
 /** The text of a chunk of this shape; undefined for all others, and for an empty one. */
 export function readTextChunk(data: string, { head, tail }: TextChunkShape): string | undefined {
   if (data.length <= head.length + tail.length + 2 || !data.startsWith(head) || !data.endsWith(tail)) return undefined;
-  const text = parseJson(data.slice(head.length, data.length - tail.length));
+  const written = data.slice(head.length, data.length - tail.length);
+  const inner = written.slice(1, -1);
+  if (isPlain(inner) && written === `"${inner}"`) return inner;
+  const text = parseJson(written);
   return typeof text === "string" && text !== "" ? text : undefined;
+}
+
+/** The same as `JSON.stringify`. */
+export function writeJsonString(text: string): string {
+  return isPlain(text) ? `"${text}"` : JSON.stringify(text);
+}
+
+/** True where every character stands for itself in a JSON string. Most tokens do, and then JSON is more than is needed. */
+function isPlain(text: string): boolean {
+  for (let at = 0; at < text.length; at++) {
+    const unit = text.charCodeAt(at);
+    if (unit < 0x20 || unit === 0x22 || unit === 0x5c || (unit >= 0xd800 && unit < 0xe000)) return false;
+  }
+  return true;
 }

@@ -206,14 +206,27 @@ function prepareReceipt(db: ReturnType<typeof connect>): Prepared {
   );
 }
 
-function toSettled(receipt: UsageReceipt): Record<string, unknown> {
-  const { usage: counts, timings, ...facts } = receipt;
-  const values: Record<string, unknown> = { ...facts, ...counts, ...timings };
-  for (const name of Object.keys(receiptColumns)) {
-    const value = values[name];
-    values[name] = value === undefined ? null : typeof value === "boolean" ? Number(value) : value;
-  }
-  return values;
+/** Column by column: copying whatever a receipt holds costs more than SQLite's own work. */
+function toSettled(receipt: UsageReceipt): Record<keyof typeof receiptColumns | "id", string | number | null> {
+  const { usage: counts, timings } = receipt;
+  return {
+    id: receipt.id,
+    model: receipt.model ?? null,
+    quantization: receipt.quantization ?? null,
+    engineId: receipt.engineId ?? null,
+    promptTokens: counts.promptTokens ?? null,
+    completionTokens: counts.completionTokens ?? null,
+    cachedPromptTokens: counts.cachedPromptTokens ?? null,
+    estimated: counts.estimated === undefined ? null : Number(counts.estimated),
+    queueMs: timings.queueMs ?? null,
+    timeToFirstTokenMs: timings.timeToFirstTokenMs ?? null,
+    totalMs: timings.totalMs ?? null,
+    prefillTokensPerSecond: timings.prefillTokensPerSecond ?? null,
+    completionTokensPerSecond: timings.completionTokensPerSecond ?? null,
+    finishReason: receipt.finishReason ?? null,
+    errorCode: receipt.errorCode ?? null,
+    aborted: Number(receipt.aborted),
+  };
 }
 
 function toRow(stored: StoredUsage): UsageRow {
