@@ -521,6 +521,14 @@ export const loadForecast = named(
     evicts: z.array(z.string()),
     estimatedWarmMs: amount.optional(),
     downloadNeeded: z.boolean(),
+    download: z
+      .looseObject({
+        fileBytes: amount,
+        bytesMissing: amount,
+        diskBytesFree: amount,
+        estimatedMs: amount.optional(),
+      })
+      .optional(),
     reason: z.string().optional(),
   }),
 );

@@ -98,6 +98,13 @@ export const charsPerTokenMax = 64;
 /** A driver that does not say what devices there are within this time is taken for absent. */
 export const deviceProbeMsMax = 20_000;
 
+/** A server that does not show a model's header within this time is not asked on; nothing is loaded by then. */
+export const modelPreviewMsMax = 20_000;
+
+/** What a server said of a model answers the next questions about it for so long. */
+export const modelPreviewKeptMs = 60_000;
+export const modelPreviewsMax = 32;
+
 /** Warnings of one engine that are passed on; it has one for each model and each GPU. */
 export const warningsMax = 50;
 

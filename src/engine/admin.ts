@@ -10,11 +10,12 @@ import { carryOut, type EngineControl } from "./operations.ts";
 /**
  * @param mayLook lets those through who may see the engine's state
  * @param mayDrive lets those through who may change it
+ * @param isOpen nobody shows a token to look
  */
 export function addAdminRoutes(
   app: Hono,
   control: EngineControl,
-  { mayLook, mayDrive }: { mayLook: MiddlewareHandler; mayDrive: MiddlewareHandler },
+  { mayLook, mayDrive, isOpen }: { mayLook: MiddlewareHandler; mayDrive: MiddlewareHandler; isOpen: boolean },
 ): void {
   app.get("/status", mayLook, async (context) =>
     context.json(await carryOut(control, { verb: "status" }), 200, noStore),
@@ -23,9 +24,10 @@ export function addAdminRoutes(
     const text = renderEngineMetrics(await control.health(), control.status(), control.machine?.latest);
     return new Response(text, { headers: { ...noStore, "content-type": metricsContentType } });
   });
-  app.get("/plan", mayLook, async (context) =>
-    context.json(await carryOut(control, parsePlanQuestion(context.req.query("model"))), 200, noStore),
-  );
+  app.get("/plan", mayLook, async (context) => {
+    const { model } = parsePlanQuestion(context.req.query("model"));
+    return context.json(await control.plan(model, { anyPlace: !isOpen }), 200, noStore);
+  });
   app.get("/doctor", mayLook, async (context) =>
     context.json(await carryOut(control, parseDoctorQuestion(context.req.query("lang"))), 200, noStore),
   );

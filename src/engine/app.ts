@@ -76,6 +76,7 @@ export function createEngineApp(options: EngineAppOptions): Hono {
   app.use("/v1/*", requireToken);
   if (control !== undefined) {
     addAdminRoutes(app, control, {
+      isOpen: token === undefined,
       mayLook: requireToken,
       mayDrive: async (context, next) => {
         if (token === undefined) {

@@ -1,10 +1,11 @@
 /** What this machine is and how it is doing: the facts of `snug doctor` that an engine can read by itself. */
-import { readdir, readFile, statfs } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
 import type { MachineFacts } from "../core/doctor/facts.ts";
 import type { HardwareReading } from "../core/ports.ts";
 import { type BackendChoice, type BackendWish, chooseBackend, findLlamaServer } from "./backend.ts";
 import { type GpuSources, readGpuConditions } from "./gpu-condition.ts";
+import { readDiskBytesFree } from "./store-download.ts";
 
 export interface MachineFactsOptions {
   hardware: HardwareReading;
@@ -82,16 +83,4 @@ async function readOnBattery(folder = "/sys/class/power_supply"): Promise<boolea
   );
   const known = mains.filter((online) => online !== undefined);
   return known.length === 0 ? undefined : known.every((online) => online === "0");
-}
-
-/** The data folder may not exist yet; then the disk it will be on counts. */
-async function readDiskBytesFree(path: string): Promise<number> {
-  try {
-    const { bavail, bsize } = await statfs(path);
-    return bavail * bsize;
-  } catch (error) {
-    const parent = dirname(path);
-    if (parent === path) throw error;
-    return readDiskBytesFree(parent);
-  }
 }

@@ -8,6 +8,7 @@ import type { MachineDesk } from "./machine-desk.ts";
 import type { ModelStatus } from "./registry-entry.ts";
 import type { LoadForecast } from "./registry-options.ts";
 import { reportEngine } from "./status.ts";
+import { isPlainName } from "./store-names.ts";
 
 /** The part of the registry that operators drive. */
 export interface EngineControl extends ChatEngine {
@@ -17,7 +18,7 @@ export interface EngineControl extends ChatEngine {
   /** Absent where nobody looks at the machine. */
   readonly machine?: MachineDesk | undefined;
   status(): ModelStatus[];
-  plan(name: string): Promise<LoadForecast>;
+  plan(name: string, options?: { anyPlace?: boolean }): Promise<LoadForecast>;
   load(name: string, options: { pinned?: boolean }): Promise<ModelStatus>;
   unload(name: string, options: { drainMs?: number }): Promise<void>;
   setDraining(draining: boolean): void;
@@ -74,7 +75,7 @@ function comparisonsOf({ comparisons }: EngineControl): CompareDesk {
 
 /** Over the network models are named: paths and addresses would let the caller look into this machine and its network. */
 function requireModelName(model: string): void {
-  if (/^(?:hf:[\w.-]+\/)?[\w.+-]+(?::[\w.+-]+)?$/.test(model) && !/\.gguf$/i.test(model)) return;
+  if (isPlainName(model)) return;
   throw new AppError(
     "invalid_request",
     "model must be the name of a model on the engine's machine, or hf:owner/repo.",

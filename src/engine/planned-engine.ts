@@ -3,6 +3,7 @@ import { AppError } from "../core/errors.ts";
 import { vramReserveBytesDefault } from "../core/limits.ts";
 import type { Clock, HardwareReading, Logger } from "../core/ports.ts";
 import { formatBytes } from "../core/units.ts";
+import type { GgufHeader } from "../fit/gguf.ts";
 import { gpuRuntimeBytes } from "../fit/memory.ts";
 import { specFromGguf } from "../fit/model.ts";
 import { estimateSpeed } from "../fit/speed.ts";
@@ -92,14 +93,29 @@ export interface PlannedEngine {
 
 /** @throws AppError model_not_found, model_file_invalid, model_does_not_fit; nothing is loaded yet when it resolves */
 export async function openPlannedEngine(options: PlannedEngineOptions): Promise<PlannedEngine> {
-  const header = await readModelHeader(options.model.path);
+  return planLoadOf(options, await readModelHeader(options.model.path)).open();
+}
+
+/**
+ * The plan it would be opened with, of a file that need not be here.
+ *
+ * @throws AppError model_does_not_fit
+ */
+export function planHeader(
+  options: Omit<PlannedEngineOptions, "model"> & { model: { id: string } },
+  header: GgufHeader,
+): FitPlan {
+  return planLoadOf({ ...options, model: { ...options.model, path: "" } }, header).plan;
+}
+
+function planLoadOf(options: PlannedEngineOptions, header: GgufHeader): PlannedLoad {
   const spec = specFromGguf(header, { name: options.model.id });
   const { wish } = options;
   const wishFor =
     taskOf(header.metadata) === "chat"
       ? () => wish
       : (backend: EngineBackend) => vectorWish(header.metadata, spec.contextLengthTrained, wish, backend);
-  return new PlannedLoad(options, spec, wishFor).open();
+  return new PlannedLoad(options, spec, wishFor);
 }
 
 /** Shorter answers are over before the clock says anything. */
@@ -125,6 +141,11 @@ class PlannedLoad {
     const chosen = chosenDevices(options.reading, options.wish.gpu);
     [this.#backend, this.#load] = this.#chooseLoad(chosen);
     this.#reading = this.#load.settings.gpu === false ? chosenDevices(chosen, false) : chosen;
+  }
+
+  /** Of the first try. */
+  get plan(): FitPlan {
+    return this.#load.plan;
   }
 
   #chooseLoad(reading: HardwareReading): [BackendChoice, LoadPlan] {

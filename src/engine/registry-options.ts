@@ -7,11 +7,12 @@ import {
   swapWaitMsMax,
 } from "../core/limits.ts";
 import type { Clock, HardwareReading, Logger } from "../core/ports.ts";
+import type { FitPlan } from "../fit/types.ts";
 import type { CompareDesk } from "./compare/desk.ts";
 import type { MachineDesk } from "./machine-desk.ts";
 import type { MemoryView } from "./memory-view.ts";
 import type { PlannedEngine } from "./planned-engine.ts";
-import type { DownloadProgress, PulledModel } from "./store.ts";
+import type { DownloadProgress, PulledModel, RemoteModel } from "./store.ts";
 
 export interface RegistryModel {
   /** As in the settings: a name, a path, a reference, or undefined for the demo model. */
@@ -26,6 +27,12 @@ export interface RegistryOptions {
   resolve(wanted: string | undefined, options: ResolveOptions): Promise<PulledModel>;
   /** What is on this disk under that name, undefined when it would have to be fetched. */
   lookUp(wanted: string | undefined): Promise<PulledModel | undefined>;
+  /** What is known of a model that would have to be fetched; left out where only files on this disk are looked into. */
+  preview?(wanted: string | undefined, options: { signal: AbortSignal }): Promise<PulledModel | RemoteModel>;
+  /** The plan of such a model for the machine as the reading has it. Throws AppError model_does_not_fit. */
+  planRemote?(model: RemoteModel, reading: HardwareReading): Promise<FitPlan>;
+  /** Measured by downloads of this process; undefined before the first. */
+  downloadBytesPerSecond?(): number | undefined;
   /** Plans a model for the machine as the reading has it. Throws AppError model_does_not_fit. */
   open(model: PulledModel, reading: HardwareReading): Promise<PlannedEngine>;
   /** Models measured on this machine at several precisions. */
@@ -70,11 +77,23 @@ export interface LoadForecast {
   evicts: string[];
   /** Milliseconds until it would answer, as far as can be told; busy models may take longer to leave. */
   estimatedWarmMs?: number;
-  /** What would have to be fetched first. */
+  /** Its file, or a part of it, would have to be fetched first. */
   downloadNeeded: boolean;
+  /** Of that, as far as its server says. */
+  download?: DownloadForecast;
   /** Why it does not fit. */
   reason?: string;
-  plan?: PlannedEngine["plan"];
+  plan?: FitPlan;
+}
+
+export interface DownloadForecast {
+  fileBytes: number;
+  /** Still to come. */
+  bytesMissing: number;
+  /** On the disk of the models. */
+  diskBytesFree: number;
+  /** At the rate of the last download; left out while none was measured. */
+  estimatedMs?: number;
 }
 
 export const registryTimesDefault: RegistryTimes = {

@@ -1,10 +1,13 @@
 /** Room for a model in the machine's memory: what its plan says, who would have to go for it, and their going. */
 import { AppError, toAppError } from "../core/errors.ts";
+import { modelPreviewKeptMs, modelPreviewMsMax, modelPreviewsMax } from "../core/limits.ts";
+import type { HardwareReading } from "../core/ports.ts";
 import { cheapestSet, withFreed } from "./eviction.ts";
 import type { PlannedEngine } from "./planned-engine.ts";
 import { type Entry, holdingOf, nameOf } from "./registry-entry.ts";
-import type { LoadForecast, RegistryOptions, RegistryTimes } from "./registry-options.ts";
-import type { PulledModel } from "./store.ts";
+import type { DownloadForecast, LoadForecast, RegistryOptions, RegistryTimes } from "./registry-options.ts";
+import type { PulledModel, RemoteModel } from "./store.ts";
+import { readDiskBytesFree, requireDiskSpace } from "./store-download.ts";
 
 /** Without a load to go by: a disk's rate, and what a process takes to start. */
 const diskBytesPerSecond = 500e6;
@@ -14,11 +17,21 @@ const memoryReturnMsMax = 3000;
 /** Between two looks at whether a model has become idle. */
 const idlePollMs = 25;
 
+function warmMs(entry: Entry, fileBytes: number): number {
+  return Math.round(entry.warmMs ?? startMs + (fileBytes / diskBytesPerSecond) * 1000);
+}
+
+function notHere(): AppError {
+  return new AppError("model_not_found", "The model is not on this disk; a load fetches it and then plans it.");
+}
+
 export class ModelRoom {
   readonly #options: RegistryOptions;
   readonly #entries: readonly Entry[];
   readonly #times: RegistryTimes;
   readonly #stopped: AbortSignal;
+  /** By what was asked for, oldest first. */
+  readonly #previews = new Map<string, { at: number; answer: Promise<PulledModel | RemoteModel> }>();
 
   /** @param entries the registry's own list, as it grows and shrinks */
   constructor(options: RegistryOptions, entries: readonly Entry[], times: RegistryTimes, stopped: AbortSignal) {
@@ -43,26 +56,89 @@ export class ModelRoom {
       };
     }
     entry.resolved ??= await this.#options.lookUp(entry.wanted);
-    if (entry.resolved === undefined) {
-      const reason = "The model is not on this disk; its first request, or a load, fetches it and then plans it.";
-      return { model, loaded: false, fits: false, evicts: [], downloadNeeded: true, reason };
+    const found = entry.resolved ?? (await this.#previewOf(entry));
+    if (found instanceof AppError) {
+      return { model, loaded: false, fits: false, evicts: [], downloadNeeded: true, reason: found.message };
     }
-    const warmMs = entry.warmMs ?? startMs + (entry.resolved.fileBytes / diskBytesPerSecond) * 1000;
+    if ("path" in found) return await this.#forecastHere(entry, found);
+    return await this.#forecastRemote(entry, found);
+  }
+
+  async #forecastHere(entry: Entry, here: PulledModel): Promise<LoadForecast> {
+    const base = { model: nameOf(entry), loaded: false, downloadNeeded: false };
     try {
-      const { planned, victims } = await this.planWithin(entry, entry.resolved);
+      const { planned, victims } = await this.planWithin(entry, here);
+      const evicts = victims.map(nameOf);
+      return { ...base, fits: true, evicts, estimatedWarmMs: warmMs(entry, here.fileBytes), plan: planned.plan };
+    } catch (thrown) {
+      return { ...base, fits: false, evicts: [], reason: toAppError(thrown).message };
+    }
+  }
+
+  async #forecastRemote(entry: Entry, remote: RemoteModel): Promise<LoadForecast> {
+    const download = await this.#forecastDownload(entry, remote);
+    const base = { model: nameOf(entry), loaded: false, downloadNeeded: true, download };
+    try {
+      await requireDiskSpace(remote.folder, remote.bytesMissing);
+      const { planRemote } = this.#options;
+      if (planRemote === undefined) throw notHere();
+      const { planned, victims } = await this.#planWith(entry, (reading) => planRemote(remote, reading));
+      const { estimatedMs } = download;
       return {
-        model,
-        loaded: false,
+        ...base,
         fits: true,
         evicts: victims.map(nameOf),
-        estimatedWarmMs: Math.round(warmMs),
-        downloadNeeded: false,
-        plan: planned.plan,
+        ...(estimatedMs === undefined ? {} : { estimatedWarmMs: estimatedMs + warmMs(entry, remote.fileBytes) }),
+        plan: planned,
       };
     } catch (thrown) {
-      const { message } = toAppError(thrown);
-      return { model, loaded: false, fits: false, evicts: [], downloadNeeded: false, reason: message };
+      return { ...base, fits: false, evicts: [], reason: toAppError(thrown).message };
     }
+  }
+
+  async #forecastDownload({ download }: Entry, remote: RemoteModel): Promise<DownloadForecast> {
+    const { fileBytes, folder } = remote;
+    // While it is fetched the progress knows better.
+    const bytesMissing = download === undefined ? remote.bytesMissing : Math.max(0, fileBytes - download.bytesDone);
+    const rate = this.#options.downloadBytesPerSecond?.();
+    return {
+      fileBytes,
+      bytesMissing,
+      diskBytesFree: await readDiskBytesFree(folder),
+      ...(rate === undefined ? {} : { estimatedMs: Math.round((bytesMissing / rate) * 1000) }),
+    };
+  }
+
+  /** A listed model whose server is away is still listed; of another the error is the answer. */
+  async #previewOf(entry: Entry): Promise<PulledModel | RemoteModel | AppError> {
+    try {
+      return await this.#preview(entry.wanted);
+    } catch (thrown) {
+      const error = toAppError(thrown);
+      if (this.#entries.includes(entry)) return error;
+      throw error;
+    }
+  }
+
+  async #preview(wanted: string | undefined): Promise<PulledModel | RemoteModel> {
+    const { preview } = this.#options;
+    if (preview === undefined) throw notHere();
+    const key = wanted ?? "";
+    const now = performance.now();
+    for (const [name, { at }] of this.#previews) {
+      if (now - at > modelPreviewKeptMs || this.#previews.size >= modelPreviewsMax) this.#previews.delete(name);
+    }
+    const known = this.#previews.get(key)?.answer;
+    if (known !== undefined) return await known;
+    const patience = AbortSignal.timeout(modelPreviewMsMax);
+    const answer = preview(wanted, { signal: AbortSignal.any([this.#stopped, patience]) }).catch((thrown) => {
+      this.#previews.delete(key);
+      if (!patience.aborted) throw thrown;
+      const message = `The server of ${JSON.stringify(key)} does not answer; try again later.`;
+      throw new AppError("engine_unavailable", message, { cause: thrown });
+    });
+    this.#previews.set(key, { at: now, answer });
+    return await answer;
   }
 
   /** Drivers give memory back a moment after the process that held it has ended. */
@@ -81,12 +157,19 @@ export class ModelRoom {
 
   /** A plan for the machine, and the models to send out for it: as few and as long unused as can be. */
   async planWithin(entry: Entry, model: PulledModel): Promise<{ planned: PlannedEngine; victims: Entry[] }> {
+    return await this.#planWith(entry, (reading) => this.#options.open(model, reading));
+  }
+
+  async #planWith<Planned>(
+    entry: Entry,
+    plan: (reading: HardwareReading) => Promise<Planned>,
+  ): Promise<{ planned: Planned; victims: Entry[] }> {
     const reading = await this.#options.read();
     const movable = this.#entries.filter((one) => one !== entry && one.planned !== undefined && !one.pinned);
     movable.sort((left, right) => (left.lastUsedAt ?? 0) - (right.lastUsedAt ?? 0));
     const tryWith = async (victims: readonly Entry[]) => {
       const holdings = victims.flatMap((victim) => holdingOf(victim) ?? []);
-      return await this.#options.open(model, withFreed(reading, holdings)).catch((thrown) => {
+      return await plan(withFreed(reading, holdings)).catch((thrown) => {
         if (thrown instanceof AppError && thrown.code === "model_does_not_fit") return thrown;
         throw thrown;
       });

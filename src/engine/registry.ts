@@ -32,6 +32,7 @@ import {
   registryTimesDefault,
 } from "./registry-options.ts";
 import { ModelRoom } from "./registry-room.ts";
+import { isPlainName } from "./store-names.ts";
 import { cancelled } from "./vector-desk.ts";
 import { type ModelTask, taskOf } from "./vector-models.ts";
 
@@ -227,11 +228,18 @@ export class ModelRegistry implements ChatEngine {
     await this.#loader.sendOut(entry, drainMs);
   }
 
-  /** Will it fit now, and what would have to go? Throws AppError model_not_found. */
-  async plan(name: string): Promise<LoadForecast> {
+  /**
+   * Will it fit now, and what would have to go? Also of a model that is not in the list, on this disk or not.
+   *
+   * @param anyPlace false for callers who must not make this machine look into its files or ask servers of their choice
+   * @throws AppError model_not_found, permission_denied, and for a server that is away engine_unavailable
+   */
+  async plan(name: string, { anyPlace = true }: { anyPlace?: boolean } = {}): Promise<LoadForecast> {
     const entry = this.#find(name);
-    if (entry === undefined) throw this.#notHere(name);
-    return await this.#room.forecast(entry);
+    if (entry !== undefined) return await this.#room.forecast(entry);
+    if (!anyPlace && !isPlainName(name)) throw namesOnly();
+    if (this.#options.preview === undefined) throw this.#notHere(name);
+    return await this.#room.forecast(newEntry(name, false));
   }
 
   /** Takes no more requests, lets running answers end within `drainMs`, and frees every model. */
@@ -318,6 +326,12 @@ export class ModelRegistry implements ChatEngine {
     entry.idleTimer = setTimeout(() => void this.#loader.sendOutIdle(entry), keepAliveMs);
     entry.idleTimer.unref();
   }
+}
+
+function namesOnly(): AppError {
+  const message =
+    "Without SNUG_ENGINE_TOKEN only names and hf:owner/repo may be asked for; paths and addresses need the token.";
+  return new AppError("permission_denied", message, { param: "model" });
 }
 
 function isGone({ planned, state }: Entry, engine: LocalEngine): boolean {

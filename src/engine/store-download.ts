@@ -63,10 +63,21 @@ export async function bytesMissing(file: DownloadFile): Promise<number> {
   return Math.max(0, (file.bytes ?? 0) - have);
 }
 
+/** Free on the disk a folder is on, or will be on once it is made. */
+export async function readDiskBytesFree(path: string): Promise<number> {
+  try {
+    const { bavail, bsize } = await statfs(path);
+    return bavail * bsize;
+  } catch (error) {
+    const parent = dirname(path);
+    if (parent === path) throw error;
+    return readDiskBytesFree(parent);
+  }
+}
+
 /** @throws AppError invalid_configuration with what is missing */
 export async function requireDiskSpace(folder: string, bytes: number): Promise<void> {
-  const disk = await statfs(folder);
-  const free = disk.bavail * disk.bsize;
+  const free = await readDiskBytesFree(folder);
   if (free >= bytes + diskReserveBytes) return;
   throw new AppError(
     "invalid_configuration",

@@ -15,6 +15,11 @@ export function splitName(name: string): [plain: string, quantization: string | 
   return quantization === undefined ? [name.toLowerCase(), undefined] : [familyOf(dashed), quantization];
 }
 
+/** The name of a model, here or in the catalogue, or a repository on the hub: no path, and no address of one's choice. */
+export function isPlainName(name: string): boolean {
+  return /^(?:hf:[\w.-]+\/)?[\w.+-]+(?::[\w.+-]+)?$/.test(name) && !/\.gguf$/i.test(name);
+}
+
 /** The catalogue's model of exactly this name: a guess must not start a download of gigabytes. */
 export function catalogueEntry(name: string): CatalogueModel | undefined {
   const [plain] = splitName(name);

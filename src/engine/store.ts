@@ -3,7 +3,10 @@ import { mkdir, readdir, rm, rmdir, stat } from "node:fs/promises";
 import { basename, dirname, join, relative } from "node:path";
 import { AppError } from "../core/errors.ts";
 import type { HardwareReading } from "../core/ports.ts";
+import { MIB } from "../core/units.ts";
 import { specFromCatalogue } from "../fit/catalogue.ts";
+import type { GgufHeader } from "../fit/gguf.ts";
+import { openHttpGguf } from "../fit/gguf-http.ts";
 import { type HubReference, parseHubReference } from "../fit/gguf-hub.ts";
 import { specFromGguf } from "../fit/model.ts";
 import { canonicalQuantization } from "../fit/quantization-names.ts";
@@ -61,6 +64,30 @@ export interface PulledModel extends ResolvedModel {
   already: boolean;
 }
 
+/** A model that would have to be fetched, by what its repository or server says of it. */
+export interface RemoteModel {
+  /** What clients would call it. */
+  id: string;
+  quantization?: string;
+  header: GgufHeader;
+  /** All parts. */
+  fileBytes: number;
+  /** Of these, what is not on this disk yet. */
+  bytesMissing: number;
+  /** Where it would come to lie. */
+  folder: string;
+}
+
+/** Files to fetch, and who may. */
+interface Source {
+  id: string;
+  files: readonly DownloadFile[];
+  /** undefined when only the server will tell. */
+  fileBytes: number | undefined;
+  quantization?: string;
+  access: { token?: string; accessHint?: string };
+}
+
 export interface ModelInfo extends StoredModel {
   facts: CheckedModel;
   layerCount: number;
@@ -71,6 +98,7 @@ export interface ModelInfo extends StoredModel {
 export class ModelStore {
   readonly #options: ModelStoreOptions;
   readonly #fetch: typeof globalThis.fetch;
+  #downloadBytesPerSecond: number | undefined;
 
   constructor(options: ModelStoreOptions) {
     this.#options = options;
@@ -100,13 +128,54 @@ export class ModelStore {
    * @throws AppError model_not_found, model_does_not_fit, and as `downloadFile`
    */
   async get(wanted: string | undefined, options: GetOptions): Promise<PulledModel> {
+    const found = await this.#locate(wanted, options);
+    return "path" in found ? found : await this.#fetchAll(found, options);
+  }
+
+  /**
+   * What `get` would bring: the model on this disk, or what its header and its server say of it. Fetches nothing else.
+   *
+   * @throws AppError as `get`
+   */
+  async preview(wanted: string | undefined, options: GetOptions): Promise<PulledModel | RemoteModel> {
+    const found = await this.#locate(wanted, options);
+    if ("path" in found) return found;
+    const { id, files, quantization, access } = found;
+    const header = await openHttpGguf(files[0]!.url, {
+      fetch: this.#fetch,
+      signal: options.signal,
+      ...(access.token === undefined ? {} : { token: access.token }),
+    }).catch((thrown) => {
+      throw refusedWithHint(thrown, id, access.accessHint);
+    });
+    const fileBytes = found.fileBytes ?? header.fileBytes;
+    const missing = await Promise.all(files.map(bytesMissing));
+    // Of a server that states no sizes only the whole is known.
+    const unknown = files.some(({ bytes }) => bytes === undefined);
+    const have = unknown ? await bytesHere(files) : 0;
+    return {
+      id,
+      ...(quantization === undefined ? {} : { quantization }),
+      header,
+      fileBytes,
+      bytesMissing: unknown ? Math.max(0, fileBytes - have) : missing.reduce((sum, bytes) => sum + bytes, 0),
+      folder: this.folder,
+    };
+  }
+
+  /** How fast files came so far, by the last download of this process that says anything. */
+  get downloadBytesPerSecond(): number | undefined {
+    return this.#downloadBytesPerSecond;
+  }
+
+  async #locate(wanted: string | undefined, options: GetOptions): Promise<PulledModel | Source> {
     if (wanted === undefined || wanted === "demo") return await this.#local("demo", this.#options.demoPath, true);
     const reference = parseHubReference(wanted, this.#options.hubUrl);
     if (reference !== undefined) return await this.#fromHub(reference, options);
     if (/^hf:/i.test(wanted)) {
       throw new AppError("invalid_request", `${shown(wanted)} is no model reference; write hf:owner/repo:Q4_K_M.`);
     }
-    if (/^https?:\/\//i.test(wanted)) return await this.#fromUrl(wanted, options);
+    if (/^https?:\/\//i.test(wanted)) return await this.#fromUrl(wanted);
     if (isPath(wanted)) return await fromPath(wanted);
     return await this.#fromName(wanted, options);
   }
@@ -196,7 +265,7 @@ export class ModelStore {
     return { id, path, demo, fileBytes: size, already: true };
   }
 
-  async #fromName(name: string, options: GetOptions): Promise<PulledModel> {
+  async #fromName(name: string, options: GetOptions): Promise<PulledModel | Source> {
     const found = await this.find(name);
     if (found.length > 0) return stored(found.length === 1 ? found[0]! : await this.#chooseStored(found, options));
     const [, quantization] = splitName(name);
@@ -231,7 +300,7 @@ export class ModelStore {
     return chosen?.offer.item ?? [...models].sort((left, right) => left.fileBytes - right.fileBytes)[0]!;
   }
 
-  async #fromHub(reference: HubReference, options: GetOptions, known?: ModelSpec): Promise<PulledModel> {
+  async #fromHub(reference: HubReference, options: GetOptions, known?: ModelSpec): Promise<PulledModel | Source> {
     const folder = join(this.folder, reference.owner, reference.repo);
     const here = await this.#hubModelHere(reference);
     if (here !== undefined) return stored(here);
@@ -244,20 +313,16 @@ export class ModelStore {
         ...(file.sha256 === undefined ? {} : { sha256: file.sha256 }),
       }),
     );
-    const path = files[0]!.path;
-    const already = (await Promise.all(files.map(bytesMissing))).every((bytes) => bytes === 0);
-    await this.#download(files, hub.fileBytes, options, {
-      ...(this.#options.hubToken === undefined ? {} : { token: this.#options.hubToken }),
-      accessHint: accessHint(this.#options, reference),
-    });
-    return {
-      id: modelId(path),
-      path,
-      demo: false,
+    return await this.#sourceOf({
+      id: modelId(files[0]!.path),
+      files,
       fileBytes: hub.fileBytes,
-      already,
       ...(hub.quantization === undefined ? {} : { quantization: hub.quantization }),
-    };
+      access: {
+        ...(this.#options.hubToken === undefined ? {} : { token: this.#options.hubToken }),
+        accessHint: accessHint(this.#options, reference),
+      },
+    });
   }
 
   /** A named quantization that is on disk needs no hub, and so no network. */
@@ -273,25 +338,44 @@ export class ModelStore {
     );
   }
 
-  async #fromUrl(address: string, options: GetOptions): Promise<PulledModel> {
+  async #fromUrl(address: string): Promise<PulledModel | Source> {
     const { url, name } = parseFileUrl(address);
     const files = siblings(name).map((part) => ({
       url: new URL(encodeURIComponent(part) + url.search, url).href,
       path: join(this.folder, part),
     }));
-    const path = files[0]!.path;
-    const id = modelId(name);
-    const there = await Promise.all(files.map((file) => stat(file.path).catch(() => undefined)));
-    const already = there.every((file) => file !== undefined);
-    if (!already) await this.#download(files, undefined, options, {});
-    return { ...(await this.#local(id, path)), already };
+    return await this.#sourceOf({ id: modelId(name), files, fileBytes: undefined, access: {} });
+  }
+
+  /** The model itself where all of its files are here. */
+  async #sourceOf(source: Source): Promise<PulledModel | Source> {
+    const { id, files, fileBytes, quantization } = source;
+    const there = await Promise.all(files.map(({ path }) => stat(path).catch(() => undefined)));
+    if (there.some((file) => file === undefined)) return source;
+    const here = await this.#local(id, files[0]!.path);
+    return {
+      ...here,
+      ...(fileBytes === undefined ? {} : { fileBytes }),
+      ...(quantization === undefined ? {} : { quantization }),
+    };
+  }
+
+  async #fetchAll(source: Source, options: GetOptions): Promise<PulledModel> {
+    const { id, files, fileBytes, quantization, access } = source;
+    await this.#download(files, fileBytes, options, access);
+    return {
+      ...(await this.#local(id, files[0]!.path)),
+      ...(fileBytes === undefined ? {} : { fileBytes }),
+      ...(quantization === undefined ? {} : { quantization }),
+      already: false,
+    };
   }
 
   async #download(
     files: readonly DownloadFile[],
     bytesTotal: number | undefined,
     options: GetOptions,
-    access: { token?: string; accessHint?: string },
+    access: Source["access"],
   ): Promise<void> {
     const missing = await Promise.all(files.map(bytesMissing));
     await mkdir(this.folder, { recursive: true }).catch((cause) => {
@@ -304,19 +388,33 @@ export class ModelStore {
     );
     let before = 0;
     for (const file of files) {
+      const note = this.#rateKeeper();
       await downloadFile(file, {
         ...access,
         signal: options.signal,
         fetch: this.#fetch,
         wait: this.#options.wait ?? waitFor,
-        onProgress: (done, total) =>
+        onProgress: (done, total) => {
+          note(done);
           options.onProgress?.({
             bytesDone: before + done,
             bytesTotal: bytesTotal ?? (files.length === 1 ? total : undefined),
-          }),
+          });
+        },
       });
       before += (await stat(file.path)).size;
     }
+  }
+
+  /** Measures one file from its first news on: what an earlier try left counts nothing. */
+  #rateKeeper(): (bytesDone: number) => void {
+    let first: { bytes: number; at: number } | undefined;
+    return (bytesDone) => {
+      const now = performance.now();
+      first ??= { bytes: bytesDone, at: now };
+      const [bytes, seconds] = [bytesDone - first.bytes, (now - first.at) / 1000];
+      if (bytes >= rateBytesMin && seconds > 0) this.#downloadBytesPerSecond = bytes / seconds;
+    };
   }
 
   async #removeEmptyFolders(folder: string): Promise<void> {
@@ -326,6 +424,20 @@ export class ModelStore {
     await rmdir(folder);
     await this.#removeEmptyFolders(dirname(folder));
   }
+}
+
+/** Less says more of the first connection than of the line. */
+const rateBytesMin = 4 * MIB;
+
+/** Of files without a stated size, what is here of them. */
+async function bytesHere(files: readonly DownloadFile[]): Promise<number> {
+  const sizes = files.flatMap(({ path }) => [path, `${path}.part`]).map((path) => stat(path).catch(() => undefined));
+  return (await Promise.all(sizes)).reduce((sum, file) => sum + (file?.size ?? 0), 0);
+}
+
+function refusedWithHint(thrown: unknown, id: string, hint: string | undefined): unknown {
+  if (!(thrown instanceof AppError) || thrown.code !== "permission_denied" || hint === undefined) return thrown;
+  return new AppError("permission_denied", `${id}: ${hint}`, { cause: thrown });
 }
 
 function stored(model: StoredModel): PulledModel {

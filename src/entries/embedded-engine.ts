@@ -13,7 +13,7 @@ import { createMachineDesk } from "../engine/machine-desk.ts";
 import { readMachineFacts } from "../engine/machine-facts.ts";
 import { createMemoryView } from "../engine/memory-view.ts";
 import { Monitor } from "../engine/monitor.ts";
-import { openPlannedEngine } from "../engine/planned-engine.ts";
+import { openPlannedEngine, type PlannedEngineOptions, planHeader } from "../engine/planned-engine.ts";
 import { ModelRegistry } from "../engine/registry.ts";
 import type { DownloadProgress } from "../engine/store.ts";
 import { EngineWarnings } from "../engine/warnings.ts";
@@ -69,6 +69,21 @@ export async function startEmbeddedEngine(options: EmbeddedEngineOptions): Promi
     clock,
     logger,
   });
+  const planning = async <Model extends { id: string }>(model: Model, reading: HardwareReading) =>
+    ({
+      model,
+      reading,
+      wish: settings.load,
+      learning,
+      builds: engineBuilds,
+      warnings,
+      readVramFree: () => readVramFree(),
+      program: llamaChildProgram,
+      server: await serverOf(settings.backend, reading.gpus.length),
+      logger,
+      clock,
+      engineId: "local",
+    }) satisfies Omit<PlannedEngineOptions, "model"> & { model: Model };
   const engine: ModelRegistry = new ModelRegistry({
     comparisons,
     machine,
@@ -84,21 +99,14 @@ export async function startEmbeddedEngine(options: EmbeddedEngineOptions): Promi
         },
       }),
     lookUp: (wanted) => store.lookUp(wanted),
+    preview: (wanted, { signal: stopped }) =>
+      store.preview(wanted, { signal: AbortSignal.any([signal, stopped]), reading: read, wish: settings.load }),
+    planRemote: async ({ id, header }, reading) => planHeader(await planning({ id }, reading), header),
+    downloadBytesPerSecond: () => store.downloadBytesPerSecond,
     open: async (model, reading) =>
       await openPlannedEngine({
-        model,
-        reading,
-        wish: settings.load,
+        ...(await planning(model, reading)),
         smallerFiles: await store.smallerFiles(model.path),
-        learning,
-        builds: engineBuilds,
-        warnings,
-        readVramFree: () => readVramFree(),
-        program: llamaChildProgram,
-        server: await serverOf(settings.backend, reading.gpus.length),
-        logger,
-        clock,
-        engineId: "local",
       }),
     read,
     memoryView: createMemoryView({ hardware: options.hardware, readVramFree, readRamFree, clock }),

@@ -29,7 +29,7 @@ export function parseOperation(verb: "load" | "unload" | "drain", body: unknown)
 }
 
 /** @throws AppError invalid_request */
-export function parsePlanQuestion(name: string | undefined): EngineOperation {
+export function parsePlanQuestion(name: string | undefined): Extract<EngineOperation, { verb: "plan" }> {
   const parsed = model.safeParse(name);
   if (parsed.success) return { verb: "plan", model: parsed.data };
   throw new AppError("invalid_request", "Ask as plan?model=NAME.", { param: "model" });
