@@ -14,20 +14,29 @@ const settingsOf = (modelPath: string): ArmSettings => ({
   threads: 1,
 });
 
-/** A second question after the same long instructions, against the first. */
+/** A second question after the same long instructions, of the same user and of another, against the first. */
 export async function measurePrefix(modelPath: string, rounds: number) {
   const arm = await startSnug(settingsOf(modelPath));
   try {
     await arm.ask(32, { maxTokens: 2 });
     const cold: number[] = [];
     const warm: number[] = [];
+    const others: number[] = [];
     for (let round = 0; round < rounds; round++) {
       const prefix = `${round} ${"lorem ipsum dolor sit amet ".repeat(prefixTokens / 27)}`;
-      cold.push(await firstTokenMs(arm, prefix));
-      warm.push(await firstTokenMs(arm, prefix));
+      cold.push(await firstTokenMs(arm, prefix, 160, `${round}`));
+      // Would lose the first one's question, so it is copied.
+      others.push(await firstTokenMs(arm, prefix, 32, `another ${round}`));
+      warm.push(await firstTokenMs(arm, prefix, 32, `${round}`));
     }
-    const share = median(warm.map((ms, round) => ms / cold[round]!));
-    const result = { coldMs: rounded(median(cold)), warmMs: rounded(median(warm)), share: rounded(share, 3) };
+    const shareOf = (times: number[]) => rounded(median(times.map((ms, round) => ms / cold[round]!)), 3);
+    const result = {
+      coldMs: rounded(median(cold)),
+      warmMs: rounded(median(warm)),
+      share: shareOf(warm),
+      otherUserMs: rounded(median(others)),
+      otherUserShare: shareOf(others),
+    };
     console.log(`\nFirst token with a shared prefix of ${prefixTokens} tokens`, result);
     return result;
   } finally {
@@ -35,8 +44,8 @@ export async function measurePrefix(modelPath: string, rounds: number) {
   }
 }
 
-async function firstTokenMs(arm: Arm, prefix: string): Promise<number> {
-  const { askedAt, tokenAt } = await arm.ask(prefix.length + 32, { maxTokens: 2, prefix });
+async function firstTokenMs(arm: Arm, prefix: string, ownTokens: number, userId: string): Promise<number> {
+  const { askedAt, tokenAt } = await arm.ask(prefix.length + ownTokens, { maxTokens: 2, prefix, userId });
   return tokenAt[0]! - askedAt;
 }
 

@@ -26,6 +26,8 @@ interface InnerSequence {
   _contextTokens: Token[];
   _nextTokenIndex: number;
   _takeIntervalCheckpointIfNeeded(): Promise<void> | undefined;
+  /** False when it did not work out; what the sequence holds is unknown then. */
+  _copyStateFromOtherSequence(other: LlamaContextSequence, upToTokenIndex: number): Promise<boolean>;
   _resolveSamplerConfig(options: SequenceEvaluateOptions): object;
 }
 
@@ -51,6 +53,7 @@ export class BoundSequence {
       _contextTokens: "object",
       _nextTokenIndex: "number",
       _takeIntervalCheckpointIfNeeded: "function",
+      _copyStateFromOtherSequence: "function",
       _resolveSamplerConfig: "function",
     });
     const { _llama, _model } = reveal<{ _llama: object; _model: object }>(model, {
@@ -76,6 +79,12 @@ export class BoundSequence {
   extend(tokens: readonly Token[]): void {
     for (const token of tokens) this.#inner._contextTokens.push(token);
     this.#inner._nextTokenIndex += tokens.length;
+  }
+
+  /** Holds the first tokens of another from now on, and nothing else. Between two steps only. */
+  async copyFrom({ sequence }: BoundSequence, tokens: number): Promise<void> {
+    const copied = await this.#inner._copyStateFromOtherSequence(sequence, tokens);
+    if (!copied) await this.sequence.clearHistory();
   }
 
   /** For models that cannot wind back: a copy of the state now and then. To be waited for before the next step. */

@@ -11,7 +11,6 @@ import { AnswerAccount } from "./answer-account.ts";
 import { type CallRules, writeAnswerGrammar } from "./answer-grammar.ts";
 import { BatchStrategy } from "./batching.ts";
 import { type CheckedModel, checkModelFile } from "./check-model.ts";
-import { chooseSequence } from "./choose-sequence.ts";
 import type { AnswerEnd, LoadedModel, LoadSettings, MemorySample } from "./ipc.ts";
 import { AnswerWriter } from "./llama-answer.ts";
 import { BoundSequence, nativeContextOf } from "./llama-binding.ts";
@@ -31,13 +30,14 @@ import { LogprobTeller } from "./llama-logprobs.ts";
 import { measureSpeed, type TaskHooks } from "./llama-measure.ts";
 import { requireKnownTokens, samplingDefaults, samplingOf, TokenSampler } from "./llama-sampling.ts";
 import { scoreTexts } from "./llama-score.ts";
+import { copiedTokensMin, SequenceSlots } from "./llama-slots.ts";
 import { TokenSteps } from "./llama-steps.ts";
 import { AnswerTeller } from "./llama-teller.ts";
 import { callableTools, LlamaTemplate, type RenderedPrompt } from "./llama-template.ts";
 import { VectorRuntime } from "./llama-vectors.ts";
 import { requireWithinLimit } from "./memory-limit.ts";
 import type { AnswerHooks, CountedPrompt, LoadHooks, ModelRuntime, RuntimeKind } from "./model-runtime.ts";
-import { cpuFloor, gpuFloor, nextChunk, PrefillPace, tileTokens, tokensToRepeat } from "./prefill-chunks.ts";
+import { cpuFloor, gpuFloor, nextChunk, PrefillPace, tileTokens } from "./prefill-chunks.ts";
 import { countChars, promptTooLong } from "./prompt-size.ts";
 import { fillerText } from "./quality-text.ts";
 import type { MeasuredSpeed, MeasureTask, ScoreTask } from "./task.ts";
@@ -53,12 +53,6 @@ export interface Prompt extends RenderedPrompt, CountedPrompt {
   calls: CallRules | undefined;
 }
 
-interface Slot {
-  bound: BoundSequence;
-  lastUsed: number;
-  busy: boolean;
-}
-
 export class LlamaRuntime implements ModelRuntime<Prompt> {
   readonly facts: LoadedModel;
   readonly #llama: Llama;
@@ -67,10 +61,7 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
   readonly #batch: BatchStrategy;
   readonly #pace: PrefillPace;
   readonly #steps: TokenSteps;
-  readonly #slots: Slot[];
-  /** A short end of a prompt is evaluated with known tokens before it. */
-  readonly #repeats: boolean;
-  #uses = 0;
+  readonly #slots: SequenceSlots;
 
   private constructor(parts: {
     facts: LoadedModel;
@@ -87,19 +78,23 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
     this.#template = parts.template;
     this.#batch = parts.batch;
     this.#pace = parts.pace;
-    this.#repeats = mayRepeat(parts.model);
     this.#steps = new TokenSteps({
       context: nativeContextOf(parts.context),
       plan: (waiting, size) => parts.batch.plan(waiting, size),
       size: parts.context.batchSize,
       inOrder: poolIsInOrder(),
     });
-    this.#slots = Array.from({ length: parts.facts.sequenceCount }, () => ({
+    const sequences = Array.from(
+      { length: parts.facts.sequenceCount },
       // Checkpoints of sliding-window models are copies of their cache in RAM; 32 of them, the default, add up.
-      bound: new BoundSequence(parts.context.getSequence({ checkpoints: { max: 2 } }), parts.model),
-      lastUsed: 0,
-      busy: false,
-    }));
+      () => new BoundSequence(parts.context.getSequence({ checkpoints: { max: 2 } }), parts.model),
+    );
+    const plain = isPlain(parts.model);
+    this.#slots = new SequenceSlots(sequences, {
+      // GPUs have no need of it.
+      repeats: plain && parts.model.gpuLayers === 0,
+      copiedTokensMin: plain ? copiedTokensMin(parts.facts) : undefined,
+    });
   }
 
   /** @throws AppError model_not_found, model_file_invalid, engine_out_of_memory, invalid_configuration */
@@ -204,22 +199,29 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
       prompt.tokens.length,
       Math.min(prompt.request.maxTokens ?? tokensLeft, tokensLeft),
     );
-    const slot = this.#takeSlot(prompt.tokens);
-    if (slot === undefined) return account.failed(new AppError("engine_overloaded", "No sequence is free; try again."));
+    let bound: BoundSequence | undefined;
     try {
-      return await this.#generate(prompt, account, slot, hooks);
+      bound = await this.#steps.between(() =>
+        this.#slots.take(prompt.tokens, prompt.request.userId, this.#batch.decoding),
+      );
+      if (bound === undefined) throw new AppError("engine_overloaded", "No sequence is free; try again.");
+      return await this.#generate(prompt, account, bound, hooks);
     } catch (thrown) {
       // The sequence's state is unknown now; it must not serve as a prefix.
-      await this.#steps.between(() => slot.bound.sequence.clearHistory()).catch(() => {});
+      if (bound !== undefined) await this.#forget(bound);
       return account.failed(translateAnswerError(thrown));
     } finally {
-      slot.busy = false;
+      if (bound !== undefined) this.#slots.release(bound);
     }
+  }
+
+  async #forget({ sequence }: BoundSequence): Promise<void> {
+    await this.#steps.between(() => sequence.clearHistory()).catch(() => {});
   }
 
   /** For a model that answers nobody meanwhile: its sequences are emptied. Throws AppError, or the signal's reason. */
   async measure(task: MeasureTask, hooks: TaskHooks): Promise<MeasuredSpeed> {
-    const sequences = this.#slots.slice(0, task.sequenceCount).map(({ bound }) => bound);
+    const sequences = this.#slots.sequences.slice(0, task.sequenceCount);
     if (sequences.length < task.sequenceCount || task.depthTokens + task.decodeTokens >= this.facts.contextLength) {
       throw new AppError("invalid_request", "The model was loaded with fewer sequences or less context than that.");
     }
@@ -239,7 +241,7 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
     return await scoreTexts(
       task,
       {
-        sequence: this.#slots[0]!.bound.sequence,
+        sequence: this.#slots.sequences[0]!.sequence,
         tokenize: (text) => this.#model.tokenize(text),
         beginToken: tokens.shouldPrependBosToken ? (tokens.bos ?? undefined) : undefined,
         contextLength: this.facts.contextLength,
@@ -263,27 +265,12 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
     await this.#llama.dispose();
   }
 
-  #takeSlot(tokens: Token[]): Slot | undefined {
-    const free = this.#slots.filter((slot) => !slot.busy);
-    const states = free.map(({ bound, lastUsed }) => ({
-      length: bound.length,
-      commonPrefix: bound.sequence.compareContextTokens(tokens).firstDifferentIndex,
-      lastUsed,
-    }));
-    const slot = free[chooseSequence(states)];
-    if (slot === undefined) return undefined;
-    slot.busy = true;
-    slot.lastUsed = ++this.#uses;
-    return slot;
-  }
-
-  async #generate(prompt: Prompt, account: AnswerAccount, slot: Slot, hooks: AnswerHooks): Promise<AnswerEnd> {
-    const { bound } = slot;
-    await this.#steps.between(async () => {
-      // At least the last token is evaluated again: its logits choose the first word.
-      await bound.sequence.adaptStateToTokens(prompt.tokens.slice(0, -1), false);
-      if (this.#repeats) await repeatSome(bound, prompt.tokens.length, this.#batch.decoding);
-    });
+  async #generate(
+    prompt: Prompt,
+    account: AnswerAccount,
+    bound: BoundSequence,
+    hooks: AnswerHooks,
+  ): Promise<AnswerEnd> {
     account.cachedPromptTokens = bound.length;
     hooks.started(account.cachedPromptTokens);
     this.#batch.enter();
@@ -365,17 +352,10 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
   }
 }
 
-/** Lets go of known tokens that are cheaper to evaluate again: see prefill-chunks.ts. */
-async function repeatSome(bound: BoundSequence, promptTokens: number, beside: boolean): Promise<void> {
-  const known = bound.length;
-  const repeated = tokensToRepeat(known, promptTokens - known, beside);
-  if (repeated > 0) await bound.sequence.eraseContextTokenRanges([{ start: known - repeated, end: known }]);
-}
-
-/** Sliding windows and recurrent states cannot be wound back by some tokens, and GPUs have no need of it. */
-function mayRepeat({ fileInsights, gpuLayers }: LlamaModel): boolean {
+/** Every token stays in the cache until it is taken out: no sliding window, no recurrent state. */
+function isPlain({ fileInsights }: LlamaModel): boolean {
   const { swaSize, isHybrid, isRecurrent } = fileInsights;
-  return gpuLayers === 0 && swaSize === undefined && !isHybrid && !isRecurrent;
+  return swaSize === undefined && !isHybrid && !isRecurrent;
 }
 
 /**
