@@ -333,6 +333,20 @@ describe("an answer", () => {
     expect(other).not.toBe(once);
   });
 
+  test("is the same where steps are shared among several threads, as beside a GPU", async () => {
+    const say = async (settings: { gpu: "auto" | false; gpuLayers: number }) => {
+      const test = await started({ shape: "tiny", brain: "random" }, { settings: { ...settings, sequenceCount: 4 } });
+      const many = ["Why?", "How?", "When?"].map((content) =>
+        collect(test, ask({ messages: [{ role: "user", content }], temperature: 0, maxTokens: 40 })),
+      );
+      return (await Promise.all(many)).map(textOf);
+    };
+    // Layers for a GPU that may not be there: the process gets the threads of one with it.
+    const [onGpu, onCpu] = [await say({ gpu: "auto", gpuLayers: 1 }), await say({ gpu: false, gpuLayers: 0 })];
+    expect(onGpu).toEqual(onCpu);
+    expect(new Set(onCpu).size).toBe(3);
+  });
+
   test("never leaves the context: what is left of it is the limit", async () => {
     const test = await started({ shape: "tiny", brain: "endless" }, { settings: { contextLength: 256 } });
     const finish = (await collect(test, ask({ maxTokens: 100_000 }))).at(-1) as Extract<ChatEvent, { type: "finish" }>;
