@@ -5,6 +5,7 @@ import { layersTotal, type PlannedFit } from "./answer-plan.ts";
 import { contextLabel, formatRate, machineName, planName } from "./answer-sentences.ts";
 import type { FitsAnswer } from "./answer-types.ts";
 import { drawPicture, type PictureInput } from "./picture.ts";
+import { hardwareLabel } from "./query-echo.ts";
 import type { FitPlan, Hardware } from "./types.ts";
 
 /** SVG of the answer's memory and speed; undefined where there is nothing to draw, as for a term. */
@@ -45,8 +46,8 @@ function shownPlan({ plan, models, machines, hardware }: FitsAnswer): PlannedFit
 
 function titleOf(plan: FitPlan, hardware: Hardware, locale: Locale): string {
   const name = shortName(plan, locale);
-  const machine = machineName(hardware, locale, hardware.gpus.length === 0);
-  if (hardware.gpus.length === 0) return `${name} · ${machine}`;
+  if (hardware.gpus.length === 0) return `${name} · ${hardwareLabel(hardware, locale)}`;
+  const machine = machineName(hardware, locale);
   // Between Chinese and Latin letters stands a space, between Chinese ones none.
   return locale === "zh"
     ? `${machine}${/[\u4e00-\u9fff]$/.test(machine) ? "" : " "}上的 ${name}`

@@ -62,11 +62,11 @@ export function planName(plan: Pick<FitPlan, "model"> & { framework?: string }, 
   return name.includes(quantization) ? name : `${name} ${quantization}`;
 }
 
-/** "a 6 GB GPU", "2 GPUs of 16 GB", "RTX 4090 24 GB", "CPU only + 32 GB RAM": a machine inside a sentence. */
+/** "a 6 GB GPU", "2 GPUs of 16 GB", "RTX 4090 24 GB", "a machine with 32 GB RAM and no GPU": a machine inside a sentence. */
 export function machineName(hardware: Hardware, locale: Locale, withRam = false): string {
   const [first] = hardware.gpus;
   const label = hardwareLabel(hardware, locale);
-  if (first === undefined) return label;
+  if (first === undefined) return bareMachine(hardware, locale);
   const ram = withRam && hardware.ramBytesTotal !== undefined && hardware.unifiedMemory !== true;
   const suffix = ram
     ? locale === "zh"
@@ -81,14 +81,24 @@ export function machineName(hardware: Hardware, locale: Locale, withRam = false)
   return `${count > 1 ? `${count} GPUs of ${size}` : `${/^(?:8|11|18|80)\b/.test(size) ? "an" : "a"} ${size} GPU`}${suffix}`;
 }
 
+function bareMachine({ ramBytesTotal }: Hardware, locale: Locale): string {
+  if (ramBytesTotal === undefined) return locale === "zh" ? "没有显卡的机器" : "a machine without a GPU";
+  const ram = gibLabel(ramBytesTotal);
+  return locale === "zh" ? `内存 ${ram}、没有显卡的机器` : `a machine with ${ram} RAM and no GPU`;
+}
+
 /** "2.9", "0.42", "12": percent as precise as it is sure. */
 export function formatPercent(percent: number): string {
   return percent >= 10 ? percent.toFixed(0) : percent >= 1 ? percent.toFixed(1) : `${Number(percent.toPrecision(2))}`;
 }
 
-/** A Chinese sentence sets a space behind Latin letters, none behind its own brackets. */
+/** A Chinese sentence sets a space between Latin letters and its own, none between two of its own. */
 function spaced(name: string): string {
-  return /[）】]$/.test(name) ? name : `${name} `;
+  return /[\u4e00-\u9fff）】]$/.test(name) ? name : `${name} `;
+}
+
+function spacedAround(name: string): string {
+  return /^[\u4e00-\u9fff（【]/.test(name) ? spaced(name) : ` ${spaced(name)}`;
 }
 
 /** A sentence's first letter, where a name begins with an article. */
@@ -102,6 +112,18 @@ interface FitFacts {
   hardware: Hardware;
   wish: Wish;
   plan: PlannedFit;
+  /** Of a load that was described in full and has no room: the same with as many layers as fit. */
+  nearest?: FitPlan | undefined;
+}
+
+/** The largest part of a load without room that fits with its other settings; undefined when none does. */
+export function nearestLoad(plan: FitPlan, model: ModelSpec, hardware: Hardware, wish: Wish): FitPlan | undefined {
+  if (plan.fits) return undefined;
+  const { gpuLayers: _asked, ...open } = wish;
+  const { kvCacheTypeK, kvCacheTypeV, batchSize, microBatchSize, contextLength } = plan.settings;
+  const same: Wish = { kvCacheTypeK, kvCacheTypeV, batchSize, microBatchSize, contextLengthMin: contextLength };
+  const other = planFit(model, hardware, { ...open, ...same });
+  return other.kind === "plan" && other.settings.gpuLayers < plan.settings.gpuLayers ? other : undefined;
 }
 
 export function fitVerdict(facts: FitFacts): Verdict {
@@ -116,22 +138,18 @@ export function fitVerdict(facts: FitFacts): Verdict {
 }
 
 /** A load that the question described in full and that has no room: what is too much where, and how much would do. */
-function overVerdict({ plan, model, hardware, wish }: FitFacts): Verdict {
+function overVerdict({ plan, nearest, model, hardware }: FitFacts): Verdict {
   const name: Localized = { en: planName(plan), zh: planName(plan, "zh") };
   const over = plan.devices.reduce((most, device) => (device.freeBytesAfter < most.freeBytesAfter ? device : most));
   const need = formatBytes(over.totalBytes);
   const room = formatBytes(Math.max(0, over.freeBytesBefore));
   const where: Localized = over.kind === "gpu" ? { en: "the GPU", zh: "显卡" } : { en: "main memory", zh: "内存" };
-  const { gpuLayers: _asked, ...open } = wish;
-  const { kvCacheTypeK, kvCacheTypeV, batchSize, microBatchSize, contextLength } = plan.settings;
-  const same: Wish = { kvCacheTypeK, kvCacheTypeV, batchSize, microBatchSize, contextLengthMin: contextLength };
-  const other = planFit(model, hardware, { ...open, ...same });
   const all = layersOf(model);
   const advice: Localized =
-    other.kind === "plan" && other.settings.gpuLayers < plan.settings.gpuLayers
+    nearest !== undefined
       ? {
-          en: `${other.settings.gpuLayers} of ${all} layers would fit.`,
-          zh: `${all} 层中放 ${other.settings.gpuLayers} 层就可以。`,
+          en: `${nearest.settings.gpuLayers} of ${all} layers would fit.`,
+          zh: `${all} 层中放 ${nearest.settings.gpuLayers} 层就可以。`,
         }
       : { en: "Ask without fixed settings for what fits.", zh: "不固定设置再问一次，可得到能放下的方案。" };
   const chance = plan.probability < 0.005 ? { en: "", zh: "" } : chanceClause(plan.probability);
@@ -139,7 +157,7 @@ function overVerdict({ plan, model, hardware, wish }: FitFacts): Verdict {
     code: "none",
     line: {
       en: `No: with these settings ${name.en} does not fit safely on ${machineName(hardware, "en", true)}.`,
-      zh: `不行：按这些设置，${machineName(hardware, "zh", true)} 放不下 ${name.zh}。`,
+      zh: `不行：按这些设置，${spaced(machineName(hardware, "zh", true))}放不下 ${name.zh}。`,
     },
     reason: {
       en: `${capital(where.en)} would have to hold ${need}, and about ${room} is free${chance.en}. ${advice.en}`,
@@ -372,7 +390,7 @@ export function refusalVerdict(hardware: Hardware, refusal: FitRefusal): Verdict
     code: "none",
     line: {
       en: `No: ${name.en} does not fit on ${machineName(hardware, "en", true)}.`,
-      zh: `不行：${machineName(hardware, "zh", true)} 放不下 ${name.zh}。`,
+      zh: `不行：${spaced(machineName(hardware, "zh", true))}放不下 ${name.zh}。`,
     },
     reason: {
       en:
@@ -403,7 +421,10 @@ export function modelsVerdict(hardware: Hardware, models: readonly ModelPick[], 
     const speed = query.decodeTokensPerSecondMin;
     return {
       code: "models",
-      line: { en: `Nothing in the catalogue runs on ${label.en} as asked.`, zh: `${label.zh} 上没有符合要求的模型。` },
+      line: {
+        en: `Nothing in the catalogue runs on ${label.en} as asked.`,
+        zh: `${spaced(label.zh)}上没有符合要求的模型。`,
+      },
       reason:
         speed === undefined
           ? { en: "Even the smallest models need more memory than there is.", zh: "连最小的模型也放不下。" }
@@ -435,7 +456,7 @@ export function modelsVerdict(hardware: Hardware, models: readonly ModelPick[], 
     code: "models",
     line: {
       en: `On ${label.en} I would run ${planName(plan)}: ${where.en}, about ${rate} tokens/s.`,
-      zh: `在 ${label.zh} 上推荐 ${planName(plan, "zh")}：${where.zh}，约 ${rate} tokens/s。`,
+      zh: `在${spacedAround(label.zh)}上推荐 ${planName(plan, "zh")}：${where.zh}，约 ${rate} tokens/s。`,
     },
     reason: {
       en: `It takes ${used.en} at ${context.en}${cost.en}; more by purpose below.`,

@@ -217,6 +217,28 @@ describe("what an answer says is so", () => {
     expect(answer("13b 6gb -ngl 10 ctx 4k").verdict.code).toBe("partial");
   });
 
+  it("settings are printed for the layers that fit, and none where nothing does", () => {
+    const { verdict, launch } = answer("llama.cpp -ngl 20 -c 8192 13b q4_k_m 6gb");
+    const layers = /(\d+) of 41 layers would fit/.exec(verdict.reason.en)?.[1];
+    expect(launch[0]!.text).toContain(`-ngl ${layers} `);
+    expect(answer("70b q8_0 8gb 16gb ram -ngl 81 -c 8192").launch).toEqual([]);
+  });
+
+  it("a machine without a card is spoken of as one, in both languages", () => {
+    expect(answer("32gb ram").verdict.line.en).toMatch(/^On a machine with 32 GB RAM and no GPU I would run /);
+    expect(answer("32gb ram").verdict.line.zh).toMatch(/^在内存 32 GB、没有显卡的机器上推荐 /);
+    expect(answer("13b 8gb ram cpu only").verdict.line.zh).toMatch(/^不行：内存 8 GB、没有显卡的机器放不下 13B 模型/);
+    expect(answer("70b fp16 8gb 16gb ram").verdict.line.zh).toMatch(/内存 16 GB 放不下 /);
+    expect(answer("rtx 4090").verdict.line.zh).toMatch(/^在 RTX 4090 24 GB 上推荐 /);
+  });
+
+  it("settings speak the reader's language around names", () => {
+    const chinese = renderTerminal(answer("qwen3-8b 8gb"), { locale: "zh", columns: 80, colour: false });
+    expect(chinese).toMatch(/\n设置：Snug \(\.env\)\n/);
+    expect(chinese).toMatch(/把这几行写入 \.env，然后运行 npm start。/);
+    expect(chinese).not.toMatch(/then/);
+  });
+
   it("what fits but is slower than asked is no plain yes, and faster models are named", () => {
     const { verdict, alternatives, plan } = answer("13b 16gb speed>100");
     expect(verdict.line.en).toMatch(/^Yes, but not that fast: .* less than the 100 you asked for\.$/);

@@ -16,7 +16,14 @@ import {
   wishOfFramework,
   withFigures,
 } from "./answer-plan.ts";
-import { fitVerdict, machinesVerdict, modelsVerdict, refusalVerdict, wholePlan } from "./answer-sentences.ts";
+import {
+  fitVerdict,
+  machinesVerdict,
+  modelsVerdict,
+  nearestLoad,
+  refusalVerdict,
+  wholePlan,
+} from "./answer-sentences.ts";
 import { textOnly } from "./answer-text-only.ts";
 import type { FitsAnswer, TermEntry, Verdict } from "./answer-types.ts";
 import { CATALOGUE_MODELS, type CatalogueModel, specFromCatalogue } from "./catalogue.ts";
@@ -259,13 +266,21 @@ function answerFit(query: FitsQuery, resolved: Resolved, hardware: Hardware, opt
   const base = { query, model, hardware, wish, question, ...(resolved.row !== undefined && { row: resolved.row }) };
   const alternatives = alternativesFor({ ...base, planned });
   if (planned.kind === "refusal") return answerRefusal(base, planned, alternatives, resolved);
-  const verdict = fitVerdict({ ...base, plan: planned });
+  const nearest = framework === undefined ? nearestLoad(planned, model, hardware, ggufWish(wish)) : undefined;
+  const verdict = fitVerdict({ ...base, plan: planned, nearest });
+  const part =
+    nearest === undefined ? undefined : { ...nearest, ...(planned.vectors === true ? { vectors: true } : {}) };
+  const launched = planned.fits ? planned : part;
   return {
     ...blank(query, verdict),
     plan: planned,
     alternatives,
     notes: [...query.notes, ...resolved.notes, ...contextNote(model, planned.settings.contextLength)],
-    launch: launchRecipes({ plan: planned, model, hardware, files: resolved.files }, query.framework),
+    // Settings of what has no room would only fail: those of the part that has, or none.
+    launch:
+      launched === undefined
+        ? []
+        : launchRecipes({ plan: launched, model, hardware, files: resolved.files }, query.framework),
     memory: memoryBars(planned.devices, hardware, wish.reserveBytes),
     // What only reads, and what does not fit, has no speed of writing to draw.
     speedByContext:

@@ -44,6 +44,10 @@ function downloadNote(input: LaunchInput): Localized[] {
   ];
 }
 
+const startNote: Localized[] = [
+  { en: "Write these lines into .env, then: npm start", zh: "把这几行写入 .env，然后运行 npm start。" },
+];
+
 /** Our engine plans again when it loads, from the memory it then finds free. */
 export function launchSnug(input: LaunchInput): LaunchRecipe | undefined {
   const { plan, files } = input;
@@ -57,11 +61,11 @@ export function launchSnug(input: LaunchInput): LaunchRecipe | undefined {
   ];
   return {
     framework: "snug",
-    title: "Snug (.env, then: npm start)",
+    title: "Snug (.env)",
     language: "ini",
     text: lines.join("\n"),
     exact: true,
-    notes: url === undefined ? downloadNote(input) : [],
+    notes: [...startNote, ...(url === undefined ? downloadNote(input) : [])],
     source: ".env.example",
   };
 }

@@ -124,7 +124,7 @@ function settingsLines(answer: FitsAnswer, options: TerminalOptions, columns: nu
     );
     return [
       "",
-      paint("2", `${settingsTitle(options.locale)}: ${recipe.title}`),
+      paint("2", `${settingsTitle(options.locale)}${options.locale === "zh" ? "：" : ": "}${recipe.title}`),
       ...recipe.text.split("\n").map((line) => `  ${line}`),
       ...notes,
     ];
