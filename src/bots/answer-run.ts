@@ -5,6 +5,7 @@ import { placeholderDelayMs } from "../core/limits.ts";
 import type { BotStateStore, ChatButton, ChatEngine, ChatPlace, Logger, ModelListing, Timer } from "../core/ports.ts";
 import type { AnswerBook, AnswerRecord, StopReason } from "./answer-book.ts";
 import { answerButtons } from "./buttons.ts";
+import { asCalled } from "./commands.ts";
 import { buildConversation, type Conversation, withoutForgotten } from "./conversation.ts";
 import { errorSentence, TEXTS } from "./locale/locale.ts";
 import { readQuestionFiles } from "./question-files.ts";
@@ -283,7 +284,8 @@ export class AnswerRun {
       ...facts,
       ...(error.cause instanceof Error ? { cause: error.cause.stack ?? error.cause.message } : {}),
     });
-    return this.#failed(errorSentence(error, this.#record.question.locale));
+    const { locale } = this.#record.question;
+    return this.#failed(asCalled(errorSentence(error, locale), locale, this.#place.platform.commands));
   }
 
   /** A last word that must not fail anything. */

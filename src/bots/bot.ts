@@ -19,7 +19,7 @@ import {
   refusalOf,
   replyToCommand,
 } from "./command-replies.ts";
-import { availableCommands, type Capability, type CommandSpec, type OptionSpec } from "./commands.ts";
+import { asCalled, availableCommands, type Capability, type CommandSpec, type OptionSpec } from "./commands.ts";
 import { type ComparePort, CompareRun } from "./compare-run.ts";
 import type { DrawPng, FitsPort } from "./fits-answer.ts";
 import { errorSentence, TEXTS } from "./locale/locale.ts";
@@ -319,7 +319,11 @@ export class ChatBot {
   async #answer(question: Question, place: ChatPlace): Promise<void> {
     const refusal = this.#refuse(question);
     if (refusal === undefined) await this.#begin(question, place);
-    else await this.#say(place, TEXTS[question.locale].failure(refusal, this.#options.newId()));
+    else {
+      const { locale } = question;
+      const sentence = asCalled(refusal, locale, place.platform.commands);
+      await this.#say(place, TEXTS[locale].failure(sentence, this.#options.newId()));
+    }
   }
 
   /** @param again an answer to the same question that this one takes the place of */

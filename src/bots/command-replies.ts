@@ -16,6 +16,7 @@ import type {
 import { formatDuration, formatParameterCount, formatTokens } from "../core/units.ts";
 import { chooseModel, findModel } from "./answer-run.ts";
 import {
+  asCalled,
   availableCommands,
   type Capability,
   COMMANDS,
@@ -88,7 +89,12 @@ export async function replyToCommand(call: CommandCall, ports: CommandPorts): Pr
   try {
     if (reply === undefined) throw new AppError("not_found", `There is no command ${call.command.key}.`);
     const refusal = refuseByPermission(call, texts);
-    if (refusal !== undefined) return { text: texts.failure(refusal, ports.newId()), failed: true };
+    if (refusal !== undefined) {
+      return {
+        text: texts.failure(asCalled(refusal, call.locale, call.platform.commands), ports.newId()),
+        failed: true,
+      };
+    }
     return fitted(await reply(call, texts, ports), call.platform);
   } catch (thrown) {
     const error = toAppError(thrown);
@@ -98,7 +104,9 @@ export async function replyToCommand(call: CommandCall, ports: CommandPorts): Pr
       ...facts,
       ...(error.cause instanceof Error ? { cause: error.cause.stack ?? error.cause.message } : {}),
     });
-    const sentence = ownSentence(error, call.locale) ?? errorSentence(error, call.locale);
+    const sentence =
+      ownSentence(error, call.locale) ??
+      asCalled(errorSentence(error, call.locale), call.locale, call.platform.commands);
     return { text: texts.failure(sentence, requestId), failed: true };
   }
 }

@@ -3,6 +3,7 @@
  * texts, so that a command without a translation does not compile.
  */
 import { comparePromptCharsMax, fitQueryCharsMax, personaCharsMax, questionCharsMax } from "../core/limits.ts";
+import type { ChatCommandStyle } from "../core/ports.ts";
 import { TEXTS } from "./locale/locale.ts";
 import type { BotLocale, CommandTextKey, OptionTexts } from "./locale/texts.ts";
 
@@ -109,6 +110,15 @@ export function findCommand(name: string): CommandSpec | undefined {
 
 export function commandTexts(command: CommandSpec, locale: BotLocale): OptionTexts {
   return TEXTS[locale].commands[command.key];
+}
+
+/** One of our sentences, which call commands by their English names, with the names that the platform shows its users. */
+export function asCalled(sentence: string, locale: BotLocale, { localized }: ChatCommandStyle): string {
+  if (!localized) return sentence;
+  return sentence.replace(/(?<![\w./])\/([a-z]+)(?![\w/-])/g, (whole, name: string) => {
+    const command = findCommand(name);
+    return command === undefined ? whole : `/${commandTexts(command, locale).name}`;
+  });
 }
 
 export function optionTexts(command: CommandSpec, option: OptionSpec, locale: BotLocale): OptionTexts {

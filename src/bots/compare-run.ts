@@ -6,6 +6,7 @@ import { drawComparison } from "../fit/compare-picture.ts";
 import { compareStepLabel, renderCompareChat } from "../fit/compare-render.ts";
 import type { CompareJob, CompareRequest, ComparisonReport } from "../fit/compare-report.ts";
 import { comparisonButtons } from "./buttons.ts";
+import { asCalled } from "./commands.ts";
 import type { DrawPng } from "./fits-answer.ts";
 import { errorSentence, TEXTS } from "./locale/locale.ts";
 import type { BotLocale, Texts } from "./locale/texts.ts";
@@ -122,7 +123,8 @@ export class CompareRun {
 
   /** The table's sentence, and what the engine said of its own accord where that helps more. */
   #sentence(error: AppError): string {
-    const said = errorSentence(error, this.#options.locale);
+    const { locale } = this.#options;
+    const said = asCalled(errorSentence(error, locale), locale, this.#place.platform.commands);
     return error.code === "internal" || said === error.message ? said : `${said} (${error.message})`;
   }
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { AppError, ERROR_CODES } from "../../core/errors.ts";
-import { COMMANDS, commandTexts, optionTexts } from "../commands.ts";
+import { asCalled, COMMANDS, commandTexts, optionTexts } from "../commands.ts";
 import { BOT_LOCALES, errorSentence, localeOfTag, localeOfText, TEXTS } from "./locale.ts";
 
 describe("languages", () => {
@@ -16,6 +16,22 @@ describe("languages", () => {
     expect(localeOfText("13B 6G 可以")).toBe("zh-CN");
     expect(localeOfText("does it fit")).toBeUndefined();
     expect(localeOfText("動きますか")).toBeUndefined();
+  });
+
+  test("call commands in sentences as the platform shows them, and leave paths alone", () => {
+    const discord = { localized: true, fields: true, followUps: "replies" } as const;
+    const slack = { ...discord, localized: false };
+    const chinese = TEXTS["zh-CN"].statsAdminsOnly;
+    expect(asCalled(chinese, "zh-CN", discord)).toMatch(/请用 \/用量。$/);
+    expect(asCalled(chinese, "zh-CN", slack)).toBe(chinese);
+    expect(asCalled(TEXTS["zh-TW"].emptyQuestion, "zh-TW", discord)).not.toMatch(/\/ask/);
+    expect(asCalled(TEXTS.en.statsAdminsOnly, "en", discord)).toBe(TEXTS.en.statsAdminsOnly);
+    const path = "./models/x 和 /models/y 和 https://a.b/usage/ 和 /none";
+    expect(asCalled(path, "zh-CN", discord)).toBe(path);
+    for (const locale of BOT_LOCALES) {
+      const missing = errorSentence(new AppError("model_not_found", "secret"), locale);
+      expect(asCalled(missing, locale, discord)).toContain(`/${TEXTS[locale].commands.models.name}`);
+    }
   });
 
   test("all say every error, with the time to wait", () => {

@@ -21,7 +21,7 @@ export const zhCn: Texts = {
       name: "对比",
       description: "在这台机器上对比同一模型的多种精度：速度、内存、质量",
       options: {
-        model: { name: "模型", description: "/models 里的模型，留空则用本频道的模型" },
+        model: { name: "模型", description: "/模型列表 里的模型，留空则用本频道的模型" },
         quantizations: { name: "量化", description: "如 f16,q8_0,q4_k_m，留空则用已有的" },
         prompt: { name: "问题", description: "向所有精度提出的问题" },
         force: { name: "强制", description: "即使正在回答别人" },
@@ -31,7 +31,7 @@ export const zhCn: Texts = {
     model: {
       name: "模型",
       description: "查看或选择本频道的模型",
-      options: { name: { name: "名称", description: "/models 里的模型，或填 default 恢复默认" } },
+      options: { name: { name: "名称", description: "/模型列表 里的模型，或填 default 恢复默认" } },
     },
     persona: {
       name: "人设",

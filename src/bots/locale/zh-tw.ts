@@ -21,7 +21,7 @@ export const zhTw: Texts = {
       name: "對比",
       description: "在這台機器上比較同一模型的多種精度：速度、記憶體、品質",
       options: {
-        model: { name: "模型", description: "/models 裡的模型，留空則用本頻道的模型" },
+        model: { name: "模型", description: "/模型列表 裡的模型，留空則用本頻道的模型" },
         quantizations: { name: "量化", description: "如 f16,q8_0,q4_k_m，留空則用已有的" },
         prompt: { name: "問題", description: "向所有精度提出的問題" },
         force: { name: "強制", description: "即使正在回答別人" },
@@ -31,7 +31,7 @@ export const zhTw: Texts = {
     model: {
       name: "模型",
       description: "檢視或選擇本頻道的模型",
-      options: { name: { name: "名稱", description: "/models 裡的模型，或填 default 恢復預設" } },
+      options: { name: { name: "名稱", description: "/模型列表 裡的模型，或填 default 恢復預設" } },
     },
     persona: {
       name: "人設",
