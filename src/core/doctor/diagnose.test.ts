@@ -133,10 +133,15 @@ describe("diagnose", () => {
     expect(findings.filter((finding) => finding.verdict === "warning").map((finding) => finding.check)).toEqual([
       "api",
       "discord",
-      "slack",
       "clock",
     ]);
-    expect(findings.find((finding) => finding.check === "slack")?.text).toContain("nothing is set up for it");
+  });
+
+  it("says nothing of a chat platform that is away and that nothing is set up for", () => {
+    const away = { place: "slack", url: "https://slack.com", reached: false, reason: "5 s" } as const;
+    const of = (needed: boolean) => diagnose({ ...healthy, places: [{ ...away, needed }] }, "en");
+    expect(of(true).map(({ check }) => check)).toContain("slack");
+    expect(of(false).map(({ check }) => check)).not.toContain("slack");
   });
 
   it.each([

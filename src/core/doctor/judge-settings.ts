@@ -13,7 +13,8 @@ export function judgeSettings(facts: Partial<SettingFacts>): Judgement[] {
     ...(settingsProblem === undefined ? [] : [wrongSettings(settingsProblem)]),
     ...ports.map(judgePort),
     ...tokens.map(judgeToken),
-    ...places.map(judgePlace),
+    // What nothing is set up for is missed by nobody.
+    ...places.filter(({ place, needed, reached }) => place === "api" || needed || reached).map(judgePlace),
     ...(places.length === 0 ? [] : [judgeClock(clockAheadMs)]),
   ];
 }
@@ -96,7 +97,7 @@ const placeRemedies: Record<PlaceFacts["place"], Sentences> = {
 };
 
 /** Being offline is no fault of the machine, so it is a warning at most. */
-function judgePlace({ place, url, reached, needed, tookMs, reason }: PlaceFacts): Judgement {
+function judgePlace({ place, url, reached, tookMs, reason }: PlaceFacts): Judgement {
   const name = placeNames[place];
   if (reached) {
     const took = tookMs === undefined ? "" : ` (${formatDuration(tookMs)})`;
@@ -107,13 +108,12 @@ function judgePlace({ place, url, reached, needed, tookMs, reason }: PlaceFacts)
     };
   }
   const why = reason === undefined ? "" : `: ${reason}`;
-  const spare = needed ? { en: "", zh: "" } : { en: "; nothing is set up for it", zh: "；未设置相关机器人" };
   return {
     check: place,
     verdict: "warning",
     text: {
-      en: `${name.en} does not answer at ${url}${why}${spare.en}`,
-      zh: `${url} 的 ${name.zh} 没有回应${why}${spare.zh}`,
+      en: `${name.en} does not answer at ${url}${why}`,
+      zh: `${url} 的 ${name.zh} 没有回应${why}`,
     },
     remedy: placeRemedies[place],
   };
