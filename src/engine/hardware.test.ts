@@ -123,6 +123,27 @@ describe("the GPUs of a machine", () => {
     expect(spreadMemory(vulkan, memory)).toEqual([{ name: "AMD Radeon RX 6600", ...memory[0] }]);
   });
 
+  test("leave out integrated ones beside cards, as llama.cpp does; alone those are what there is", () => {
+    const [card, small] = [
+      { vramBytesTotal: 16 * GIB, vramBytesFree: 15 * GIB },
+      { vramBytesTotal: GIB / 2, vramBytesFree: GIB / 4 },
+    ];
+    for (const integrated of [
+      "AMD Radeon Graphics (RADV RAPHAEL_MENDOCINO)",
+      "AMD Radeon 780M Graphics (RADV PHOENIX)",
+      "AMD Radeon Vega 8 Graphics (RADV RAVEN)",
+      "AMD Ryzen 7 7800X3D 8-Core Processor (RADV RAPHAEL_MENDOCINO)",
+      "Intel(R) UHD Graphics 770 (ADL-S GT1)",
+      "Intel(R) Iris(R) Xe Graphics (TGL GT2)",
+    ]) {
+      const names = [integrated, "AMD Radeon RX 7800 XT (RADV NAVI32)"];
+      expect(spreadMemory({ ...vulkan, names }, [small, card])).toEqual([{ name: names[1], ...card }]);
+      expect(spreadMemory({ ...vulkan, names: [integrated] }, [small])).toEqual([{ name: integrated, ...small }]);
+    }
+    const pair = ["Intel(R) Arc(tm) A770 Graphics (DG2)", "AMD Radeon RX Vega 64"];
+    expect(spreadMemory({ ...vulkan, names: pair }, []).map(({ name }) => name)).toEqual(pair);
+  });
+
   test("that only have a sum share it equally", () => {
     const two: LlamaDevices = { ...vulkan, names: ["A", "B"], vramBytesTotal: 16 * GIB, vramBytesFree: 12 * GIB };
     expect(spreadMemory(two, [])).toEqual([

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { deviceProbeMsMax } from "../core/limits.ts";
 import type { GpuReading, HardwareProbe, HardwareReading } from "../core/ports.ts";
 import { MIB } from "../core/units.ts";
+import { findGpu } from "../fit/gpus.ts";
 import { type ReadText, readUsableCores } from "./cpu-quota.ts";
 import { mayHaveGpu } from "./gpu-presence.ts";
 import { visibleCards } from "./gpu-selection.ts";
@@ -70,8 +71,13 @@ async function readNvidia(runCommand: NonNullable<HardwareProbeOptions["runComma
   return visibleCards(cards, process.env.CUDA_VISIBLE_DEVICES);
 }
 
-/** Free bytes of every GPU by its driver's own tool, in the order of the reading; undefined where there is none. */
+/**
+ * Free bytes of every GPU by its driver's own tool, in the order of the reading; undefined where there is none.
+ *
+ * @param gpuCount GPUs of the reading, where it leaves out integrated ones
+ */
 export async function readVramFree(
+  gpuCount?: number,
   runCommand: NonNullable<HardwareProbeOptions["runCommand"]> = runCommandQuietly,
 ): Promise<number[] | undefined> {
   if (!(await mayHaveGpu())) return undefined;
@@ -81,7 +87,7 @@ export async function readVramFree(
     return free.length === nvidia.length ? free : undefined;
   }
   const amd = await readAmdMemory(readTextFile, listFolder);
-  return amd.length === 0 ? undefined : amd.map((device) => device.vramBytesFree);
+  return amd.length === 0 ? undefined : largest(amd, gpuCount ?? amd.length).map((device) => device.vramBytesFree);
 }
 
 /** Lines of "name, total MiB, free MiB, driver, id"; undefined for devices that do not tell their memory. */
@@ -124,15 +130,34 @@ export async function readAmdMemory(
   return readings.flat();
 }
 
-/** llama.cpp's device names with the driver's figures where they match in number, else equal shares of its own sum. */
+/**
+ * llama.cpp's device names with the driver's figures where they match in number, else equal shares of its own sum.
+ * Integrated GPUs are left out beside others, as llama.cpp leaves them.
+ */
 export function spreadMemory(llama: LlamaDevices, known: readonly DeviceMemory[]): GpuReading[] {
-  const { names, vramBytesTotal, vramBytesFree } = llama;
-  if (known.length === names.length) return names.map((name, index) => ({ name, ...known[index]! }));
+  const { names: all, vramBytesTotal, vramBytesFree } = llama;
+  const cards = all.filter((name) => !isIntegrated(name));
+  const names = cards.length === 0 ? all : cards;
+  const own = largest(known, names.length);
+  if (own.length === names.length) return names.map((name, index) => ({ name, ...own[index]! }));
   return names.map((name) => ({
     name,
-    vramBytesTotal: Math.floor(vramBytesTotal / names.length),
-    vramBytesFree: Math.floor(vramBytesFree / names.length),
+    vramBytesTotal: Math.floor(vramBytesTotal / all.length),
+    vramBytesFree: Math.floor(vramBytesFree / all.length),
   }));
+}
+
+/** The `count` with the most memory, in their own order: what an integrated GPU has set aside is the least. */
+function largest(devices: readonly DeviceMemory[], count: number): readonly DeviceMemory[] {
+  if (devices.length <= count) return devices;
+  const kept = new Set(devices.toSorted((left, right) => right.vramBytesTotal - left.vramBytesTotal).slice(0, count));
+  return devices.filter((device) => kept.has(device));
+}
+
+/** By what drivers call them: "AMD Radeon Graphics", "Intel(R) UHD Graphics 770", or after the processor they are part of. */
+function isIntegrated(name: string): boolean {
+  if (findGpu(name)?.gpu.unifiedMemory === true) return true;
+  return /^AMD Radeon(?:\(TM\))? (?:Vega \d+ )?Graphics|Intel.*\b(?:UHD|HD|Iris)\b|\d-Core Processor/i.test(name);
 }
 
 /** Asks a fresh child, which ends with its answer: a driver that crashes takes only the child with it. */

@@ -106,6 +106,22 @@ describe("a plan's GPUs", () => {
   });
 });
 
+describe("one of two equal GPUs", () => {
+  const names = ["RTX 3060", "RTX 3060"];
+  const second = [false, true];
+
+  test("is told by its place where the server sees both, and is the one it sees otherwise", () => {
+    const both = [device("Vulkan0", "RTX 3060"), device("Vulkan1", "RTX 3060")];
+    expect(matchServerDevices(both, names, second)).toEqual(["Vulkan1"]);
+    expect(matchServerDevices([device("CUDA0", "RTX 3060")], names, second)).toEqual(["CUDA0"]);
+    // CUDA sees the one card its environment leaves, Vulkan sees both.
+    expect(matchServerDevices([device("CUDA0", "RTX 3060"), ...both], names, second)).toEqual(["CUDA0"]);
+    expect(matchServerDevices([device("ROCm0", "gfx1100"), device("ROCm1", "gfx1100")], names, second)).toEqual([
+      "ROCm1",
+    ]);
+  });
+});
+
 describe("the arguments of a llama-server", () => {
   const layer = { attention: "full", headCount: 4, headCountKv: 4, keyLength: 64, valueLength: 64 } as const;
   const layers = Array.from({ length: 32 }, () => ({ ...layer, ffn: "dense" as const, feedForwardLength: 256 }));

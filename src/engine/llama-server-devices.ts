@@ -47,23 +47,31 @@ export function createServerDeviceList(list = listServerDevices): (path: string)
 }
 
 /**
- * The server's names of the plan's GPUs, in the plan's order; undefined when it does not have them all.
+ * The server's names of the GPUs that get layers, in the plan's order; undefined when it does not have them all.
  *
  * A card that several of its backends can use is listed for each: those of one backend are taken, the first that has all.
+ * Of equal cards the order tells which is which, where the server sees all that were planned with.
  *
- * @param wanted names by the driver
+ * @param names of all GPUs planned with, by the driver
+ * @param used which of them get layers; the server may be kept from seeing the others
  */
-export function matchServerDevices(listed: readonly ServerDevice[], wanted: readonly string[]): string[] | undefined {
+export function matchServerDevices(
+  listed: readonly ServerDevice[],
+  names: readonly string[],
+  used: readonly boolean[] = names.map(() => true),
+): string[] | undefined {
   const backendOf = ({ id }: ServerDevice) => id.replace(/\d+$/, "");
   const backends = [...new Set(listed.map(backendOf))];
   const groups = backends.map((backend) => listed.filter((device) => backendOf(device) === backend));
+  const isUsed = (_: string, index: number) => used[index] === true;
+  const wanted = names.filter(isUsed);
   for (const group of groups) {
-    const matched = matchWithin(group, wanted);
+    const matched = matchWithin(group, names)?.filter(isUsed) ?? matchWithin(group, wanted);
     if (matched !== undefined) return matched;
   }
   // Backends may call a card differently; with as many as there are in the plan the order tells.
-  if (wanted.length < 2) return undefined;
-  return groups.find((group) => group.length === wanted.length)?.map(({ id }) => id);
+  const all = groups.find((group) => group.length === names.length && names.length > 1);
+  return all?.map(({ id }) => id).filter(isUsed);
 }
 
 function matchWithin(group: readonly ServerDevice[], wanted: readonly string[]): string[] | undefined {

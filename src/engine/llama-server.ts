@@ -227,13 +227,14 @@ const taskArguments = { chat: [], embedding: ["--embeddings"], rerank: ["--reran
 /** The server's names of the GPUs that get layers, in the plan's order; undefined where there is nothing to choose. */
 async function plannedDevices(path: string, settings: LoadSettings): Promise<string[] | undefined> {
   const { gpu, gpuLayers, gpuLayerSplit = [], gpuNames = [] } = settings;
-  const wanted = gpuNames.filter((_, index) => (gpuLayerSplit[index] ?? 0) > 0);
-  if (gpu === false || gpuLayers === 0 || gpuNames.length < 2 || wanted.length === 0) return undefined;
+  const used = gpuNames.map((_, index) => (gpuLayerSplit[index] ?? 0) > 0);
+  if (gpu === false || gpuLayers === 0 || gpuNames.length < 2 || !used.includes(true)) return undefined;
   const listed = await listServerDevices(path);
   // One that does not list its devices takes all it sees.
   if (listed === undefined) return undefined;
-  const devices = matchServerDevices(listed, wanted);
+  const devices = matchServerDevices(listed, gpuNames, used);
   if (devices !== undefined) return devices;
+  const wanted = gpuNames.filter((_, index) => used[index]);
   const seen = listed.map(({ id, name }) => `${id} (${name})`).join(", ") || "none";
   throw new AppError(
     "invalid_configuration",

@@ -49,6 +49,7 @@ export async function startEmbeddedEngine(options: EmbeddedEngineOptions): Promi
   const store = createModelStore(settings);
   const learning = await MachineLearning.open(settings.dataDir, logger);
   const read = readings(options.hardware);
+  const vramFree = () => readVramFree(options.hardware.gpus.length);
   const warnings = new EngineWarnings(() => clock.now());
   const monitor = new Monitor({ read: () => readGpuConditions(), warnings, clock });
   void monitor.start();
@@ -77,7 +78,7 @@ export async function startEmbeddedEngine(options: EmbeddedEngineOptions): Promi
       learning,
       builds: engineBuilds,
       warnings,
-      readVramFree: () => readVramFree(),
+      readVramFree: vramFree,
       program: llamaChildProgram,
       server: await serverOf(settings.backend, reading.gpus.length),
       logger,
@@ -109,7 +110,7 @@ export async function startEmbeddedEngine(options: EmbeddedEngineOptions): Promi
         smallerFiles: await store.smallerFiles(model.path),
       }),
     read,
-    memoryView: createMemoryView({ hardware: options.hardware, readVramFree, readRamFree, clock }),
+    memoryView: createMemoryView({ hardware: options.hardware, readVramFree: vramFree, readRamFree, clock }),
     clock,
     logger,
     ...(settings.keepAliveMs === undefined ? {} : { keepAliveMs: settings.keepAliveMs }),
