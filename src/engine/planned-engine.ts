@@ -264,10 +264,9 @@ class PlannedLoad {
     const reserve = this.#reserve();
     const sum = loaded.memory?.vramBytesFree;
     const used = gpusUsed(this.#planOf(settings));
+    const seen = settings.gpuEnvironment === undefined ? this.#reading.gpus.length : used.length;
     // Without a driver's word on each, all together must have what each should. A card without layers is not this load's.
-    const free =
-      driver?.filter((_, gpu) => used.includes(gpu)) ??
-      (sum === undefined ? [] : [sum / Math.max(1, this.#reading.gpus.length)]);
+    const free = driver?.filter((_, gpu) => used.includes(gpu)) ?? (sum === undefined ? [] : [sum / Math.max(1, seen)]);
     const least = Math.min(...free);
     if (least >= reserve || settings.gpuLayers === 0) return undefined;
     const message = `The load left ${formatBytes(least)} of a GPU free; ${formatBytes(reserve)} are reserved for others.`;
