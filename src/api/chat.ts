@@ -1,6 +1,6 @@
 /** One chat through the API: let in, answered by an engine, and written down however it ends. */
 import type { Context } from "hono";
-import type { ChatRequest } from "../core/chat.ts";
+import type { ChatEvent, ChatRequest } from "../core/chat.ts";
 import type { DeltaRelay } from "../core/delta-relay.ts";
 import { requestBodyBytesMax } from "../core/limits.ts";
 import type { ChatEngine, Logger } from "../core/ports.ts";
@@ -12,7 +12,7 @@ import { readJsonBody } from "../http/json-body.ts";
 import { responsesDialect } from "../http/responses.ts";
 import { parseResponseCall } from "../http/responses-request.ts";
 import { type AnswerDialect, answerChat } from "../http/server.ts";
-import { type AdmissionDependencies, admitRequest, callerOf, type KeyedContext } from "./admission.ts";
+import { type AdmissionDependencies, type Admitted, admitRequest, callerOf, type KeyedContext } from "./admission.ts";
 import type { AnswerObserver } from "./answered-request.ts";
 import type { AnswerJob, JobReply } from "./hand-over.ts";
 import type { HandedOver } from "./handed-over.ts";
@@ -58,7 +58,7 @@ export const chatForms = new Map(
 );
 
 export async function chat(context: KeyedContext, dependencies: ChatDependencies, form: ChatForm): Promise<Response> {
-  const { engine, usageStore: store, clock, logger, live, metrics } = dependencies;
+  const { logger } = dependencies;
   const call = form.parse(await readJsonBody(context.req.raw, dependencies.bodyBytesMax ?? requestBodyBytesMax));
   const caller = callerOf(context, call.request.userId, dependencies.deadlines);
   const { terms, userId } = caller;
@@ -79,33 +79,8 @@ export async function chat(context: KeyedContext, dependencies: ChatDependencies
     form,
   });
   if (given !== undefined) return given;
-  const run = (clientSignal: AbortSignal, relay: DeltaRelay) => {
-    const entry = live.enter(admission, clientSignal);
-    const { signal } = entry;
-    const ask = (metered: DeltaRelay | undefined) =>
-      withDeadlines(terms, signal, (inner) => engine.chat(request, { signal: inner, relay: metered }));
-    const metered = meterChat(ask, {
-      relay,
-      id,
-      at,
-      store,
-      clock,
-      logger,
-      signal,
-      onEvent: entry.note,
-      onSettled: (receipt) => {
-        const { promptTokens = 0, completionTokens = 0 } = receipt.usage;
-        const counted = quota.settle(promptTokens + completionTokens);
-        if (counted !== undefined) dependencies.background(counted, context);
-        entry.leave();
-        metrics.countAnswer(admission, receipt);
-        dependencies.onAnswer?.({ admission, receipt, traceparent, asked: request });
-      },
-    });
-    dependencies.background(metered.settled, context);
-    return metered.events;
-  };
-  return answerChat({ ...call, request }, run, {
+  const run = new ChatRun({ admission, quota, traceparent, request }, dependencies);
+  const answer = answerChat({ ...call, request }, run.begin, {
     id,
     created: Math.floor(at / 1000),
     clientSignal: context.req.raw.signal,
@@ -114,6 +89,54 @@ export async function chat(context: KeyedContext, dependencies: ChatDependencies
     respond: dependencies.respond,
     onFault: (cause) => logger.error("A chat engine broke its contract.", { requestId, cause }),
   });
+  dependencies.background(run.settled, context);
+  return await answer;
+}
+
+/**
+ * What stays of a request until its answer has ended. It holds neither the context nor the reply's headers: of hundreds of
+ * streams at once they would be a fifth of the memory.
+ */
+class ChatRun {
+  /** Resolves when the row is complete and the quota has counted; never rejects. */
+  settled: Promise<void> = Promise.resolve();
+  readonly #admitted: Admitted & { request: ChatRequest };
+  readonly #dependencies: ChatDependencies;
+
+  constructor(admitted: Admitted & { request: ChatRequest }, dependencies: ChatDependencies) {
+    this.#admitted = admitted;
+    this.#dependencies = dependencies;
+  }
+
+  /** Called once, at once. */
+  readonly begin = (clientSignal: AbortSignal, relay: DeltaRelay): AsyncIterable<ChatEvent> => {
+    const { admission, quota, traceparent, request } = this.#admitted;
+    const { engine, usageStore: store, clock, logger, live, metrics, onAnswer } = this.#dependencies;
+    const entry = live.enter(admission, clientSignal);
+    const { signal } = entry;
+    let counted: void | Promise<void>;
+    const ask = (metered: DeltaRelay | undefined) =>
+      withDeadlines(request.terms ?? {}, signal, (inner) => engine.chat(request, { signal: inner, relay: metered }));
+    const metered = meterChat(ask, {
+      relay,
+      id: admission.id,
+      at: admission.at,
+      store,
+      clock,
+      logger,
+      signal,
+      onEvent: entry.note,
+      onSettled: (receipt) => {
+        const { promptTokens = 0, completionTokens = 0 } = receipt.usage;
+        counted = quota.settle(promptTokens + completionTokens);
+        entry.leave();
+        metrics.countAnswer(admission, receipt);
+        onAnswer?.({ admission, receipt, traceparent, asked: request });
+      },
+    });
+    this.settled = metered.settled.then(() => counted);
+    return metered.events;
+  };
 }
 
 /** The reply of who took the request whole; undefined where nobody did, or where another engine may do better. */

@@ -32,8 +32,8 @@ function send(url: string, options: HttpRequestOptions, mayRetry: boolean): Prom
     const abort = () => request.destroy(new Error("The request was aborted."));
     signal.addEventListener("abort", abort, { once: true });
     const over = () => signal.removeEventListener("abort", abort);
-    request.once("response", (reply) => resolve(toReply(reply, over)));
-    request.once("error", (error: NodeJS.ErrnoException) => {
+    request.on("response", (reply) => resolve(toReply(reply, over)));
+    request.on("error", (error: NodeJS.ErrnoException) => {
       over();
       // The server closed an idle connection in the moment it was to be used again: nobody has seen the request.
       const stale = request.reusedSocket && (error.code === "ECONNRESET" || error.code === "EPIPE");
@@ -114,18 +114,18 @@ function readReply(reply: IncomingMessage, over: () => void): HttpBodyReader {
     if (bytes > readAheadBytesMax) reply.pause();
     changed();
   });
-  reply.once("end", () => {
+  reply.on("end", () => {
     ended = true;
     over();
     changed();
   });
-  reply.once("error", (error) => {
+  reply.on("error", (error) => {
     failure = error;
     over();
     changed();
   });
   // Also without an error: a connection that closed before the end.
-  reply.once("close", () => {
+  reply.on("close", () => {
     if (!ended) failure ??= new Error("The connection closed in the middle of the reply.");
     over();
     changed();

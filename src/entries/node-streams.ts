@@ -36,7 +36,7 @@ async function writePieces(source: AnswerSource, outgoing: ServerResponse): Prom
     clearInterval(silences);
     source.leave();
   };
-  outgoing.once("close", leave);
+  outgoing.on("close", leave);
   source.writeStraight(
     () => waiting && !outgoing.writableNeedDrain && !outgoing.destroyed && outgoing.socket?.writableNeedDrain !== true,
     (frames) => writeChunk(frames, outgoing),

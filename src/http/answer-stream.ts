@@ -93,50 +93,65 @@ export interface AnswerSourceOptions {
 export function createAnswerSource(
   first: readonly ChatEvent[],
   events: AnswerEvents,
-  { writer, controller, keepAliveMs, onFault, relay }: AnswerSourceOptions,
+  options: AnswerSourceOptions,
 ): AnswerSource {
-  let pending: readonly ChatEvent[] | undefined = first;
-  let ended = false;
+  return new EventsAsSource(first, events, options);
+}
 
-  const render = (batch: readonly ChatEvent[]): string => {
+const keepAlive = renderSseComment("keep-alive");
+
+class EventsAsSource implements AnswerSource {
+  ended = false;
+  readonly keepAlive = keepAlive;
+  readonly keepAliveMs: number;
+  #pending: readonly ChatEvent[] | undefined;
+  readonly #events: AnswerEvents;
+  readonly #options: AnswerSourceOptions;
+
+  constructor(first: readonly ChatEvent[], events: AnswerEvents, options: AnswerSourceOptions) {
+    this.keepAliveMs = options.keepAliveMs;
+    this.#pending = first;
+    this.#events = events;
+    this.#options = options;
+    const { signal } = options.controller;
+    if (signal.aborted) this.#drain();
+    else signal.addEventListener("abort", this.#drain, { once: true });
+  }
+
+  async read(): Promise<string | undefined> {
+    if (this.ended) return undefined;
+    const batch = this.#pending ?? (await this.#events.next());
+    this.#pending = undefined;
+    if (batch === undefined || isTerminal(batch.at(-1)!)) {
+      this.ended = true;
+      this.#options.controller.signal.removeEventListener("abort", this.#drain);
+    }
+    return batch === undefined ? undefined : this.#render(batch);
+  }
+
+  writeStraight(isReady: () => boolean, write: (frames: string) => void): void {
+    const { relay, controller } = this.#options;
+    relay.end = {
+      take: (deltas) => {
+        if (this.ended || controller.signal.aborted || !isReady()) return false;
+        write(this.#render(deltas));
+        return true;
+      },
+    };
+  }
+
+  leave(): void {
+    if (!this.ended) this.#options.controller.abort();
+  }
+
+  #render(batch: readonly ChatEvent[]): string {
+    const { writer } = this.#options;
     let text = "";
     for (const event of batch) for (const frame of writer.write(event)) text += frame;
     return text;
-  };
-  const drain = () => void exhaust(events).catch((thrown) => onFault?.(thrown));
-  if (controller.signal.aborted) drain();
-  else controller.signal.addEventListener("abort", drain, { once: true });
+  }
 
-  return {
-    get ended() {
-      return ended;
-    },
-    keepAliveMs,
-    keepAlive: renderSseComment("keep-alive"),
-    async read() {
-      if (ended) return undefined;
-      const batch = pending ?? (await events.next());
-      pending = undefined;
-      if (batch === undefined || isTerminal(batch.at(-1)!)) {
-        ended = true;
-        controller.signal.removeEventListener("abort", drain);
-      }
-      if (batch === undefined) return undefined;
-      return render(batch);
-    },
-    writeStraight(isReady, write) {
-      relay.end = {
-        take(deltas) {
-          if (ended || controller.signal.aborted || !isReady()) return false;
-          write(render(deltas));
-          return true;
-        },
-      };
-    },
-    leave() {
-      if (!ended) controller.abort();
-    },
-  };
+  readonly #drain = () => void exhaust(this.#events).catch((thrown) => this.#options.onFault?.(thrown));
 }
 
 /** A response over a web stream, for every runtime. */

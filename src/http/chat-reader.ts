@@ -47,131 +47,161 @@ export interface ChatReader {
  * @param onChunk sees each chunk before it is read
  */
 export function createChatReader(fallback: Producer, clock: Clock, onChunk?: (chunk: JsonObject) => void): ChatReader {
-  const acceptedAt = clock.now();
-  let firstTokenAt: number | undefined;
-  let lastTokenAt: number | undefined;
-  let started = false;
-  let done = false;
-  let finishReason: FinishReason | undefined;
-  let reported: Usage | undefined;
-  let promptUsage: Usage = {};
-  let timings: Timings = {};
-  let tokensSeen = 0;
-  let shape: TextChunkShape | undefined;
-  let shapesLeft = shapesMax;
+  return new ChunkReader(fallback, clock, onChunk);
+}
 
-  const usage = (): Usage => {
-    if (reported?.completionTokens !== undefined) return { ...promptUsage, ...reported };
-    return started ? { ...promptUsage, ...reported, completionTokens: tokensSeen, estimated: true } : {};
-  };
+/** A class, as there is one for every answer: an object with getters of its own has a layout of its own as well. */
+class ChunkReader implements ChatReader {
+  readonly #fallback: Producer;
+  readonly #clock: Clock;
+  readonly #onChunk: ((chunk: JsonObject) => void) | undefined;
+  readonly #acceptedAt: number;
+  #firstTokenAt: number | undefined;
+  #lastTokenAt: number | undefined;
+  #started = false;
+  #done = false;
+  #finishReason: FinishReason | undefined;
+  #reported: Usage | undefined;
+  #promptUsage: Usage = {};
+  #timings: Timings = {};
+  #tokensSeen = 0;
+  #shape: TextChunkShape | undefined;
+  #shapesLeft = shapesMax;
 
-  const finalTimings = (): Timings => {
-    const decodeMs = firstTokenAt === undefined || lastTokenAt === undefined ? 0 : lastTokenAt - firstTokenAt;
-    const tokens = usage().completionTokens ?? 0;
+  constructor(fallback: Producer, clock: Clock, onChunk: ((chunk: JsonObject) => void) | undefined) {
+    this.#fallback = fallback;
+    this.#clock = clock;
+    this.#onChunk = onChunk;
+    this.#acceptedAt = clock.now();
+  }
+
+  get started(): boolean {
+    return this.#started;
+  }
+
+  get complete(): boolean {
+    return this.#done || this.#finishReason !== undefined;
+  }
+
+  readData(data: string): ChatEvent[] {
+    if (data === "[DONE]") {
+      this.#done = true;
+      return [];
+    }
+    const repeated = this.#readText(data);
+    if (repeated !== undefined) return repeated;
+    const chunk = asObject(parseJson(data));
+    if (chunk === undefined) throw new AppError("engine_unavailable", "The engine sent something that is not JSON.");
+    this.#onChunk?.(chunk);
+    if (chunk.error === undefined || chunk.error === null) {
+      const events = this.#readChunk(chunk);
+      this.#learnShape(data, chunk, events);
+      return events;
+    }
+    this.#readSums(chunk);
+    return [this.fail(errorOfEvent(chunk))];
+  }
+
+  readComment(text: string): ChatEvent[] {
+    if (this.#started || !text.startsWith("queued ")) return [];
+    const place = asObject(parseJson(text.slice("queued ".length)));
+    const position = asAmount(place?.position);
+    if (position === undefined) return [];
+    const estimatedWaitMs = asAmount(place?.estimated_wait_ms);
+    return [{ type: "queued", position, ...defined({ estimatedWaitMs, preparing: readPreparation(place) }) }];
+  }
+
+  finish(): TerminalChatEvent {
+    const finishReason = this.#finishReason ?? "stop";
+    return { type: "finish", finishReason, usage: this.#usage(), timings: this.#finalTimings() };
+  }
+
+  cancel(): TerminalChatEvent {
+    return { type: "cancelled", usage: this.#usage(), timings: this.#finalTimings() };
+  }
+
+  fail(error: ErrorFacts): TerminalChatEvent {
+    return { type: "error", error, usage: this.#usage(), timings: this.#finalTimings() };
+  }
+
+  #usage(): Usage {
+    if (this.#reported?.completionTokens !== undefined) return { ...this.#promptUsage, ...this.#reported };
+    if (!this.#started) return {};
+    return { ...this.#promptUsage, ...this.#reported, completionTokens: this.#tokensSeen, estimated: true };
+  }
+
+  #finalTimings(): Timings {
+    const first = this.#firstTokenAt;
+    const last = this.#lastTokenAt;
+    const decodeMs = first === undefined || last === undefined ? 0 : last - first;
+    const tokens = this.#usage().completionTokens ?? 0;
     return defined({
-      timeToFirstTokenMs: firstTokenAt === undefined ? undefined : firstTokenAt - acceptedAt,
-      totalMs: clock.now() - acceptedAt,
+      timeToFirstTokenMs: first === undefined ? undefined : first - this.#acceptedAt,
+      totalMs: this.#clock.now() - this.#acceptedAt,
       completionTokensPerSecond: decodeMs > 0 && tokens > 1 ? ((tokens - 1) / decodeMs) * 1000 : undefined,
-      ...timings,
+      ...this.#timings,
     });
-  };
+  }
 
-  const countTokens = (count: number) => {
-    tokensSeen += count;
-    lastTokenAt = clock.now();
-    firstTokenAt ??= lastTokenAt;
-  };
+  #countTokens(count: number): void {
+    this.#tokensSeen += count;
+    this.#lastTokenAt = this.#clock.now();
+    this.#firstTokenAt ??= this.#lastTokenAt;
+  }
 
   /** A chunk that is one token of text and tells nothing else. */
-  const readText = (data: string): ChatEvent[] | undefined => {
-    const text = shape === undefined ? undefined : readTextChunk(data, shape);
+  #readText(data: string): ChatEvent[] | undefined {
+    const text = this.#shape === undefined ? undefined : readTextChunk(data, this.#shape);
     if (text === undefined) return undefined;
-    countTokens(1);
-    shapesLeft = shapesMax;
+    this.#countTokens(1);
+    this.#shapesLeft = shapesMax;
     return [{ type: "text", text }];
-  };
+  }
 
-  const readPieces = (choice: JsonObject, chunk: JsonObject): ChatEvent[] => {
+  #learnShape(data: string, chunk: JsonObject, events: readonly ChatEvent[]): void {
+    const text = this.#onChunk === undefined && this.#shapesLeft > 0 ? onlyTextOf(chunk, events) : undefined;
+    if (text === undefined) return;
+    this.#shapesLeft--;
+    this.#shape = shapeOfTextChunk(data, text, textOf) ?? this.#shape;
+  }
+
+  #readPieces(choice: JsonObject, chunk: JsonObject): ChatEvent[] {
     const pieces = parsePieces(choice);
     if (pieces.length === 0) return [];
     const tokenCount = asAmount(asObject(chunk.snug)?.tokens);
-    countTokens(tokenCount ?? 1);
+    this.#countTokens(tokenCount ?? 1);
     // The chunk's tokens are counted with its first piece.
     return pieces.map((piece, index) => {
       if (index > 0) return { ...piece, tokenCount: 0 };
       return tokenCount === undefined ? piece : { ...piece, tokenCount };
     });
-  };
+  }
 
-  const readChunk = (chunk: JsonObject): ChatEvent[] => {
+  #readChunk(chunk: JsonObject): ChatEvent[] {
     const events: ChatEvent[] = [];
-    if (!started) {
-      started = true;
-      promptUsage = parseUsage(asObject(chunk.snug)?.usage) ?? {};
-      const { promptTokens, cachedPromptTokens } = promptUsage;
+    if (!this.#started) {
+      this.#started = true;
+      this.#promptUsage = parseUsage(asObject(chunk.snug)?.usage) ?? {};
+      const { promptTokens, cachedPromptTokens } = this.#promptUsage;
       events.push({
         type: "start",
-        producer: parseProducer(chunk, fallback),
+        producer: parseProducer(chunk, this.#fallback),
         ...defined({ promptTokens, cachedPromptTokens }),
       });
     }
     const choice = choiceOf(chunk);
     if (choice !== undefined) {
-      events.push(...readPieces(choice, chunk));
-      finishReason = parseFinishReason(choice.finish_reason) ?? finishReason;
+      events.push(...this.#readPieces(choice, chunk));
+      this.#finishReason = parseFinishReason(choice.finish_reason) ?? this.#finishReason;
     }
-    reported = parseUsage(chunk.usage) ?? reported;
-    if (chunk.timings !== undefined) timings = parseTimings(chunk.timings);
+    this.#readSums(chunk);
     return events;
-  };
+  }
 
-  return {
-    get started() {
-      return started;
-    },
-    get complete() {
-      return done || finishReason !== undefined;
-    },
-    readData(data) {
-      if (data === "[DONE]") {
-        done = true;
-        return [];
-      }
-      const repeated = readText(data);
-      if (repeated !== undefined) return repeated;
-      const chunk = asObject(parseJson(data));
-      if (chunk === undefined) throw new AppError("engine_unavailable", "The engine sent something that is not JSON.");
-      onChunk?.(chunk);
-      if (chunk.error === undefined || chunk.error === null) {
-        const events = readChunk(chunk);
-        const text = onChunk === undefined && shapesLeft > 0 ? onlyTextOf(chunk, events) : undefined;
-        if (text !== undefined) {
-          shapesLeft--;
-          shape = shapeOfTextChunk(data, text, textOf) ?? shape;
-        }
-        return events;
-      }
-      reported = parseUsage(chunk.usage) ?? reported;
-      if (chunk.timings !== undefined) timings = parseTimings(chunk.timings);
-      return [this.fail(errorOfEvent(chunk))];
-    },
-    readComment(text) {
-      if (started || !text.startsWith("queued ")) return [];
-      const place = asObject(parseJson(text.slice("queued ".length)));
-      const position = asAmount(place?.position);
-      if (position === undefined) return [];
-      const estimatedWaitMs = asAmount(place?.estimated_wait_ms);
-      return [{ type: "queued", position, ...defined({ estimatedWaitMs, preparing: readPreparation(place) }) }];
-    },
-    finish: () => ({
-      type: "finish",
-      finishReason: finishReason ?? "stop",
-      usage: usage(),
-      timings: finalTimings(),
-    }),
-    cancel: () => ({ type: "cancelled", usage: usage(), timings: finalTimings() }),
-    fail: (error) => ({ type: "error", error, usage: usage(), timings: finalTimings() }),
-  };
+  #readSums(chunk: JsonObject): void {
+    this.#reported = parseUsage(chunk.usage) ?? this.#reported;
+    if (chunk.timings !== undefined) this.#timings = parseTimings(chunk.timings);
+  }
 }
 
 /** Some servers put something else into every chunk, a time or a number: of these no two are alike. */

@@ -17,51 +17,64 @@ export interface UpstreamWatch {
 
 /** Aborts the upstream request when the caller leaves or when it keeps us waiting too long. */
 export function watchUpstream(caller: AbortSignal, clock: Clock): UpstreamWatch {
-  const controller = new AbortController();
-  const leave = () => controller.abort();
-  caller.addEventListener("abort", leave, { once: true });
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  let limitMs = 0;
-  let sentence = "";
-  let since = 0;
-  let paused = false;
-  let expired: AppError | undefined;
+  return new PhaseWatch(caller, clock);
+}
+
+class PhaseWatch implements UpstreamWatch {
+  expired: AppError | undefined;
+  readonly #controller = new AbortController();
+  readonly #caller: AbortSignal;
+  readonly #clock: Clock;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #limitMs = 0;
+  #sentence = "";
+  #since = 0;
+  #paused = false;
+
+  constructor(caller: AbortSignal, clock: Clock) {
+    this.#caller = caller;
+    this.#clock = clock;
+    caller.addEventListener("abort", this.#leave, { once: true });
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  expectWithin(ms: number, otherwise: string): void {
+    this.#since = this.#clock.now();
+    if (ms === this.#limitMs && otherwise === this.#sentence) return;
+    this.#limitMs = ms;
+    this.#sentence = otherwise;
+    if (this.#timer !== undefined) clearTimeout(this.#timer);
+    this.#timer = setTimeout(this.#look, ms);
+  }
+
+  pause(): void {
+    this.#paused = true;
+  }
+
+  resume(): void {
+    this.#paused = false;
+    this.#since = this.#clock.now();
+  }
+
+  end(whole = false): void {
+    if (this.#timer !== undefined) clearTimeout(this.#timer);
+    this.#caller.removeEventListener("abort", this.#leave);
+    if (!whole) this.#controller.abort();
+  }
+
+  readonly #leave = () => this.#controller.abort();
 
   // One timer that looks again, instead of a new one for every token.
-  const look = () => {
-    const leftMs = paused ? limitMs : since + limitMs - clock.now();
+  readonly #look = () => {
+    const leftMs = this.#paused ? this.#limitMs : this.#since + this.#limitMs - this.#clock.now();
     if (leftMs > 0) {
-      timer = setTimeout(look, leftMs);
+      this.#timer = setTimeout(this.#look, leftMs);
       return;
     }
-    expired = new AppError("engine_timeout", sentence);
-    controller.abort();
-  };
-
-  return {
-    signal: controller.signal,
-    get expired() {
-      return expired;
-    },
-    expectWithin(ms: number, otherwise: string) {
-      since = clock.now();
-      if (ms === limitMs && otherwise === sentence) return;
-      limitMs = ms;
-      sentence = otherwise;
-      if (timer !== undefined) clearTimeout(timer);
-      timer = setTimeout(look, ms);
-    },
-    pause() {
-      paused = true;
-    },
-    resume() {
-      paused = false;
-      since = clock.now();
-    },
-    end(whole = false) {
-      if (timer !== undefined) clearTimeout(timer);
-      caller.removeEventListener("abort", leave);
-      if (!whole) controller.abort();
-    },
+    this.expired = new AppError("engine_timeout", this.#sentence);
+    this.#controller.abort();
   };
 }
