@@ -77,6 +77,39 @@ describe("a client that leaves by its request's signal", () => {
   });
 });
 
+async function runningId(): Promise<string> {
+  const { requests } = (await (await api.request("/v1/requests")).json()) as { requests: { id: string }[] };
+  return requests[0]!.id;
+}
+
+describe("an answer that an administrator ends", () => {
+  it.each(cells)("$when (stream: $stream) frees the engine, is accounted, and its client is told", async (cell) => {
+    api.engine.script = cell.script;
+    const answering = api.chat({ stream: cell.stream });
+    const reading = answering.then((response) => response.text());
+    await api.engine.reached(cell.hold);
+    const id = await runningId();
+    const since = performance.now();
+    expect((await api.request(`/v1/requests/${id}`, { method: "DELETE" })).status).toBe(200);
+    await expectFreedAndAccounted(since, cell.tokens, cell.stream);
+    expect(await reading).toContain("was cancelled on the server");
+  });
+
+  it("and whose client then leaves, has one row", async () => {
+    api.engine.script = midAnswer;
+    const client = new AbortController();
+    const reading = api.chat({ stream: true }, { signal: client.signal }).then((response) => response.text());
+    reading.catch(() => {});
+    await api.engine.reached("decode");
+    const id = await runningId();
+    const since = performance.now();
+    const ending = api.request(`/v1/requests/${id}`, { method: "DELETE" });
+    client.abort();
+    expect((await ending).status).toBeLessThan(500);
+    await expectFreedAndAccounted(since, 2, true);
+  });
+});
+
 describe("a client that cancels the body", () => {
   it("mid-stream frees the engine and is accounted, without any signal", async () => {
     api.engine.script = midAnswer;

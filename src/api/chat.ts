@@ -109,11 +109,10 @@ class ChatRun {
   }
 
   /** Called once, at once. */
-  readonly begin = (clientSignal: AbortSignal, relay: DeltaRelay): AsyncIterable<ChatEvent> => {
+  readonly begin = (signal: AbortSignal, relay: DeltaRelay, cancel: () => void): AsyncIterable<ChatEvent> => {
     const { admission, quota, traceparent, request } = this.#admitted;
     const { engine, usageStore: store, clock, logger, live, metrics, onAnswer } = this.#dependencies;
-    const entry = live.enter(admission, clientSignal);
-    const { signal } = entry;
+    const entry = live.enter(admission, cancel);
     let counted: void | Promise<void>;
     const ask = (metered: DeltaRelay | undefined) =>
       withDeadlines(request.terms ?? {}, signal, (inner) => engine.chat(request, { signal: inner, relay: metered }));
@@ -147,7 +146,7 @@ async function handOver(
 ): Promise<Response | undefined> {
   if (engine.handOver === undefined || engine.handsOver === false) return undefined;
   const { ticket } = quota;
-  const { signal, leave } = live.enter(job.admission, context.req.raw.signal);
+  const { signal, leave } = live.enterFor(job.admission, context.req.raw.signal);
   const taking = engine.handOver({ ...job, form: form.idPrefix, ...(ticket === undefined ? {} : { ticket }) }, signal);
   const over = taking.then(async (reply) => {
     const receipt = reply?.refused?.receipt;

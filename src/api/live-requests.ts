@@ -11,16 +11,19 @@ export interface LiveRequest extends UsageAdmission {
 }
 
 export interface LiveEntry {
-  /** Aborts when the client leaves or an administrator ends the request. */
-  signal: AbortSignal;
   /** Sees an event of the answer pass. */
   note(event: ChatEvent): void;
   leave(): void;
 }
 
 export interface LiveRequests {
-  /** @param signal aborts when the client leaves */
-  enter(admission: UsageAdmission, signal: AbortSignal): LiveEntry;
+  /** @param cancel called when an administrator ends the request */
+  enter(admission: UsageAdmission, cancel: () => void): LiveEntry;
+  /**
+   * @param signal aborts when the client leaves
+   * @returns also a signal that aborts then, and when an administrator ends the request
+   */
+  enterFor(admission: UsageAdmission, signal: AbortSignal): LiveEntry & { signal: AbortSignal };
   /** Oldest first. */
   list(): LiveRequest[];
   /** @throws AppError not_found */
@@ -28,19 +31,18 @@ export interface LiveRequests {
 }
 
 export function createLiveRequests(): LiveRequests {
-  const live = new Map<string, { request: LiveRequest; controller: AbortController }>();
+  const live = new Map<string, { request: LiveRequest; cancel: () => void }>();
   return {
-    enter(admission, signal) {
+    enter(admission, cancel) {
+      const request: LiveRequest = { ...admission, state: "waiting", completionTokens: 0 };
+      live.set(admission.id, { request, cancel });
+      return { note: (event) => note(request, event), leave: () => void live.delete(admission.id) };
+    },
+    enterFor(admission, signal) {
       const controller = new AbortController();
       if (signal.aborted) controller.abort();
       else signal.addEventListener("abort", () => controller.abort(), { once: true });
-      const request: LiveRequest = { ...admission, state: "waiting", completionTokens: 0 };
-      live.set(admission.id, { request, controller });
-      return {
-        signal: controller.signal,
-        note: (event) => note(request, event),
-        leave: () => void live.delete(admission.id),
-      };
+      return { ...this.enter(admission, () => controller.abort()), signal: controller.signal };
     },
     list: () => [...live.values()].map(({ request }) => request),
     cancel(id) {
@@ -48,7 +50,7 @@ export function createLiveRequests(): LiveRequests {
       if (found === undefined) {
         throw new AppError("not_found", `No request ${id.slice(0, 100)} is being answered; it may have ended.`);
       }
-      found.controller.abort();
+      found.cancel();
       return found.request;
     },
   };

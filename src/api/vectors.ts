@@ -72,7 +72,7 @@ async function answer<Result extends Made>(
   const caller = callerOf(context, work.userId, dependencies.deadlines);
   const { idPrefix, model, chars } = work;
   const admitted = await admitRequest(context, dependencies, caller, { idPrefix, model, stream: false, chars });
-  const { signal, leave } = live.enter(admitted.admission, context.req.raw.signal);
+  const { signal, leave } = live.enterFor(admitted.admission, context.req.raw.signal);
   const settling = settle(dependencies, admitted, make(work, caller, signal), signal);
   // Also when nobody waits for the reply any more, the row is to be completed.
   background(

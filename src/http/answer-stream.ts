@@ -78,11 +78,33 @@ export interface AnswerSource {
 /** Makes the response of an answer; runtimes that can write to a socket themselves have one of their own. */
 export type StreamResponder = (source: AnswerSource, headers: Record<string, string>) => Response;
 
+/** Who waits for an answer. */
+export class AnswerClient {
+  left = false;
+  /** Called once, when the client leaves. */
+  onLeave: (() => void) | undefined;
+  readonly #controller = new AbortController();
+
+  /** Aborts when the client leaves or the answer is cancelled. */
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  readonly leave = () => {
+    if (this.left) return;
+    this.left = true;
+    this.#controller.abort();
+    this.onLeave?.();
+  };
+
+  /** Ends the answer for a client that stays, and is told so. */
+  readonly cancel = () => this.#controller.abort();
+}
+
 export interface AnswerSourceOptions {
   /** Server-sent frames of each event, in order; the terminal event's frames are the last. */
   writer: { write(event: ChatEvent): Iterable<string> };
-  /** Aborts when the client leaves, and is aborted by `leave`. */
-  controller: AbortController;
+  client: AnswerClient;
   keepAliveMs: number;
   onFault?: ((thrown: unknown) => void) | undefined;
   /** What the engine was given for its deltas. */
@@ -113,9 +135,8 @@ class EventsAsSource implements AnswerSource {
     this.#pending = first;
     this.#events = events;
     this.#options = options;
-    const { signal } = options.controller;
-    if (signal.aborted) this.#drain();
-    else signal.addEventListener("abort", this.#drain, { once: true });
+    if (options.client.left) this.#drain();
+    else options.client.onLeave = this.#drain;
   }
 
   async read(): Promise<string | undefined> {
@@ -124,16 +145,16 @@ class EventsAsSource implements AnswerSource {
     this.#pending = undefined;
     if (batch === undefined || isTerminal(batch.at(-1)!)) {
       this.ended = true;
-      this.#options.controller.signal.removeEventListener("abort", this.#drain);
+      this.#options.client.onLeave = undefined;
     }
     return batch === undefined ? undefined : this.#render(batch);
   }
 
   writeStraight(isReady: () => boolean, write: (frames: string) => void): void {
-    const { relay, controller } = this.#options;
+    const { relay, client } = this.#options;
     relay.end = {
       take: (deltas) => {
-        if (this.ended || controller.signal.aborted || !isReady()) return false;
+        if (this.ended || client.left || !isReady()) return false;
         write(this.#render(deltas));
         return true;
       },
@@ -141,7 +162,7 @@ class EventsAsSource implements AnswerSource {
   }
 
   leave(): void {
-    if (!this.ended) this.#options.controller.abort();
+    if (!this.ended) this.#options.client.leave();
   }
 
   #render(batch: readonly ChatEvent[]): string {

@@ -4,6 +4,7 @@ import { createRelay, type DeltaRelay, type OpenRelay } from "../core/delta-rela
 import { AppError, ERROR_TABLE, type ErrorFacts, renderOpenAiError } from "../core/errors.ts";
 import { keepAliveMs, retryWaitMsMax } from "../core/limits.ts";
 import {
+  AnswerClient,
   type AnswerEvents,
   createAnswerSource,
   readToTerminal,
@@ -69,23 +70,23 @@ export const clientClosedStatus = 499;
  *
  * The status is committed with the first event that is not an error. Later failures become one `data: {"error":…}` and a
  * close without `[DONE]`. The signal given to `chat` aborts when the client leaves, by its own signal or by cancelling
- * the body; the events are then read to their end, so that whoever counts tokens on the way sees the last word.
+ * the body; the events are then read to their end, so that whoever counts tokens on the way sees the last word. `cancel`
+ * aborts it too, for who runs the server; the client stays and is told.
  */
 export async function answerChat(
   call: ChatCall,
-  chat: (signal: AbortSignal, relay: DeltaRelay) => AsyncIterable<ChatEvent>,
+  chat: (signal: AbortSignal, relay: DeltaRelay, cancel: () => void) => AsyncIterable<ChatEvent>,
   options: AnswerOptions,
 ): Promise<Response> {
-  const controller = new AbortController();
-  const abort = () => controller.abort();
-  if (options.clientSignal.aborted) abort();
-  options.clientSignal.addEventListener("abort", abort, { once: true });
-  const ended = () => options.clientSignal.removeEventListener("abort", abort);
+  const client = new AnswerClient();
+  if (options.clientSignal.aborted) client.leave();
+  options.clientSignal.addEventListener("abort", client.leave, { once: true });
+  const ended = () => options.clientSignal.removeEventListener("abort", client.leave);
   const relay = createRelay();
-  const events = readToTerminal(chat(controller.signal, relay), ended, options.onFault);
+  const events = readToTerminal(chat(client.signal, relay, client.cancel), ended, options.onFault);
   return call.stream
-    ? await answerStream(events, call, { controller, relay }, options)
-    : await answerCompletion(events, call, controller.signal, options);
+    ? await answerStream(events, call, { client, relay }, options)
+    : await answerCompletion(events, call, client, options);
 }
 
 /** An error before the first byte: status, OpenAI body, and what the retrying client should know. */
@@ -112,7 +113,7 @@ export function errorHeaders(error: AppError): Record<string, string> {
 async function answerCompletion(
   events: AnswerEvents,
   call: ChatCall,
-  signal: AbortSignal,
+  client: AnswerClient,
   options: AnswerOptions,
 ): Promise<Response> {
   let producer: Producer = { model: call.request.model };
@@ -121,7 +122,7 @@ async function answerCompletion(
     for (const event of batch) {
       if (event.type === "start") producer = event.producer;
       if (isDelta(event)) message.add(event);
-      if (event.type === "error" || event.type === "cancelled") return respondWithoutAnswer(event, signal, options);
+      if (event.type === "error" || event.type === "cancelled") return respondWithoutAnswer(event, client, options);
       if (event.type !== "finish") continue;
       const dialect = options.dialect ?? chatCompletions;
       const body = dialect.renderWhole(
@@ -138,17 +139,17 @@ async function answerCompletion(
 async function answerStream(
   events: AnswerEvents,
   call: ChatCall,
-  { controller, relay }: { controller: AbortController; relay: OpenRelay },
+  { client, relay }: { client: AnswerClient; relay: OpenRelay },
   options: AnswerOptions,
 ): Promise<Response> {
   const first = await events.next();
   if (first?.[0] === undefined) throw new AppError("internal", "A chat ended without its last event.");
   if (first[0].type === "error" || first[0].type === "cancelled") {
-    return respondWithoutAnswer(first[0], controller.signal, options);
+    return respondWithoutAnswer(first[0], client, options);
   }
   const source = createAnswerSource(first, events, {
     writer: (options.dialect ?? chatCompletions).createWriter(call, options),
-    controller,
+    client,
     relay,
     keepAliveMs: options.keepAliveMs ?? keepAliveMs,
     onFault: options.onFault,
@@ -164,10 +165,10 @@ const streamHeaders = {
 
 function respondWithoutAnswer(
   event: Extract<ChatEvent, { type: "error" | "cancelled" }>,
-  signal: AbortSignal,
+  client: AnswerClient,
   options: AnswerOptions,
 ): Response {
-  if (signal.aborted) return new Response(null, { status: clientClosedStatus });
+  if (client.left) return new Response(null, { status: clientClosedStatus });
   return respondWithError(AppError.fromFacts(errorOf(event)), options.requestId);
 }
 

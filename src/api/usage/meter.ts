@@ -71,26 +71,42 @@ export function meterChat(
     options.onEvent?.(event);
   };
 
-  async function* run(): AsyncGenerator<readonly ChatEvent[], void> {
-    try {
-      for await (const batch of batchesOf(ask(watchRelay(options.relay, see)))) {
-        for (const event of batch) see(event);
-        const last = batch.at(-1);
-        const ended = last !== undefined && isTerminal(last) ? last : undefined;
-        if (ended !== undefined) await settle(() => tally.ended(ended));
-        yield batch;
-        if (ended !== undefined) return;
-      }
-    } catch (thrown) {
-      await settle(() => tally.failed(toAppError(thrown).code));
-      throw thrown;
-    } finally {
-      options.signal.removeEventListener("abort", giveUpSoon);
-      if (timer !== undefined) clearTimeout(timer);
-      await settle(tally.abandoned);
+  const ended = () => {
+    options.signal.removeEventListener("abort", giveUpSoon);
+    if (timer !== undefined) clearTimeout(timer);
+  };
+  const start = () => batchesOf(ask(watchRelay(options.relay, see)));
+  return { events: fromBatches(passOn(start, { see, settle, tally, ended })), settled };
+}
+
+interface Passing {
+  see(event: ChatEvent): void;
+  settle(receipt: () => UsageReceipt): Promise<void>;
+  tally: ReturnType<typeof createTally>;
+  ended(): void;
+}
+
+/** Outside of its caller: a generator made anew for every answer brings a prototype of its own. */
+async function* passOn(
+  start: () => AsyncIterable<readonly ChatEvent[]>,
+  { see, settle, tally, ended }: Passing,
+): AsyncGenerator<readonly ChatEvent[], void> {
+  try {
+    for await (const batch of start()) {
+      for (const event of batch) see(event);
+      const last = batch.at(-1);
+      const terminal = last !== undefined && isTerminal(last) ? last : undefined;
+      if (terminal !== undefined) await settle(() => tally.ended(terminal));
+      yield batch;
+      if (terminal !== undefined) return;
     }
+  } catch (thrown) {
+    await settle(() => tally.failed(toAppError(thrown).code));
+    throw thrown;
+  } finally {
+    ended();
+    await settle(tally.abandoned);
   }
-  return { events: fromBatches(run()), settled };
 }
 
 /** What is known so far, in the form of the receipt it would be. */
