@@ -3,7 +3,7 @@ import type { ChatEvent, ChatRequest, Producer } from "../core/chat.ts";
 import { AppError, type ErrorCode, toAppError } from "../core/errors.ts";
 import { engineTriesMax } from "../core/limits.ts";
 import type { ChatEngine } from "../core/ports.ts";
-import { type EngineMember, noteFailure } from "./router-member.ts";
+import type { EngineMember } from "./router-member.ts";
 
 export interface Choice {
   member: EngineMember;
@@ -31,7 +31,6 @@ export interface AskOptions {
   noEngine(): AppError;
   /** Failures that another engine may not have. */
   elsewhere: ReadonlySet<ErrorCode>;
-  now(): number;
 }
 
 type Asked = Pick<ChatRequest, "model" | "userId" | "terms">;
@@ -67,7 +66,6 @@ export function createAsk(router: AskOptions): Required<Pick<ChatEngine, "embed"
         return await tryMember(choice, run);
       } catch (thrown) {
         last = toAppError(thrown);
-        if (!signal.aborted) noteFailure(choice.member, last.code, router.now());
         if (lone !== undefined || signal.aborted || !router.elsewhere.has(last.code)) throw last;
       } finally {
         router.giveBack(choice);
@@ -94,8 +92,8 @@ async function tryMember<T extends { producer: Producer }>(
   { member, model }: Choice,
   run: (engine: ChatEngine, model: string) => Promise<T>,
 ): Promise<T> {
+  // Many servers that chat make no vectors, each refusing in its own way: nothing is concluded from it about their chats.
   const result = await run(member.engine, model);
-  member.failures = 0;
   return member.named ? { ...result, producer: { ...result.producer, engineId: member.name } } : result;
 }
 

@@ -197,6 +197,23 @@ describe("an engine that fails before it begins", () => {
     expect(answers).toEqual(new Set(["a: a", "b: b"]));
   });
 
+  it("as every other does is not set aside: one request cannot rest all engines", async () => {
+    const script = (request: ChatRequest): FakeStep[] =>
+      request.userId === "poison" ? [{ error: new AppError("engine_unavailable", "Failed.") }] : [{ text: "fine" }];
+    const engines = { a: say("a", { script }), b: say("b", { script }) };
+    const { answer } = open(engines);
+    for (let i = 0; i < 6; i++) expect(await answer({ userId: "poison" })).toBe("engine_unavailable");
+    expect(engines.a.requests.length + engines.b.requests.length).toBe(12);
+    expect(await answer({ userId: "ann" })).toMatch(/: fine$/);
+  });
+
+  it("and has the model alone rests after three failures all the same", async () => {
+    const a = new FakeEngine({ models: [listing("only")], script: refuse("engine_unavailable") });
+    const { answer } = open({ a, b: say("b") });
+    for (let i = 0; i < 6; i++) expect(await answer({ model: "only" })).toBe("engine_unavailable");
+    expect(a.requests).toHaveLength(3);
+  });
+
   it("after its first word is not replaced: the error is passed on", async () => {
     const script = () => [{ text: "half" }, { error: new AppError("engine_unavailable", "Gone.") }];
     const { ask } = open({ a: say("a", { script }), b: say("b", { script }) });
@@ -242,6 +259,15 @@ describe("aliases", () => {
     timer.advance(10_000);
     await router.refresh();
     expect(await answer({ model: "chat-small" })).toBe("b: second");
+  });
+
+  it("whose engines rest are unavailable for now, not unknown", async () => {
+    const a = say("a", { script: refuse("engine_unavailable") });
+    const { ask, answer } = open({ a, b: new FakeEngine({ models: [listing("other")] }) }, { aliases });
+    for (let i = 0; i < 3; i++) await answer({ model: "chat-small" });
+    const events = await collect(ask({ model: "chat-small" }));
+    expect(a.requests).toHaveLength(3);
+    expect(events).toMatchObject([{ type: "error", error: { code: "engine_unavailable", retryAfterMs: 5_000 } }]);
   });
 
   it("are listed beside the models", async () => {

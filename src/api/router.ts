@@ -89,6 +89,11 @@ const elsewhere: ReadonlySet<ErrorCode> = new Set([
   "internal",
 ]);
 
+interface Failure {
+  member: EngineMember;
+  code: ErrorCode;
+}
+
 /** An engine so many times slower than the fastest is asked when no faster one is free. */
 const slowerMax = 2;
 
@@ -105,6 +110,8 @@ export function createRouter(options: RouterOptions): Router {
   let answerTokens = answerTokensAssumed;
   const now = () => timer.now();
   const all = () => [...configured, ...registered];
+  /** What the name in a request stands for, best first. */
+  const modelsOf = (request: ChatRequest): readonly string[] => aliases.get(request.model) ?? [request.model];
 
   const reload = async () => {
     if (options.registered === undefined) return;
@@ -152,7 +159,7 @@ export function createRouter(options: RouterOptions): Router {
     all().filter((member) => !tried.has(member) && isAvailable(member, now()) && mayHave(member, model));
 
   const choose = (request: ChatRequest, tried: ReadonlySet<EngineMember>, freeOnly: boolean): Choice | undefined => {
-    for (const model of aliases.get(request.model) ?? [request.model]) {
+    for (const model of modelsOf(request)) {
       const able = candidates(model, tried);
       if (able.length === 0) continue;
       const ready = able.filter((member) => !freeOnly || hasFreeSlot(member));
@@ -197,7 +204,7 @@ export function createRouter(options: RouterOptions): Router {
 
   /** Every slot that may serve the request ends an answer in the time one takes on its engine. */
   const estimateWaitMs = (request: ChatRequest, position: number): number => {
-    const models = aliases.get(request.model) ?? [request.model];
+    const models = modelsOf(request);
     let answersPerMs = 0;
     for (const member of all()) {
       const model = models.find((id) => mayHave(member, id));
@@ -240,7 +247,7 @@ export function createRouter(options: RouterOptions): Router {
         if (turn === "left") return cancelled;
         if (now() - since >= queueWaitMsMax) return overloaded(estimateWaitMs(request, shown));
         await freshen(all());
-        if (candidatesGone(request, tried)) return unavailable(request, all(), now());
+        if (candidatesGone(request, tried)) return unavailable(modelsOf(request), all(), now());
         line.pump();
       }
     } finally {
@@ -250,13 +257,19 @@ export function createRouter(options: RouterOptions): Router {
   }
 
   const candidatesGone = (request: ChatRequest, tried: ReadonlySet<EngineMember>) =>
-    (aliases.get(request.model) ?? [request.model]).every((model) => candidates(model, tried).length === 0);
+    modelsOf(request).every((model) => candidates(model, tried).length === 0);
 
-  /** One try. Returns the error when it came before `start` and another engine may do better. */
+  /**
+   * One try. Returns the error when it came before `start` and another engine may do better; only when one has done
+   * better, or there is none, is that the engine's failure: a request that no engine can answer rests none of them.
+   *
+   * @param failures of this request at engines tried before
+   */
   async function* tryEngine(
     choice: Choice,
     request: ChatRequest,
     turn: ChatTurn,
+    failures: Failure[],
   ): AsyncGenerator<readonly ChatEvent[], Extract<ChatEvent, { type: "error" }> | undefined> {
     const { member, model } = choice;
     const { signal } = turn;
@@ -270,10 +283,15 @@ export function createRouter(options: RouterOptions): Router {
         if (batch.some((event) => event.type === "start")) {
           started = true;
           member.failures = 0;
+          for (const { member, code } of failures) noteFailure(member, code, now());
         }
-        if (error !== undefined) {
-          if (!signal.aborted) noteFailure(member, error.error.code, now());
-          if (!started && elsewhere.has(error.error.code) && !signal.aborted) return error;
+        if (error !== undefined && !signal.aborted) {
+          const { code } = error.error;
+          if (!started && elsewhere.has(code)) {
+            failures.push({ member, code });
+            return error;
+          }
+          noteFailure(member, code, now());
         }
         const last = batch.at(-1);
         finished = last?.type === "finish";
@@ -295,6 +313,7 @@ export function createRouter(options: RouterOptions): Router {
     const lone = loneOf(found, request.model);
     if (lone === undefined) await freshen(found);
     const tried = new Set<EngineMember>();
+    const failures: Failure[] = [];
     let last: ChatEvent | undefined;
     let looked = false;
     while (tried.size < engineTriesMax) {
@@ -311,12 +330,13 @@ export function createRouter(options: RouterOptions): Router {
         choice = placed;
       }
       tried.add(choice.member);
-      const error = yield* tryEngine(choice, request, turn);
+      const error = yield* tryEngine(choice, request, turn, failures);
       if (error === undefined) return;
       last = error;
       if (lone !== undefined) break;
     }
-    yield [last ?? unavailable(request, found, now())];
+    if (failures.length === 1) noteFailure(failures[0]!.member, failures[0]!.code, now());
+    yield [last ?? unavailable(modelsOf(request), found, now())];
   }
 
   const handOver: Router["handOver"] = async (job, signal) => {
@@ -355,10 +375,9 @@ export function createRouter(options: RouterOptions): Router {
     giveBack: (choice) => giveBack(choice, undefined),
     isHopeless: (request, tried) => candidatesGone(request, tried),
     wait: waitForPlace,
-    unavailable: (request, found) => unavailable(request, found, now()),
+    unavailable: (request, found) => unavailable(modelsOf(request), found, now()),
     noEngine: () => noEngine(options),
     elsewhere,
-    now,
   });
 
   return {
@@ -420,9 +439,9 @@ function noEngine({ noEngineMessage }: RouterOptions): AppError {
 }
 
 /** Nobody has the model, or those who have it cannot be asked now. */
-function unavailable(request: ChatRequest, members: readonly EngineMember[], now: number): ChatEvent {
+function unavailable(models: readonly string[], members: readonly EngineMember[], now: number): ChatEvent {
   const known = [...new Set(members.flatMap((member) => member.models?.map((listing) => listing.id) ?? []))];
-  const owners = members.filter((member) => member.models === undefined || mayHave(member, request.model));
+  const owners = members.filter((member) => models.some((model) => mayHave(member, model)));
   if (owners.length === 0) {
     const names = known.slice(0, 10).join(", ");
     const message = `No engine has this model${names === "" ? "" : `; there are: ${names}`}.`;

@@ -100,6 +100,14 @@ describe("embeddings through the API", () => {
     expect(await api.rows()).toMatchObject([{ errorCode: "context_length_exceeded", aborted: false }]);
   });
 
+  it("that engines fail at leave their chats as they were", async () => {
+    const engines = [1, 2].map(() => embedder(failing(new AppError("engine_unavailable", "No vectors here."))).engine);
+    await open(...engines);
+    for (let i = 0; i < 4; i++) expect((await api.request("/v1/embeddings", init())).status).toBe(503);
+    const body = JSON.stringify({ model: "fake", messages: [{ role: "user", content: "Hi." }] });
+    expect((await api.request("/v1/chat/completions", { ...init(), body })).status).toBe(200);
+  });
+
   it("that nobody can make say what is missing", async () => {
     await open(new FakeEngine(), new FakeEngine());
     const reply = await api.request("/v1/embeddings", init());
