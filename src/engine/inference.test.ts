@@ -2,6 +2,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import * as z from "zod";
 import { createToolTemplate } from "../../test/support/gguf/tool-template.ts";
+import { createBpeVocabulary } from "../../test/support/gguf/vocabulary.ts";
 import type { ModelOptions } from "../../test/support/gguf/write-model.ts";
 import { startEngine, type TestEngine } from "../../test/support/local-engine.ts";
 import { type ChatEvent, type ChatRequest, isDelta } from "../core/chat.ts";
@@ -85,6 +86,14 @@ describe("sampling", () => {
   });
 });
 
+test("a prompt of no token at all is refused; others are answered meanwhile", async () => {
+  const other = say(random, { seed: 1 });
+  const error = refusalOf(await collect(random, ask({ messages: [], prompt: "" })));
+  expect(error).toMatchObject({ code: "invalid_request", param: "prompt" });
+  expect(error.message).toBe("prompt is empty; this model needs at least one word.");
+  expect(await other).not.toBe("");
+});
+
 /** A model that says these words. */
 async function scripted(...script: string[]): Promise<TestEngine> {
   const engine = await startEngine({ shape: "tiny", brain: "script", script });
@@ -149,6 +158,20 @@ describe("a model that thinks", () => {
       calls: [{ name: "now", arguments: "{}" }],
       finishReason: "tool_calls",
     });
+  });
+
+  test("is penalised in its form for what it thought", async () => {
+    const engine = await startEngine({ shape: "tiny", brain: "zeros", metadata: [createToolTemplate("<think>\\n")] });
+    closers.push(engine.close);
+    const endOfThought = createBpeVocabulary({ template: "chatml", pre: "qwen2", size: 0 }).tokens.indexOf("</think>");
+    const request: Partial<ChatRequest> = {
+      temperature: 0,
+      // All else is equally likely: an A, once it is penalised the thought's end, and after it the B.
+      logitBias: { [letterA]: 50, [endOfThought]: 49.5, [letterA + 1]: 49 },
+      responseFormat: { type: "json_schema", name: "x", schema: { enum: ["A", "B"] }, strict: true },
+    };
+    const { reasoning, text } = partsOf(await collect(engine, ask({ ...request, presencePenalty: 2 })));
+    expect({ reasoning, text }).toEqual({ reasoning: "A", text: '"B"' });
   });
 
   test("keeps to its limit while it thinks", async () => {

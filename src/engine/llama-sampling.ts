@@ -25,6 +25,7 @@ export class TokenSampler implements StepSampler {
   readonly #grammar: () => LlamaGrammarEvaluationState | undefined;
   /** What it is set to, once it is. */
   #set: { grammar: LlamaGrammarEvaluationState | undefined } | undefined;
+  readonly #drawn: Token[] = [];
 
   /** @param grammar the one in force, which may change between tokens */
   constructor(
@@ -47,9 +48,22 @@ export class TokenSampler implements StepSampler {
   prepare(): void {
     const grammar = this.#grammar();
     if (this.#set !== undefined && this.#set.grammar === grammar) return;
-    const chosen = grammar === undefined ? this.#options : { ...this.#options, grammarEvaluationState: grammar };
-    this.native.applyConfig(this.#sequence.samplerConfig(chosen));
+    const { repeatPenalty } = this.#options;
+    const config = this.#sequence.samplerConfig({
+      ...this.#options,
+      ...(grammar === undefined ? {} : { grammarEvaluationState: grammar }),
+      // Set anew without them, it would forget what it drew.
+      ...(repeatPenalty === undefined ? {} : { repeatPenalty: { ...repeatPenalty, punishTokens: this.#drawn } }),
+    });
+    this.native.applyConfig(config);
     this.#set = { grammar };
+  }
+
+  /** After each draw. */
+  note(token: Token): void {
+    if (this.#options.repeatPenalty === undefined) return;
+    this.#drawn.push(token);
+    if (this.#drawn.length > penaltyTokensMax) this.#drawn.shift();
   }
 
   /** Not while a step draws with it. */
@@ -72,7 +86,7 @@ export function samplingOf(request: ChatRequest, model: LlamaModel): SequenceEva
     ...(penalised
       ? {
           repeatPenalty: {
-            // None to begin with: the sampler itself notes what it draws.
+            // None to begin with: the sampler notes what it draws.
             punishTokens: [],
             maxPunishTokens: penaltyTokensMax,
             // The library's own default is not 1.

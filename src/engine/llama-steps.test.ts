@@ -199,6 +199,14 @@ describe("what fails", () => {
     expect(await good).toEqual({ token: 101 });
   });
 
+  test("for having no token fails at once: no step would ever be planned for it", async () => {
+    const { context, steps, first } = stage();
+    await expect(steps.draw(first, tokens(), sampler())).rejects.toThrow("needs a token");
+    const next = steps.evaluate(first, tokens(2));
+    await context.finish();
+    await next;
+  });
+
   test("before it is computed leaves nothing waiting", async () => {
     const { context, steps, first } = stage();
     const refused = sampler({
@@ -261,4 +269,15 @@ test("closing lets the step under way end; who waits, and who comes later, is to
   await expect(steps.evaluate(first, tokens(3))).rejects.toThrow("being unloaded");
   await expect(steps.between(async () => {})).rejects.toThrow("being unloaded");
   expect(context.steps).toHaveLength(1);
+});
+
+test("closing during work between steps tells who came for more of it meanwhile", async () => {
+  const { steps } = stage();
+  let letGo = () => {};
+  const work = steps.between(() => new Promise<void>((resolve) => (letGo = resolve)));
+  await settled();
+  const told = expect(steps.between(async () => {})).rejects.toThrow("being unloaded");
+  const closing = steps.close();
+  letGo();
+  await Promise.all([work, closing, told]);
 });

@@ -108,6 +108,8 @@ export class TokenSteps {
     sampler: StepSampler | undefined,
   ): Promise<DrawnToken | undefined> {
     return new Promise((resolve, reject) => {
+      // It would wait for ever: no step is planned for nothing.
+      if (tokens.length === 0) throw new Error("a step needs a token");
       this.#waiting.push({ sequence, tokens, sequenceId: sequence.id, sampler, resolve, reject });
       this.#run();
     });
@@ -132,6 +134,8 @@ export class TokenSteps {
       for (const { reject } of this.#waiting.splice(0)) reject(reason);
     } finally {
       this.#running = undefined;
+      // Who came while the last work was done is told too.
+      if (this.#between.length > 0) this.#run();
     }
   }
 

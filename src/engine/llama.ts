@@ -186,6 +186,7 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
     if (chars > contextLength * charsPerTokenMax)
       throw promptTooLong(Math.ceil(chars / charsPerTokenMax), contextLength, param);
     const rendered = this.#template.render(request);
+    if (rendered.tokens.length === 0) throw nothingToRead(param);
     if (rendered.tokens.length > contextLength - answerTokens)
       throw promptTooLong(rendered.tokens.length, contextLength, param);
     return rendered;
@@ -328,6 +329,7 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
     try {
       for (let next = rest; ; ) {
         const { token, probabilities } = await this.#steps.draw(bound, next, sampler);
+        sampler.note(token);
         const taken = teller.take(token, probabilities);
         const end = taken instanceof Promise ? await taken : taken;
         if (end !== undefined) return end;
@@ -338,8 +340,8 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
         next = [token];
       }
     } finally {
-      teller.tellLate();
       sampler.dispose();
+      teller.tellLate();
     }
     return account.cancelled();
   }
@@ -366,6 +368,11 @@ async function warmUp(model: LlamaModel, context: LlamaContext): Promise<void> {
   const sequence = context.getSequence();
   for await (const _ of sequence.evaluate(model.tokenize("Hi"), samplingDefaults)) break;
   await sequence.dispose();
+}
+
+/** Most models have a token that begins every text; the others need some text to go on from. */
+function nothingToRead(param: string): AppError {
+  return new AppError("invalid_request", `${param} is empty; this model needs at least one word.`, { param });
 }
 
 function translateAnswerError(cause: unknown): AppError {
