@@ -2,11 +2,11 @@
 import { AppError } from "../core/errors.ts";
 import { aliasTargetsMax, modelNameCharsMax } from "../core/limits.ts";
 
-/** No password in an address: it would be shown with it. */
+/** No password in an address: it would be shown with it. Nothing after the path: that is where ours goes on. */
 export function isEngineUrl(text: string): boolean {
   if (!URL.canParse(text)) return false;
-  const { protocol, username, password } = new URL(text);
-  return /^https?:$/.test(protocol) && username === "" && password === "";
+  const { protocol, username, password, search, hash } = new URL(text);
+  return /^https?:$/.test(protocol) && [username, password, search, hash].every((part) => part === "");
 }
 
 export interface EngineAddress {

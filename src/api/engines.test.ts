@@ -159,9 +159,9 @@ describe("metrics", () => {
 describe("settings", () => {
   it("name one engine or several", () => {
     expect(parseEngineList("http://a:1")).toEqual([{ name: "remote", url: "http://a:1", named: false, weight: 1 }]);
-    expect(parseEngineList("attic*2.5=http://a:1/v1, https://b?x=1")).toEqual([
+    expect(parseEngineList("attic*2.5=http://a:1/v1, https://b/x=1")).toEqual([
       { name: "attic", url: "http://a:1/v1", named: true, weight: 2.5 },
-      { name: "engine-2", url: "https://b?x=1", named: true, weight: 1 },
+      { name: "engine-2", url: "https://b/x=1", named: true, weight: 1 },
     ]);
     expect(parseEngineList("")).toEqual([]);
     for (const wrong of [
@@ -169,6 +169,8 @@ describe("settings", () => {
       "ftp://a",
       "a=http://x,a=http://y",
       "http://u:p@a",
+      "http://a/?x=1",
+      "http://a/v1#y",
       "a*0=http://x",
       "a*x=http://y",
     ]) {

@@ -22,7 +22,7 @@ import { type EngineMember, readMember } from "./router-member.ts";
 
 const namePattern = /^[\w.-]{1,64}$/;
 const nameMessage = "must be 1 to 64 letters, digits, dots, dashes or underscores";
-const urlMessage = "must be an http:// or https:// address without user name and password";
+const urlMessage = "must be an http:// or https:// address without user name, password, ? and #";
 const weight = z.number("must be a number").min(0.01, "must be at least 0.01").max(100, "must be at most 100");
 const draining = z.boolean("must be true or false");
 

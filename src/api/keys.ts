@@ -21,13 +21,18 @@ const limitsSchema = z.strictObject(
   "must be an object of limits",
 );
 
-const nameMessage = `must be a text of 1 to ${keyNameCharsMax} characters`;
+const nameMessage = `must be a text of 1 to ${keyNameCharsMax} characters, without line breaks`;
 const weightMessage = `must be a number from ${keyWeightMin} to ${keyWeightMax}`;
 const modelsMessage = `must be a list of 1 to ${keyModelsMax} model names; leave it out for all`;
 
 export const keyRequestSchema = z.strictObject(
   {
-    name: z.string(nameMessage).trim().min(1, nameMessage).max(keyNameCharsMax, nameMessage),
+    // Names are printed in terminals, where control characters are commands.
+    name: z
+      .string(nameMessage)
+      .trim()
+      .max(keyNameCharsMax, nameMessage)
+      .regex(/^\P{Cc}+$/u, nameMessage),
     scopes: z
       .array(z.enum(scopes, `must be among ${scopes.join(", ")}`), "must be a list of scopes")
       .min(1, `must name at least one of ${scopes.join(", ")}`)
