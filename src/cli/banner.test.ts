@@ -51,6 +51,14 @@ describe("renderBanner", () => {
     expect(text).toContain("$SNUG_ADMIN_KEY");
   });
 
+  it("names only a model that is there: of engines elsewhere it asks for their list", () => {
+    expect(renderBanner(facts, { ...plain, locale: "en" })).toContain('-d \'{"model":"demo"');
+    const elsewhere = { ...facts, model: undefined, engineUrl: "http://10.0.0.5:8788" };
+    const text = renderBanner(elsewhere, { ...plain, locale: "en" });
+    expect(text).toContain('curl http://127.0.0.1:8787/v1/models -H "Authorization: Bearer sk-snug-abc"');
+    expect(text).not.toContain('"model":');
+  });
+
   it("speaks Chinese", () => {
     const text = renderBanner(facts, { ...plain, locale: "zh" });
     expect(text).toContain("显存 6 GiB，可用 5 GiB");

@@ -103,12 +103,12 @@ function describeBots({ discord, slack }: BannerFacts["bots"], locale: Locale): 
   return [bot("Discord", discord, "DISCORD_TOKEN"), bot("Slack", slack, "SLACK_BOT_TOKEN")].join(" · ");
 }
 
-/** One line a new user can paste, with the key where it was just made. */
+/** One line a new user can paste, with the key where it was just made. Of engines elsewhere it asks for their models. */
 function tryLine(facts: BannerFacts): string {
-  const key = facts.newAdminKey ?? "$SNUG_ADMIN_KEY";
-  const model = facts.model?.id ?? "default";
-  const body = `{"model":"${model}","messages":[{"role":"user","content":"What is Q4_K_M?"}]}`;
-  return `curl ${facts.address}/v1/chat/completions -H "Authorization: Bearer ${key}" -H "Content-Type: application/json" -d '${body}'`;
+  const authorization = `-H "Authorization: Bearer ${facts.newAdminKey ?? "$SNUG_ADMIN_KEY"}"`;
+  if (facts.model === undefined) return `curl ${facts.address}/v1/models ${authorization}`;
+  const body = `{"model":"${facts.model.id}","messages":[{"role":"user","content":"What is Q4_K_M?"}]}`;
+  return `curl ${facts.address}/v1/chat/completions ${authorization} -H "Content-Type: application/json" -d '${body}'`;
 }
 
 /** "AMD EPYC, 2 cores · no GPU found · RAM 21 GiB free of 24 GiB". */
