@@ -145,6 +145,7 @@ describe("metrics", () => {
     expect(text).toContain('route="none",status="404"');
     expect(text).not.toContain("secret-user");
     expect(text).not.toContain("wp-login");
+    expect(text).not.toContain("evil");
     for (const line of text.trimEnd().split("\n")) {
       expect(line).toMatch(
         /^(?:# (?:HELP|TYPE) snug_\w+ .+|snug_\w+(?:\{(?:\w+="(?:[^"\\\n]|\\.)*",?)*\})? [\d.e+-]+)$/,
@@ -153,6 +154,21 @@ describe("metrics", () => {
     const buckets = [...text.matchAll(/snug_time_to_first_token_seconds_bucket\{model="fake".*le="(.*)"\} (\d+)/g)];
     expect(buckets.map((match) => Number(match[2]))).toEqual([...buckets.map((match) => Number(match[2]))].sort());
     expect(buckets.at(-1)!.slice(1)).toEqual(["+Inf", "1"]);
+  });
+});
+
+describe("names of models in the metrics", () => {
+  it("are those that engines answered to: invented ones take no place of theirs", async () => {
+    for (let i = 0; i < 250; i++) await (await api.chat({ model: `invented-${i}` })).text();
+    await (await api.chat({})).text();
+    await (await api.chat({ temperature: 9 })).text();
+    api.engine.script = () => [{ error: new AppError("engine_unavailable", "Gone.") }];
+    await (await api.chat({})).text();
+    const text = await (await api.request("/metrics")).text();
+    expect(text).toContain('snug_chats_total{model="unknown",engine="",source="api",status="model_not_found"} 250');
+    expect(text).toContain('snug_chats_total{model="fake",engine="fake",source="api",status="stop"} 1');
+    expect(text).toContain('snug_chats_total{model="fake",engine="",source="api",status="engine_unavailable"} 1');
+    expect(text).not.toContain("invented");
   });
 });
 

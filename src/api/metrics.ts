@@ -117,7 +117,10 @@ export function createMetrics(): Metrics {
     countRequest: (method, route, status) => add(families.requests, { method, route, status: String(status) }),
     countRefusal: (code) => add(families.refusals, { code }),
     countAnswer(admission, receipt) {
-      const model = bounded("model", receipt.model ?? admission.model);
+      const named = receipt.model ?? admission.model;
+      // Only names that an engine has answered to take a place; others are whatever a client wrote.
+      const model =
+        receipt.engineId !== undefined || seen.get("model")?.has(named) ? bounded("model", named) : "unknown";
       const engine = bounded("engine", receipt.engineId ?? "");
       const labels = { model, engine };
       add(families.answers, { ...labels, source: admission.source, status: statusOf(receipt) });
