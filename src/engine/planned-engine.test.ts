@@ -89,6 +89,13 @@ describe("a model loaded by plan", () => {
     expect(Math.abs(measured!.hostBytes / predicted.hostBytes - 1)).toBeLessThan(0.02);
   });
 
+  test("that asks for a GPU where there is none is said to run without", async () => {
+    await open({ path: model("a.gguf", { shape: "tiny" }), wish: { gpu: "cuda", contextLength: 8192 } });
+    expect(log.filter((line) => line.startsWith("warn"))).toEqual([
+      "warn SNUG_GPU asks for cuda, and no GPU was found for it; the model runs on the CPU.",
+    ]);
+  });
+
   test("never takes more main memory than its limit, down the ladder if need be", async () => {
     const path = model("a.gguf", { type: "Q8_0" });
     const ramLimitBytes = 32 * MIB;

@@ -35,6 +35,7 @@ import {
 import { deviceKey } from "./memory-records.ts";
 import { learnedRun } from "./speed-records.ts";
 import type { ChildProgram } from "./supervisor.ts";
+import { unmetWishes } from "./unmet-wishes.ts";
 import { taskOf, vectorWish } from "./vector-models.ts";
 import type { EngineWarnings } from "./warnings.ts";
 
@@ -181,6 +182,8 @@ class PlannedLoad {
     const { backend } = this.#backend;
     const program = (backend === "llama-server" ? this.#options.server?.program : undefined) ?? this.#options.program;
     logger.info("The backend is chosen.", { backend, reason: this.#backend.reason.en });
+    const unmet = unmetWishes(this.#options.wish, this.#load.settings, this.#spec.contextLengthTrained);
+    for (const sentence of unmet) logger.warn(sentence);
     const engine = createLocalEngine({
       model,
       settings: this.#load.settings,

@@ -107,7 +107,7 @@ export function parseSettings(environment: Record<string, string | undefined>): 
     const lines = parsed.error.issues.map((issue) => `  ${issue.path.join(".")} ${issue.message}`);
     throw new AppError(
       "invalid_configuration",
-      `These settings need a look (environment or .env):\n${lines.join("\n")}`,
+      `These settings need a look (options, environment or .env):\n${lines.join("\n")}`,
     );
   }
   const values = parsed.data;
