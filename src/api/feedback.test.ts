@@ -31,6 +31,14 @@ it("a thumb is counted by model, and a user's second one on the same answer repl
   ]);
 });
 
+it("no key's vote takes the place of another's, whatever answer and user it names", async () => {
+  const other = await api.makeKey(["chat"]);
+  const asked = { answerId: "a", model: "m", user: "ann" };
+  await vote({ ...asked, vote: "up" });
+  await vote({ ...asked, vote: "down" }, { authorization: `Bearer ${other.secret}` });
+  expect(await api.botState.feedbackTotals(0)).toEqual([{ model: "m", up: 1, down: 1 }]);
+});
+
 it.each([
   [{ vote: "up" }, "answerId"],
   [{ answerId: "", vote: "up" }, "answerId"],

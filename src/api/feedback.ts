@@ -35,7 +35,8 @@ export async function takeFeedback(
   const { user, ...given } = parseParameters(feedbackSchema, body);
   const { answerId, vote, model, quantization, timeToFirstTokenMs, completionTokensPerSecond } = given;
   await store.recordFeedback({
-    answerId,
+    // Callers count for themselves: no key's vote takes the place of another's.
+    answerId: `${key.id} ${answerId}`,
     vote,
     source,
     userId: user ?? key.id,
