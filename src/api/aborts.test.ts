@@ -188,3 +188,37 @@ describe("an engine that does not answer an abort", () => {
     ]);
   });
 });
+
+describe("an answer that is being written", () => {
+  it("is noted in the ledger now and then, so that a dying process takes little of it along", async () => {
+    let now = 0;
+    async function* slow() {
+      yield { type: "start" as const, producer: { model: "answered", engineId: "e1" }, promptTokens: 3 };
+      for (let second = 1; second <= 3; second++) {
+        now = second * 1000;
+        yield { type: "text" as const, text: "word ", tokenCount: 1 };
+      }
+      await new Promise(() => {});
+    }
+    await api.usageStore.admit({ id: "y", at: 0, keyId: "k", source: "api", model: "asked", stream: true });
+    const { events } = meterChat(slow, {
+      id: "y",
+      at: 0,
+      store: api.usageStore,
+      clock: { now: () => now },
+      logger: { debug() {}, info() {}, warn() {}, error() {} },
+      signal: new AbortController().signal,
+    });
+    const reader = events[Symbol.asyncIterator]();
+    for (let event = 0; event < 4; event++) await reader.next();
+    expect(await api.rows()).toMatchObject([
+      {
+        model: "answered",
+        engineId: "e1",
+        settled: false,
+        usage: { promptTokens: 3, completionTokens: 2, estimated: true },
+        timings: {},
+      },
+    ]);
+  });
+});

@@ -233,6 +233,9 @@ export const streamLineCharsMax = 1024 * 1024;
 /** Error text of an engine elsewhere that is passed on. */
 export const engineMessageCharsMax = 500;
 
+/** Between two notes in the ledger of what an answer under way has produced: so much of it a dying process takes along. */
+export const usageNoteMs = 2_000;
+
 /** How long an aborted engine may take to report what it produced; the row is then settled without it. */
 export const abortReportMsMax = 5_000;
 

@@ -258,6 +258,8 @@ export interface Consumption {
 /** The ledger: Drizzle over SQLite or D1, same suite. */
 export interface UsageStore {
   admit(admission: UsageAdmission): Promise<void>;
+  /** What an answer under way has produced so far, for the case that nobody lives to tell its end. Ignored after that. */
+  note(progress: UsageReceipt): Promise<void>;
   /** Idempotent: a second receipt for the same id changes nothing. */
   settle(receipt: UsageReceipt): Promise<void>;
   /** Newest first. */

@@ -75,6 +75,31 @@ export function describeUsageStore(name: string, openEmpty: () => Promise<Databa
       expect(rows[0]).not.toHaveProperty("finishReason");
     });
 
+    test("what an answer has produced so far is kept if its end is never told, and replaced by it otherwise", async () => {
+      const { store } = await open();
+      const [lost, ended] = [admission({ at: 1 }), admission({ at: 2 })];
+      await Promise.all([store.admit(lost), store.admit(ended)]);
+      for (const completionTokens of [5, 9]) {
+        const produced = { promptTokens: 3, completionTokens, estimated: true };
+        await store.note(receipt(lost.id, { model: "answered", usage: produced, timings: { totalMs: 7 } }));
+        await store.note(receipt(ended.id, { usage: produced }));
+      }
+      await store.settle(receipt(ended.id, { usage: { completionTokens: 11, estimated: false } }));
+      await store.note(receipt(ended.id, { usage: { completionTokens: 1, estimated: true } }));
+      await store.markInterrupted(10);
+      await store.note(receipt(lost.id, { usage: { completionTokens: 1, estimated: true } }));
+      const [second, first] = await store.rows({});
+      expect(first).toMatchObject({
+        model: "answered",
+        interrupted: true,
+        usage: { promptTokens: 3, completionTokens: 9, estimated: true },
+        timings: {},
+      });
+      expect(first!.timings).not.toHaveProperty("totalMs");
+      expect(second).toMatchObject({ settled: true, usage: { promptTokens: 3, completionTokens: 11 } });
+      expect(second!.usage).not.toHaveProperty("estimated");
+    });
+
     test("a second receipt for the same request changes nothing", async () => {
       const { store } = await open();
       const admitted = admission();

@@ -3,7 +3,7 @@ import { batchesOf, fromBatches } from "../../core/batches.ts";
 import { type ChatEvent, isDelta, isTerminal, type TerminalChatEvent, type Usage } from "../../core/chat.ts";
 import { type DeltaRelay, watchRelay } from "../../core/delta-relay.ts";
 import { type ErrorCode, toAppError } from "../../core/errors.ts";
-import { abortReportMsMax } from "../../core/limits.ts";
+import { abortReportMsMax, usageNoteMs } from "../../core/limits.ts";
 import type { Clock, Logger, UsageReceipt, UsageStore } from "../../core/ports.ts";
 
 export interface MeterOptions {
@@ -11,7 +11,7 @@ export interface MeterOptions {
   id: string;
   /** When the request was admitted, milliseconds since the epoch. */
   at: number;
-  store: Pick<UsageStore, "settle">;
+  store: Pick<UsageStore, "settle"> & Partial<Pick<UsageStore, "note">>;
   clock: Clock;
   logger: Logger;
   /** Aborts when the client leaves. */
@@ -66,8 +66,18 @@ export function meterChat(
   };
   options.signal.addEventListener("abort", giveUpSoon, { once: true });
 
+  let notedAt = options.clock.now();
+  const noteNowAndThen = () => {
+    const now = options.clock.now();
+    if (now - notedAt < usageNoteMs || receiptSent !== undefined) return;
+    notedAt = now;
+    // Should it fail, the receipt tells all of it again.
+    options.store.note?.(tally.soFar()).catch(() => {});
+  };
+
   const see = (event: ChatEvent) => {
     tally.note(event);
+    if (isDelta(event)) noteNowAndThen();
     options.onEvent?.(event);
   };
 
@@ -149,6 +159,7 @@ function createTally({ id, at, clock, signal }: MeterOptions) {
       if (event.type === "cancelled") return receipt(counts, { timings, aborted: true });
       return receipt(counts, { timings, errorCode: event.error.code, aborted: signal.aborted });
     },
+    soFar: (): UsageReceipt => receipt({}, {}),
     failed: (errorCode: ErrorCode): UsageReceipt => receipt({}, { errorCode, aborted: signal.aborted }),
     /** Nobody reads any more, or the engine does not answer the abort. */
     abandoned: (): UsageReceipt => receipt({}, { aborted: true }),

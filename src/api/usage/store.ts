@@ -34,10 +34,14 @@ type StoredUsage = typeof usage.$inferSelect;
 export function createUsageStore(database: Database): UsageStore {
   const db = connect(database);
   const admit = prepareAdmission(db);
+  const note = prepareNote(db);
   const settle = prepareReceipt(db);
   return {
     async admit(admission) {
       await database.atomic([admit({ userId: null, ...admission })]);
+    },
+    async note(progress) {
+      await database.atomic([note(toSettled(progress))]);
     },
     async settle(receipt) {
       await database.atomic([settle(toSettled(receipt))]);
@@ -189,18 +193,37 @@ const receiptColumns = {
   aborted: usage.aborted,
 };
 
-/** What the receipt does not tell leaves its column as it is. */
-function prepareReceipt(db: ReturnType<typeof connect>): Prepared {
+/** Not the times: they are of an end. */
+const notedColumns = {
+  model: usage.model,
+  quantization: usage.quantization,
+  engineId: usage.engineId,
+  promptTokens: usage.promptTokens,
+  completionTokens: usage.completionTokens,
+  cachedPromptTokens: usage.cachedPromptTokens,
+  estimated: usage.estimated,
+};
+
+/** What a receipt does not tell leaves its column as it is. */
+function changesOf(columns: Record<string, AnySQLiteColumn>): Record<string, SQL> {
   const kept = ([name, column]: [string, AnySQLiteColumn]) => [
     name,
     sql`coalesce(${sql.placeholder(name)}, ${column})`,
   ];
-  const changes = Object.fromEntries(Object.entries(receiptColumns).map(kept));
+  return Object.fromEntries(Object.entries(columns).map(kept));
+}
+
+function prepareNote(db: ReturnType<typeof connect>): Prepared {
+  const running = and(eq(usage.id, sql.placeholder("id")), eq(usage.status, "running"));
+  return prepare(db.update(usage).set(changesOf(notedColumns)).where(running).toSQL());
+}
+
+function prepareReceipt(db: ReturnType<typeof connect>): Prepared {
   const open = and(eq(usage.id, sql.placeholder("id")), ne(usage.status, "settled"));
   return prepare(
     db
       .update(usage)
-      .set({ ...changes, status: "settled" })
+      .set({ ...changesOf(receiptColumns), status: "settled" })
       .where(open)
       .toSQL(),
   );
