@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { placePrompt, type SequenceState } from "./choose-sequence.ts";
+import { keptOfSlidingCache, placePrompt, type SequenceState } from "./choose-sequence.ts";
 
 const free = (length: number, commonPrefix: number, lastUsed: number): SequenceState => ({
   busy: false,
@@ -103,5 +103,19 @@ describe("gaps between running answers", () => {
     const running = { busy: true, length: 500, commonPrefix: 200, lastUsed: 9 };
     const states = [running, free(900, 0, 7), free(900, 0, 2)];
     expect(placePrompt(states, copied)).toEqual({ target: 1, moves: [{ from: 1, to: 2 }], copyFrom: 0 });
+  });
+});
+
+describe("a sequence with a sliding window, wound back", () => {
+  test("keeps what it shares while the window before it is whole", () => {
+    expect(keptOfSlidingCache({ common: 237, firstCell: 0 }, 64)).toBe(237);
+    expect(keptOfSlidingCache({ common: 40, firstCell: 0 }, 64)).toBe(40);
+    expect(keptOfSlidingCache({ common: 237, firstCell: 173 }, 64)).toBe(237);
+  });
+
+  test("is built again where some of that window is gone, even if the token itself is there", () => {
+    expect(keptOfSlidingCache({ common: 237, firstCell: 174 }, 64)).toBe(174);
+    expect(keptOfSlidingCache({ common: 237, firstCell: 300 }, 64)).toBe(237);
+    expect(keptOfSlidingCache({ common: 30, firstCell: 20 }, 64)).toBe(20);
   });
 });

@@ -57,6 +57,22 @@ export function placePrompt(states: readonly SequenceState[], copiedTokensMin?: 
   return { target, moves: [{ from: target, to: spare }, move] };
 }
 
+/**
+ * A sliding cache lets go of what the newest token no longer sees. Wound back, a token sees further back again: what it
+ * needs must still be there.
+ *
+ * @param common tokens it shares with the prompt, from the start
+ * @param firstCell the oldest token still in the cache
+ * @param window tokens that a token looks back on
+ * @returns how many of the common tokens may stay; with fewer the sequence is built again from a checkpoint or the start
+ */
+export function keptOfSlidingCache(
+  { common, firstCell }: { common: number; firstCell: number },
+  window: number,
+): number {
+  return Math.max(0, common - window) >= firstCell ? common : Math.max(0, Math.min(common, firstCell));
+}
+
 function bestHome(states: readonly SequenceState[], copiedTokensMin: number | undefined): number | undefined {
   return bestOf(
     states,

@@ -1,6 +1,6 @@
 /** The sequences of a context: who answers in which, and what each still holds of earlier talks. */
-import type { Token } from "node-llama-cpp";
-import { type Placement, placePrompt } from "./choose-sequence.ts";
+import type { LlamaContextSequence, Token } from "node-llama-cpp";
+import { keptOfSlidingCache, type Placement, placePrompt } from "./choose-sequence.ts";
 import type { LoadedModel } from "./ipc.ts";
 import type { BoundSequence } from "./llama-binding.ts";
 import { tileTokens, tokensToRepeat } from "./prefill-chunks.ts";
@@ -15,6 +15,8 @@ interface Slot {
 export interface SlotOptions {
   /** A short end of a prompt is evaluated with known tokens before it: see prefill-chunks.ts. */
   repeats: boolean;
+  /** Tokens that a token looks back on in some of the layers; undefined where on all in each. */
+  slidingWindow: number | undefined;
   /** Fewer tokens are computed again rather than copied from another sequence; undefined where none can be. */
   copiedTokensMin: number | undefined;
 }
@@ -83,9 +85,19 @@ export class SequenceSlots {
     if (copyFrom !== undefined) await this.#slots[target]!.bound.copyFrom(this.#slots[copyFrom]!.bound, copiedTokens);
   }
 
+  /** The library winds back to any token that is still in a sliding cache, though the window before it may not be. */
+  #usable(sequence: LlamaContextSequence, wanted: Token[]): number {
+    const { slidingWindow } = this.#options;
+    if (slidingWindow === undefined) return wanted.length;
+    const common = sequence.compareContextTokens(wanted).firstDifferentIndex;
+    if (common === sequence.nextTokenIndex) return wanted.length;
+    return keptOfSlidingCache({ common, firstCell: sequence.stateCellsStartIndex }, slidingWindow);
+  }
+
   async #fit({ sequence }: BoundSequence, tokens: readonly Token[], beside: boolean): Promise<void> {
     // At least the last token is evaluated again: its logits choose the first word.
-    await sequence.adaptStateToTokens(tokens.slice(0, -1), false);
+    const wanted = tokens.slice(0, -1);
+    await sequence.adaptStateToTokens(wanted.slice(0, this.#usable(sequence, wanted)), false);
     if (!this.#options.repeats) return;
     const known = sequence.nextTokenIndex;
     const repeated = tokensToRepeat(known, tokens.length - known, beside);

@@ -93,6 +93,7 @@ export class LlamaRuntime implements ModelRuntime<Prompt> {
     this.#slots = new SequenceSlots(sequences, {
       // GPUs have no need of it.
       repeats: plain && parts.model.gpuLayers === 0,
+      slidingWindow: parts.model.fileInsights.swaSize,
       copiedTokensMin: plain ? copiedTokensMin(parts.facts) : undefined,
     });
   }
