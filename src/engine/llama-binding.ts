@@ -83,7 +83,8 @@ export class BoundSequence {
 
   /** Holds the first tokens of another from now on, and nothing else. Between two steps only. */
   async copyFrom({ sequence }: BoundSequence, tokens: number): Promise<void> {
-    const copied = await this.#inner._copyStateFromOtherSequence(sequence, tokens);
+    // The library notes the tokens before it copies: where that fails, they must not be taken for computed.
+    const copied = await this.#inner._copyStateFromOtherSequence(sequence, tokens).catch(() => false);
     if (!copied) await this.sequence.clearHistory();
   }
 

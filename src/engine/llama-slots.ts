@@ -105,7 +105,7 @@ export class SequenceSlots {
   }
 }
 
-/** What is copied in main memory at most, bytes: a quarter of a second in which everybody waits. */
+/** What is copied in main memory at most, bytes: everybody waits for it. */
 const hostCopyBytesMax = 1024 ** 3;
 
 /**

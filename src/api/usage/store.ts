@@ -175,25 +175,7 @@ function prepareAdmission(db: ReturnType<typeof connect>): Prepared {
   );
 }
 
-const receiptColumns = {
-  model: usage.model,
-  quantization: usage.quantization,
-  engineId: usage.engineId,
-  promptTokens: usage.promptTokens,
-  completionTokens: usage.completionTokens,
-  cachedPromptTokens: usage.cachedPromptTokens,
-  estimated: usage.estimated,
-  queueMs: usage.queueMs,
-  timeToFirstTokenMs: usage.timeToFirstTokenMs,
-  totalMs: usage.totalMs,
-  prefillTokensPerSecond: usage.prefillTokensPerSecond,
-  completionTokensPerSecond: usage.completionTokensPerSecond,
-  finishReason: usage.finishReason,
-  errorCode: usage.errorCode,
-  aborted: usage.aborted,
-};
-
-/** Not the times: they are of an end. */
+/** What is known of an answer before its end. */
 const notedColumns = {
   model: usage.model,
   quantization: usage.quantization,
@@ -202,6 +184,18 @@ const notedColumns = {
   completionTokens: usage.completionTokens,
   cachedPromptTokens: usage.cachedPromptTokens,
   estimated: usage.estimated,
+};
+
+const receiptColumns = {
+  ...notedColumns,
+  queueMs: usage.queueMs,
+  timeToFirstTokenMs: usage.timeToFirstTokenMs,
+  totalMs: usage.totalMs,
+  prefillTokensPerSecond: usage.prefillTokensPerSecond,
+  completionTokensPerSecond: usage.completionTokensPerSecond,
+  finishReason: usage.finishReason,
+  errorCode: usage.errorCode,
+  aborted: usage.aborted,
 };
 
 /** What a receipt does not tell leaves its column as it is. */
